@@ -1,0 +1,224 @@
+/**
+ * Says when the files on disk no longer agree with what was last loaded. Events are hints: whether something changed
+ * is decided by comparing (`watch-disk.ts`), and a poll stands behind the events (`watch-directories.ts`).
+ * Reading and understanding the files is the source's part.
+ */
+import { Directories } from './watch-directories.ts'
+import { Disk, looksUnfinished, stateOf } from './watch-disk.ts'
+import type { Look, WatchSet } from './watch-disk.ts'
+
+export { contentDigest, identityOf, listingDigest } from './watch-disk.ts'
+export type { SeenFile, WatchSet } from './watch-disk.ts'
+
+export interface WatchOptions {
+  /** How long (ms, 0 to 1,000) a file that is written in place must rest before it is told. */
+  readonly settleMs?: number
+  /** How often (ms, 10 to 86,400,000) everything is compared although no event came. */
+  readonly pollMs?: number
+  /** Told once when events cannot be had and polling takes over, and once when they can be had again. */
+  readonly onWarning?: (message: string) => void
+}
+
+const defaultSettleMs = 3
+const defaultPollMs = 1000
+/** The poll while some directory cannot be watched. */
+const unwatchedPollMs = 250
+/** An empty or block-sized file, or an absent one, is probably being written: it must rest this long. */
+const unfinishedMs = 50
+/** A change this soon after the last one was told belongs to a burst ... */
+const burstMs = 50
+/** ... and a burst is told when it has paused this long. */
+const burstRestMs = 12
+/** However long it goes on, what is there is told after this long. */
+const unrestBoundMs = 200
+/** How soon after a change was told the new set is looked at: it may name other files. */
+const newSetMs = 100
+
+/**
+ * Yields when the disk no longer agrees with what `current()` says was last loaded: a file's bytes, its presence, or
+ * the names in a listed directory. A change that is undone, `touch` and `chmod` yield nothing. Once told, a difference
+ * is told again only if the disk changes again, so a file that does not load is not reported in a loop; the last write
+ * of a burst is always followed by a yield.
+ *
+ * Ends when `signal` aborts, whatever it is doing, and holds no handle open from then on.
+ * @throws RangeError at the call, if an option is out of range.
+ */
+export function watchFiles(
+  current: () => WatchSet,
+  options: WatchOptions,
+  signal: AbortSignal,
+): AsyncGenerator<void, void, undefined> {
+  const { settleMs = defaultSettleMs, pollMs = defaultPollMs, onWarning = () => {} } = options
+  inRange('settleMs', settleMs, 0, 1000)
+  inRange('pollMs', pollMs, 10, 86_400_000)
+  return watching(current, settleMs, pollMs, onWarning, signal)
+}
+
+async function* watching(
+  current: () => WatchSet,
+  settleMs: number,
+  pollMs: number,
+  onWarning: (message: string) => void,
+  signal: AbortSignal,
+): AsyncGenerator<void, void, undefined> {
+  if (signal.aborted) return
+  const hints = new Hints(signal)
+  const directories = new Directories((paths, written) => hints.add(paths, written))
+  const disk = new Disk()
+  const close = (): void => directories.close()
+  signal.addEventListener('abort', close, { once: true })
+  let toldMs = -Infinity
+  let unwatched = false
+
+  /** Waits until what differs is at rest, looking again each time. @returns what then differs. */
+  async function settled(paths: Set<string>, polled: boolean): Promise<Look[]> {
+    const startMs = performance.now()
+    let written = polled
+    let compare = true
+    let movedMs = startMs
+    let states = ''
+    for (;;) {
+      const hinted = hints.take()
+      for (const path of hinted.paths) paths.add(path)
+      written ||= hinted.written
+      compare ||= hinted.paths.size > 0
+      const looks = polled ? await disk.look(paths) : disk.lookNow(paths)
+      const nowMs = performance.now()
+      const before = states
+      states = looks.map(stateOf).join()
+      if (states !== before) movedMs = nowMs
+      const set = current()
+      const differing = await disk.differences(set, looks, compare)
+      if (differing.length === 0) return []
+      compare = false
+      const restMs = Math.max(
+        written ? settleMs : 0,
+        nowMs - toldMs < burstMs || differing.some((look) => set.listings.has(look.path)) ? burstRestMs : 0,
+        differing.some(looksUnfinished) ? unfinishedMs : 0,
+      )
+      const leftMs = Math.min(movedMs + restMs, startMs + unrestBoundMs) - nowMs
+      if (leftMs <= 0) return differing
+      await hints.pause(leftMs)
+      if (signal.aborted) return []
+    }
+  }
+
+  async function compareAll(set: WatchSet, paths: ReadonlySet<string>): Promise<Look[]> {
+    return disk.differences(set, await disk.look(paths), false)
+  }
+
+  try {
+    let waitMs = pollMs
+    for (;;) {
+      const set = current()
+      const failure = await orAborted(directories.follow(set.files.keys(), set.listings.keys()), signal)
+      if (signal.aborted) return
+      if ((failure !== undefined) !== unwatched) {
+        unwatched = failure !== undefined
+        onWarning(failure ? unwatchedMessage(failure) : 'files are watched again')
+      }
+      hints.take()
+      disk.forget(set)
+      const everything = new Set([...set.files.keys(), ...set.listings.keys()])
+      const polled = await orAborted(compareAll(set, everything), signal)
+      if (signal.aborted || polled === undefined) return
+      let found: Look[] | undefined = []
+      if (polled.length > 0) {
+        found = await orAborted(settled(new Set(polled.map((look) => look.path)), true), signal)
+      } else if (await hints.wait(unwatched ? Math.min(waitMs, unwatchedPollMs) : waitMs)) {
+        found = await orAborted(settled(new Set(), false), signal)
+      }
+      if (signal.aborted || found === undefined) return
+      waitMs = pollMs
+      if (found.length === 0) continue
+      disk.tell(found)
+      toldMs = performance.now()
+      waitMs = Math.min(pollMs, newSetMs)
+      yield
+      if (signal.aborted) return
+    }
+  } finally {
+    signal.removeEventListener('abort', close)
+    directories.close()
+  }
+}
+
+/** What `work` gives, or undefined as soon as `signal` aborts: what is awaited may hang with its file system. */
+async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  let stop = (): void => {}
+  // Not one promise for all: each race would leave its reactions on it for as long as it lives.
+  const aborted = new Promise<undefined>((done) => {
+    stop = () => done(undefined)
+    if (signal.aborted) stop()
+    else signal.addEventListener('abort', stop, { once: true })
+  })
+  try {
+    return await Promise.race([work, aborted])
+  } finally {
+    signal.removeEventListener('abort', stop)
+  }
+}
+
+/** Paths that events named, until they are taken. */
+class Hints {
+  readonly #signal: AbortSignal
+  #paths = new Set<string>()
+  #written = false
+  #wake: (() => void) | undefined
+
+  constructor(signal: AbortSignal) {
+    this.#signal = signal
+  }
+
+  add(paths: Iterable<string>, written: boolean): void {
+    const first = this.#paths.size === 0
+    for (const path of paths) this.#paths.add(path)
+    this.#written ||= written
+    // Events come in batches, one call each: only the whole batch shows a rename from a rename and a write.
+    if (first) setImmediate(() => this.#wake?.())
+  }
+
+  take(): { paths: ReadonlySet<string>; written: boolean } {
+    const taken = { paths: this.#paths, written: this.#written }
+    this.#paths = new Set()
+    this.#written = false
+    return taken
+  }
+
+  /** @returns whether there are hints; false after `timeoutMs` without one, or at the abort. Keeps no process alive. */
+  async wait(timeoutMs: number): Promise<boolean> {
+    if (this.#paths.size === 0) await this.#sleep(timeoutMs, true)
+    return this.#paths.size > 0
+  }
+
+  /** Sleeps until the time is over, or the abort; hints do not cut it short. */
+  async pause(timeoutMs: number): Promise<void> {
+    await this.#sleep(timeoutMs, false)
+  }
+
+  async #sleep(timeoutMs: number, wakeable: boolean): Promise<void> {
+    if (this.#signal.aborted) return
+    await new Promise<void>((done) => {
+      const finish = (): void => {
+        clearTimeout(timer)
+        this.#signal.removeEventListener('abort', finish)
+        this.#wake = undefined
+        done()
+      }
+      const timer = setTimeout(finish, timeoutMs)
+      if (wakeable) {
+        timer.unref()
+        this.#wake = finish
+      }
+      this.#signal.addEventListener('abort', finish, { once: true })
+    })
+  }
+}
+
+function unwatchedMessage(failure: Error): string {
+  return `cannot watch files (${failure.message}); looking at them every ${unwatchedPollMs} ms instead`
+}
+
+function inRange(name: string, value: number, min: number, max: number): void {
+  if (!(value >= min && value <= max)) throw new RangeError(`${name} is ${value}; want ${min} to ${max}`)
+}
