@@ -81,7 +81,7 @@ interface Run {
 function runTests(workspace: string, tests: readonly string[]): Promise<Run> {
   return new Promise((resolve, reject) => {
     const vitest = join(root, 'node_modules/.bin/vitest')
-    const child = spawn(vitest, ['run', '--bail=1', ...tests], {
+    const child = spawn(process.execPath, [vitest, 'run', '--bail=1', ...tests], {
       cwd: workspace,
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,

@@ -33,8 +33,11 @@ afterAll(() => rm(folder, { recursive: true, force: true }))
 function linesOf(...files: string[]): Promise<string[]> {
   return new Promise((resolve) => {
     const vitest = join(root, 'node_modules/.bin/vitest')
-    execFile(vitest, ['run', ...files], { cwd: folder, env: { ...plainEnv(), NO_COLOR: '1' } }, (_failed, stdout) =>
-      resolve(stdout.trimEnd().split('\n')),
+    execFile(
+      process.execPath,
+      [vitest, 'run', ...files],
+      { cwd: folder, env: { ...plainEnv(), NO_COLOR: '1' } },
+      (_failed, stdout) => resolve(stdout.trimEnd().split('\n')),
     )
   })
 }
