@@ -17,7 +17,7 @@ const interfaces = ['json', 'issue', 'source', 'trigger', 'outcome', 'event', 's
 const core = ['plan', 'diff', 'schema', 'snapshot', 'journal'].map((name) => `${engine}${name}.ts`)
 
 /** Small pure files that several doors need and that know nothing of the engine. */
-const besideDoors = [`${engine}debounce.ts`]
+const besideDoors = [`${engine}debounce.ts`, `${engine}triggers/access.ts`]
 
 interface Rule {
   readonly name: string
