@@ -1,0 +1,177 @@
+/**
+ * Replaces the references in all string values of one file's configuration (keys are left alone). A subtree without a
+ * reference stays the same object; a subtree that is the same object as at the time before is not looked at again,
+ * unless something that the file refers to has another value now.
+ */
+import { isArray, isObject, type Json, type JsonObject, type Path } from '../../json.ts'
+import type { SecretValue } from '../../source.ts'
+import { sameOr } from './merge.ts'
+import { fill, parseTemplate, pending, UnresolvedReference, type Scope, type Value } from './template.ts'
+
+export interface Interpolated {
+  readonly raw: Json
+  readonly config: Json
+  readonly secrets: readonly SecretValue[]
+  /** What was asked for and what it stood for. */
+  readonly used: ReadonlyMap<string, string | undefined>
+}
+
+export interface Interpolation {
+  readonly scope: Scope
+  /** The value of a string that was one reference and nothing else, by the rules of the file's format. */
+  scalar(path: Path, text: string): Json
+  /** A value that cannot be resolved; it is left as it is, and the walk goes on to find others. */
+  refuse(path: Path, error: UnresolvedReference): void
+}
+
+/** @returns `undefined` where secrets are still unknown: the scope has noted which. */
+export function interpolate(raw: Json, work: Interpolation, previous: Interpolated | undefined): Interpolated | undefined {
+  const noted = noting(work.scope)
+  const same = previous !== undefined && stillHolds(previous.used, work.scope)
+  if (same && previous.raw === raw) return previous
+  const walk = new Walk(noted.scope, work, same)
+  const config = walk.value(raw, previous?.raw, previous?.config)
+  if (walk.unknown) return undefined
+  // What was not looked at again used what it used before.
+  const used = same ? new Map([...previous.used, ...noted.used]) : noted.used
+  return { raw, config, secrets: walk.sawSecrets(previous, same) ? secretsOf(raw, config, work.scope) : [], used }
+}
+
+class Walk {
+  readonly #scope: Scope
+  readonly #work: Interpolation
+  /** Whether what was worked out before may be taken over. */
+  readonly #trusted: boolean
+  readonly #path: (string | number)[] = []
+  #secrets = false
+  unknown = false
+
+  constructor(scope: Scope, work: Interpolation, trusted: boolean) {
+    this.#scope = scope
+    this.#work = work
+    this.#trusted = trusted
+  }
+
+  sawSecrets(previous: Interpolated | undefined, same: boolean): boolean {
+    return this.#secrets || (same && previous !== undefined && previous.secrets.length > 0)
+  }
+
+  value(raw: Json, rawBefore: Json | undefined, before: Json | undefined): Json {
+    if (typeof raw === 'string') return raw.includes('$') ? this.#text(raw) : raw
+    if (typeof raw !== 'object' || raw === null) return raw
+    if (this.#trusted && raw === rawBefore && before !== undefined) return before
+    if (isArray(raw)) return this.#list(raw, isArray(rawBefore) && isArray(before) ? rawBefore : [], isArray(before) ? before : [])
+    return this.#mapping(raw as JsonObject, rawBefore, before)
+  }
+
+  #mapping(raw: JsonObject, rawBefore: Json | undefined, before: Json | undefined): Json {
+    const pair = isObject(rawBefore) && isObject(before) ? { rawBefore, before } : undefined
+    let out: Record<string, Json> | undefined
+    for (const key of Object.keys(raw)) {
+      const child = raw[key] as Json
+      this.#path.push(key)
+      const value = this.value(child, pair?.rawBefore[key], pair?.before[key])
+      this.#path.pop()
+      if (value !== child) out ??= { ...raw }
+      if (out) out[key] = value
+    }
+    return out ? sameOr(before, out) : raw
+  }
+
+  /** An entry that was inserted or removed moves those behind it: they are found again from the end, or by identity. */
+  #list(raw: readonly Json[], rawBefore: readonly Json[], before: readonly Json[]): Json {
+    const shift = rawBefore.length - raw.length
+    let head = 0
+    while (head < raw.length && head < rawBefore.length && raw[head] === rawBefore[head]) head++
+    let tail = raw.length
+    while (tail > head && tail + shift > head && raw[tail - 1] === rawBefore[tail + shift - 1]) tail--
+    const moved = new Map<Json, Json>()
+    for (let i = head; i < tail + shift; i++) moved.set(rawBefore[i] as Json, before[i] as Json)
+
+    let out: Json[] | undefined
+    for (let i = 0; i < raw.length; i++) {
+      const child = raw[i] as Json
+      let value: Json
+      if (i >= head && i < tail && moved.has(child) && this.#trusted && typeof child === 'object') {
+        value = moved.get(child) as Json
+      } else {
+        const j = i < tail ? i : i + shift
+        this.#path.push(i)
+        value = this.value(child, rawBefore[j], before[j])
+        this.#path.pop()
+      }
+      if (value !== child) out ??= raw.slice()
+      if (out) out[i] = value
+    }
+    if (!out) return raw
+    return out.length === before.length && out.every((value, i) => value === before[i]) ? before : out
+  }
+
+  #text(raw: string): Json {
+    try {
+      const parts = parseTemplate(raw)
+      const value = fill(parts, this.#scope)
+      // A secret is always text: a password of digits must not become a number.
+      if (value.secret) this.#secrets = true
+      else if (parts.length === 1 && typeof parts[0] === 'object') return this.#work.scalar(this.#path, value.text)
+      return value.text
+    } catch (error) {
+      if (error === pending) this.unknown = true
+      else if (error instanceof UnresolvedReference) this.#work.refuse([...this.#path], error)
+      else throw error
+      return raw
+    }
+  }
+}
+
+/** Only what differs from `raw` can hold a secret, so the rest is passed over. */
+function secretsOf(raw: Json, config: Json, scope: Scope): SecretValue[] {
+  const found: SecretValue[] = []
+  const path: (string | number)[] = []
+  const look = (from: Json, to: Json): void => {
+    if (from === to) return
+    if (typeof from === 'string') {
+      if (fill(parseTemplate(from), scope).secret) found.push({ path: [...path], reference: from })
+    } else if (isArray(from) && isArray(to)) {
+      for (let i = 0; i < from.length; i++) step(i, from[i] as Json, to[i] as Json)
+    } else if (isObject(from) && isObject(to)) {
+      for (const key of Object.keys(from)) step(key, from[key] as Json, to[key] as Json)
+    }
+  }
+  const step = (key: string | number, from: Json, to: Json): void => {
+    if (from === to) return
+    path.push(key)
+    look(from, to)
+    path.pop()
+  }
+  look(raw, config)
+  return found
+}
+
+function noting(scope: Scope): { scope: Scope; used: Map<string, string | undefined> } {
+  const used = new Map<string, string | undefined>()
+  const note = <V extends Value | undefined>(key: string, value: V): V => {
+    used.set(key, value?.text)
+    return value
+  }
+  return {
+    used,
+    scope: {
+      variable: (name) => note(name, scope.variable(name)),
+      secret: (path) => note(`file:${path}`, scope.secret(path)),
+    },
+  }
+}
+
+function stillHolds(used: ReadonlyMap<string, string | undefined>, scope: Scope): boolean {
+  try {
+    return [...used].every(([key, text]) => {
+      const now = key.startsWith('file:') ? scope.secret(key.slice(5)) : scope.variable(key)
+      return now?.text === text
+    })
+  } catch (error) {
+    // What could be resolved before cannot now: the walk will say where.
+    if (error === pending || error instanceof UnresolvedReference) return false
+    throw error
+  }
+}
