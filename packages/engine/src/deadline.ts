@@ -1,0 +1,117 @@
+/**
+ * Time limits that bind. A wait ends when its limit passes, whatever the work does; what the work comes to later is
+ * handed to `late`, so that it can be undone and never overwrites what came after (F51, F52).
+ */
+import type { Deadlines } from './component.ts'
+
+export const defaultDeadlines: Deadlines = {
+  loadMs: 30_000,
+  validateMs: 10_000,
+  prepareMs: 30_000,
+  commitMs: 10_000,
+  rollbackMs: 10_000,
+}
+
+export class DeadlineError extends Error {
+  override readonly name = 'DeadlineError'
+}
+
+/** The engine is closing, or whoever asked has gone. */
+export class StoppedError extends Error {
+  override readonly name = 'StoppedError'
+}
+
+export type Late<T> = (result: PromiseSettledResult<T>) => void
+
+/**
+ * Runs `work` for at most `limitMs`. The signal that `work` gets aborts when the limit passes or when `stop` aborts;
+ * the wait ends then too, whether or not the work heeds it.
+ * @throws DeadlineError, StoppedError, or what `work` throws within its time.
+ */
+export function within<T>(
+  limitMs: number,
+  stop: AbortSignal | undefined,
+  work: (signal: AbortSignal) => T | Promise<T>,
+  late: Late<T> = () => {},
+): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    if (stop?.aborted) {
+      reject(new StoppedError('stopped'))
+      return
+    }
+    const controller = new AbortController()
+    const began = performance.now()
+    let waiting = true
+    const giveUp = (error: Error) => {
+      if (!waiting) return
+      waiting = false
+      clearTimeout(timer)
+      stop?.removeEventListener('abort', onStop)
+      reject(error)
+      controller.abort(error)
+    }
+    const onStop = () => giveUp(new StoppedError('stopped'))
+    const tooLate = () => new DeadlineError(`did not finish within ${limitMs} ms`)
+    const timer = setTimeout(() => giveUp(tooLate()), limitMs)
+    stop?.addEventListener('abort', onStop)
+    const settle = (result: PromiseSettledResult<T>) => {
+      // Work that blocked the event loop settles before the timer could fire; its limit binds all the same (F56).
+      if (waiting && performance.now() - began > limitMs + 1) giveUp(tooLate())
+      if (!waiting) {
+        late(result)
+        return
+      }
+      waiting = false
+      clearTimeout(timer)
+      stop?.removeEventListener('abort', onStop)
+      if (result.status === 'fulfilled') resolve(result.value)
+      else reject(result.reason as Error)
+    }
+    let running: T | Promise<T>
+    try {
+      running = work(controller.signal)
+    } catch (error) {
+      settle({ status: 'rejected', reason: error })
+      return
+    }
+    Promise.resolve(running).then(
+      (value) => settle({ status: 'fulfilled', value }),
+      (reason: unknown) => settle({ status: 'rejected', reason }),
+    )
+  })
+}
+
+/** Waits `ms`, or until one of the signals aborts; tells which. */
+export function pause(ms: number, ...stops: readonly (AbortSignal | undefined)[]): Promise<'elapsed' | 'stopped'> {
+  return new Promise((resolve) => {
+    const end = (how: 'elapsed' | 'stopped') => {
+      clearTimeout(timer)
+      for (const stop of stops) stop?.removeEventListener('abort', onStop)
+      resolve(how)
+    }
+    const onStop = () => end('stopped')
+    const timer = setTimeout(() => end('elapsed'), ms)
+    for (const stop of stops) {
+      if (stop?.aborted) onStop()
+      else stop?.addEventListener('abort', onStop)
+    }
+  })
+}
+
+/** Full jitter: a random wait between 0 and an exponentially growing bound, at most `maxMs`. */
+export function backoffMs(attempt: number, firstMs: number, maxMs: number): number {
+  return Math.random() * Math.min(maxMs, firstMs * 2 ** attempt)
+}
+
+export function isTransient(error: unknown): boolean {
+  return typeof error === 'object' && error !== null && 'transient' in error && error.transient === true
+}
+
+/** What an unknown thrown thing says, in one line. */
+export function errorText(error: unknown): string {
+  if (error instanceof AggregateError && error.errors.length > 0) {
+    return `${error.message ? `${error.message}: ` : ''}${error.errors.map(errorText).join('; ')}`
+  }
+  if (error instanceof Error) return error.message || error.name
+  return String(error)
+}

@@ -1,0 +1,363 @@
+/**
+ * Starting and closing an engine, and who waits for whom: one reload at a time, requests that come during one are
+ * covered together by the next, and everyone learns the outcome of the run that covers his request (I13).
+ * What a reload does is `reload.ts`; how the first configuration is found is `first.ts`.
+ */
+import { componentStatus, supportOf } from './support.ts'
+import type { Component } from './component.ts'
+import type { Frozen } from './components-for.ts'
+import { defaultDeadlines, errorText, within } from './deadline.ts'
+import { paced } from './debounce.ts'
+import { digest } from './digest.ts'
+import type { Event } from './event.ts'
+import { firstConfiguration, type First } from './first.ts'
+import { openJournal, type OpenJournal } from './journal.ts'
+import { at, parsePath, type Json, type Path } from './json.ts'
+import { lastGoodIn } from './last-good.ts'
+import { ReloadMetrics } from './metrics.ts'
+import { Notifier } from './notify.ts'
+import { join } from 'node:path'
+import type { Engine, Logger, PreparedReload, StartOptions } from './options.ts'
+import { outcomeText, succeeded, type Outcome, type PlanOutcome } from './outcome.ts'
+import { ordered } from './plan.ts'
+import { abort, commit, dressed, plan, reload, stage, type Core, type Live, type Retries, type Run } from './reload.ts'
+import { compile, type AnySchema, type ConfigOf, type PathOf, type ValueAt } from './schema.ts'
+import { redactorFor } from './secrets.ts'
+import { defaultLimits } from './snapshot.ts'
+import { ReloadStats } from './stats.ts'
+import type { ComponentSupport, Stats, Status } from './status.ts'
+import type { ComponentState } from './transaction.ts'
+import { isTrigger, type Lifecycle, type OpenEndpoint, type ReloadRequest, type Trigger } from './trigger.ts'
+
+const defaultRetries: Retries = { limit: 3, firstMs: 100, maxMs: 5_000 }
+const pace = { firstMs: 0, growth: 2, maxMs: 2_000 }
+const closeMs = 10_000
+
+/**
+ * Loads the first configuration, brings every component to it, and keeps it up to date from then on.
+ * @throws StartError if there is no usable configuration or a component cannot take it; TypeError for a component
+ *   named twice or an `after` that names nobody.
+ */
+export async function start<S extends AnySchema>(options: StartOptions<S>): Promise<Engine<ConfigOf<S>>> {
+  const validator = await compile(options.schema, { unknownKeys: options.unknownKeys ?? 'refuse' })
+  const components = ordered((options.components ?? []) as readonly Component<unknown>[])
+  const logger = options.logger === false ? undefined : (options.logger ?? standardError)
+  const warnings = new Map<string, string>()
+  const journal = await openJournal({
+    ...(options.stateDir !== undefined && { file: join(options.stateDir, 'events.jsonl') }),
+    onWarning: (message) => logger?.warn(message),
+  })
+  const engine = new RunningEngine<ConfigOf<S>>(options, journal, logger, warnings, {
+    sources: options.sources,
+    validator,
+    components,
+    keys: { ...validator.keys, ...Object.assign({}, ...components.map((c) => c.keys ?? {})) },
+    secretPatterns: [...validator.secretPaths, ...(options.secrets ?? [])],
+    limits: { ...defaultLimits, ...options.limits },
+    deadlines: { ...defaultDeadlines, ...options.deadlines },
+    retries: { ...defaultRetries, ...options.retries },
+    restartPolicy: options.restartPolicy ?? 'refuse',
+    lastGood: options.stateDir === undefined ? undefined : lastGoodIn(options.stateDir),
+  })
+  try {
+    await engine.begin(options)
+    return engine
+  } catch (error) {
+    await engine.close()
+    throw error
+  }
+}
+
+interface Batch {
+  readonly requests: ReloadRequest[]
+  readonly outcome: Promise<Outcome>
+}
+
+type Given = Omit<Core, 'states' | 'closing' | 'record' | 'swap' | 'live' | 'attempted' | 'pendingRestart'>
+
+class RunningEngine<C> implements Engine<C> {
+  live = undefined as unknown as Frozen<C>
+  readonly events: OpenJournal
+  readonly #core: Core
+  readonly #closing = new AbortController()
+  readonly #stats = new ReloadStats()
+  readonly #metrics = new ReloadMetrics()
+  readonly #notifier: Notifier
+  readonly #logger: Logger | undefined
+  readonly #warnings: Map<string, string>
+  readonly #triggers: readonly Trigger[]
+  readonly #endpoints: { readonly name: string; readonly open: OpenEndpoint }[] = []
+  readonly #watchers = new Set<{ readonly path: Path; readonly listener: (next: never, before: never) => void }>()
+  readonly #listening: Promise<void>[] = []
+  readonly #startedAt = new Date()
+  #first: First | undefined
+  #lastOutcome: Outcome | undefined
+  #next: Batch | undefined
+  #superseding = new AbortController()
+  #turn: Promise<unknown> = Promise.resolve()
+  #running = false
+  #runs = 0
+  #closed: Promise<void> | undefined
+
+  constructor(options: StartOptions<AnySchema>, journal: OpenJournal, logger: Logger | undefined, warnings: Map<string, string>, given: Given) {
+    this.events = journal
+    this.#logger = logger
+    this.#warnings = warnings
+    this.#triggers = [...options.sources.flatMap((source) => (isTrigger(source) ? [source] : [])), ...(options.triggers ?? [])]
+    this.#notifier = new Notifier(options.notify ?? [], (message) => this.#warn('notify', message))
+    const states = new Map<string, ComponentState>()
+    for (const component of given.components) states.set(component.name, { runs: 'live', busy: false, lastError: undefined })
+    this.#core = {
+      ...given,
+      states,
+      closing: this.#closing.signal,
+      record: (event) => {
+        if (event.kind === 'warning') this.#logger?.warn(event.message)
+        journal.append(event)
+      },
+      swap: (live) => this.#swap(live),
+      live: undefined,
+      attempted: undefined,
+      pendingRestart: [],
+    }
+  }
+
+  async begin(options: StartOptions<AnySchema>): Promise<void> {
+    const run = this.#newRun([{ trigger: 'start' }])
+    this.#first = await this.#exclusive(() => firstConfiguration(this.#core, run, options.bundled as Json | undefined))
+    this.#settled(this.#first.outcome)
+    const { from, ageMs, reason } = this.#first
+    if (reason !== undefined) this.#warn('start', `started from ${from}${ageMs === undefined ? '' : `, ${Math.round(ageMs / 1000)} s old`}: ${reason}`)
+    this.events.append({ kind: 'started', from, ...(ageMs !== undefined && { ageMs }), ...(reason !== undefined && { reason }) })
+    for (const trigger of this.#triggers) this.#listening.push(this.#listen(trigger))
+    for (const endpoint of options.endpoints ?? []) {
+      this.#endpoints.push({ name: endpoint.name, open: await endpoint.open(this.#lifecycle()) })
+    }
+  }
+
+  reload(options: { readonly force?: boolean } = {}): Promise<Outcome> {
+    return this.#request({ trigger: 'call', ...(options.force && { force: true }) })
+  }
+
+  plan(): Promise<PlanOutcome> {
+    return this.#plan({ trigger: 'call' })
+  }
+
+  async prepare(config: Json): Promise<PreparedReload | Outcome> {
+    let release = () => {}
+    const settled = new Promise<void>((resolve) => (release = resolve))
+    return new Promise((resolve, reject) => {
+      this.#exclusive(async () => {
+        const run = this.#newRun([{ trigger: 'prepare' }])
+        const staged = await stage(this.#core, run, { document: { config }, save: true })
+        if ('ended' in staged) {
+          resolve(this.#settled(dressed(this.#core, run, staged.ended)))
+          return
+        }
+        const once = async (how: typeof commit) => {
+          const outcome = this.#settled(dressed(this.#core, run, (await how(this.#core, staged)).ended))
+          release()
+          return outcome
+        }
+        let outcome: Promise<Outcome> | undefined
+        resolve({
+          kind: 'prepared',
+          plan: staged.plan,
+          digest: digest(staged.live.config),
+          commit: () => (outcome ??= once(commit)),
+          rollback: () => (outcome ??= once(abort)),
+        })
+        await settled
+      }).catch(reject)
+    })
+  }
+
+  watch<const P extends PathOf<C>>(
+    path: P,
+    listener: (next: Frozen<ValueAt<C, P>>, before: Frozen<ValueAt<C, P>>) => void,
+  ): () => void {
+    const watcher = { path: parsePath(path), listener }
+    this.#watchers.add(watcher)
+    return () => void this.#watchers.delete(watcher)
+  }
+
+  stats(): Stats {
+    return this.#stats.snapshot()
+  }
+
+  support(): readonly ComponentSupport[] {
+    return this.#core.components.map((component) => supportOf(component, this.#core.validator.restartPaths))
+  }
+
+  status(): Status {
+    const { live, attempted, components, states, pendingRestart } = this.#core
+    const statuses = components.map((c) => componentStatus(c, this.#core.validator.restartPaths, states.get(c.name) as ComponentState))
+    const committedAt = live?.committedAt ?? this.#startedAt
+    return {
+      state: this.#closed ? 'closed' : this.#running ? 'reloading' : 'running',
+      healthy: statuses.every((c) => c.runs === 'live'),
+      startedAt: this.#startedAt.toISOString(),
+      startedFrom: this.#first?.from ?? 'sources',
+      live: {
+        digest: live ? digest(live.config) : '',
+        committedAt: committedAt.toISOString(),
+        ageMs: Date.now() - committedAt.getTime(),
+      },
+      ...(attempted && { attempted: { digest: digest(attempted.config), at: attempted.at.toISOString() } }),
+      ...(this.#lastOutcome && { lastOutcome: this.#lastOutcome }),
+      pendingRestart,
+      pendingRequests: this.#next?.requests.length ?? 0,
+      components: statuses,
+      sources: this.#core.sources.map((s) => s.name),
+      triggers: this.#triggers.map((t) => t.name),
+      warnings: [...this.#warnings.values()],
+      stats: this.stats(),
+    }
+  }
+
+  metrics(): string {
+    const { live, states, pendingRestart } = this.#core
+    return this.#metrics.text({
+      pending: this.#next?.requests.length ?? 0,
+      liveDigest: live ? digest(live.config) : '',
+      committedAt: live?.committedAt,
+      healthy: [...states.values()].every((state) => state.runs === 'live'),
+      pendingRestart: pendingRestart.length,
+    })
+  }
+
+  get addresses(): Readonly<Record<string, string>> {
+    return Object.fromEntries(this.#endpoints.map(({ name, open }) => [name, open.address]))
+  }
+
+  close(): Promise<void> {
+    return (this.#closed ??= this.#close())
+  }
+
+  async #close() {
+    this.#closing.abort()
+    await Promise.all(this.#listening)
+    await this.#turn
+    const errors: unknown[] = []
+    const end = async (what: string, work: () => Promise<void> | undefined) => {
+      await within(closeMs, undefined, work).catch((error: unknown) => errors.push(new Error(`${what}: ${errorText(error)}`)))
+    }
+    for (const { name, open } of this.#endpoints) await end(name, () => open.close())
+    if (this.#core.live) for (const component of [...this.#core.components].reverse()) await end(component.name, () => component.close?.())
+    await end('notifications', () => this.#notifier.close(closeMs))
+    this.events.append({ kind: 'closed' })
+    await end('journal', () => this.events.close())
+    for (const error of errors) this.#logger?.error(`could not close ${errorText(error)}`)
+  }
+
+  #request(request: ReloadRequest): Promise<Outcome> {
+    if (this.#next) this.#next.requests.push(request)
+    else {
+      const requests = [request]
+      const outcome = this.#exclusive(async () => {
+        this.#next = undefined
+        this.#superseding = new AbortController()
+        const run = this.#newRun(requests)
+        this.events.append({ kind: 'reload-began', run: run.number, triggers: run.triggers })
+        const ended = this.#closing.signal.aborted ? dressed(this.#core, run, { kind: 'closed' }) : await reload(this.#core, run)
+        return this.#settled(ended)
+      })
+      this.#next = { requests, outcome }
+    }
+    this.#superseding.abort()
+    return this.#next.outcome
+  }
+
+  #plan(request: ReloadRequest): Promise<PlanOutcome> {
+    return this.#exclusive(() => plan(this.#core, this.#newRun([request])))
+  }
+
+  /** One at a time, in the order of the calls. */
+  #exclusive<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(async () => {
+      this.#running = true
+      return work()
+    })
+    this.#turn = turn.then(
+      () => (this.#running = false),
+      () => (this.#running = false),
+    )
+    return turn
+  }
+
+  #newRun(requests: readonly ReloadRequest[]): Run {
+    return {
+      number: ++this.#runs,
+      triggers: [...new Set(requests.map((r) => r.trigger))],
+      force: requests.some((r) => r.force === true),
+      superseded: this.#superseding.signal,
+      startedAt: new Date(),
+      durationsMs: {},
+      retries: 0,
+    }
+  }
+
+  #swap(live: Live) {
+    const before = this.#core.live?.config
+    this.#core.live = live
+    this.live = live.config as Frozen<C>
+    if (before === undefined) return
+    for (const { path, listener } of this.#watchers) {
+      const [was, is] = [at(before, path), at(live.config, path)]
+      if (was === is) continue
+      try {
+        listener(is as never, was as never)
+      } catch (error) {
+        this.#warn('watch', `a listener on ${JSON.stringify(path.join('.'))} failed: ${errorText(error)}`)
+      }
+    }
+  }
+
+  #settled(outcome: Outcome): Outcome {
+    this.#lastOutcome = outcome
+    this.#stats.record(outcome)
+    this.#metrics.record(outcome)
+    const event = this.events.append({ kind: 'reload', outcome })
+    this.#notifier.reload(event as Extract<Event, { kind: 'reload' }>)
+    const line = `reload ${outcome.run} (${outcome.triggers.join(', ')}) ${outcomeText(outcome)}`
+    if (succeeded(outcome)) this.#logger?.info(line)
+    else this.#logger?.error(line)
+    return outcome
+  }
+
+  async #listen(trigger: Trigger) {
+    const { signal } = this.#closing
+    const warn = (message: string) => this.#warn(trigger.name, message)
+    try {
+      for await (const request of paced(trigger.requests(signal, warn), pace, signal)) void this.#request(request)
+    } catch (error) {
+      if (!signal.aborted) warn(`trigger ${trigger.name} has ended and asks no more: ${errorText(error)}`)
+    }
+  }
+
+  #warn(about: string, message: string) {
+    const text = redactorFor(this.#core, this.#core.live?.merged).text(message)
+    this.#warnings.set(about, text)
+    this.#core.record({ kind: 'warning', about, message: text })
+  }
+
+  #lifecycle(): Lifecycle {
+    return {
+      reload: (request) => this.#request(request),
+      plan: (request) => this.#plan(request),
+      status: () => this.status(),
+      config: () => {
+        const { live } = this.#core
+        return live ? redactorFor(this.#core, live.merged).value([], live.config) : null
+      },
+      events: this.events,
+      metrics: () => this.metrics(),
+    }
+  }
+}
+
+const standardError: Logger = {
+  info: (message) => void process.stderr.write(`midflight: ${message}\n`),
+  warn: (message) => void process.stderr.write(`midflight: warning: ${message}\n`),
+  error: (message) => void process.stderr.write(`midflight: ${message}\n`),
+}

@@ -1,0 +1,73 @@
+/**
+ * The first configuration of a process: from the sources; if they have none that is usable, the last good one on
+ * disk; if there is none, the one bundled with the program (I7).
+ */
+import { errorText, within } from './deadline.ts'
+import { issueText } from './issue.ts'
+import type { Json } from './json.ts'
+import { replaceAt, type LastGood } from './last-good.ts'
+import { outcomeText, type Outcome } from './outcome.ts'
+import { commit, dressed, reload, stage, type Core, type Run } from './reload.ts'
+import type { Document } from './source.ts'
+import { StartError } from './start-error.ts'
+
+export interface First {
+  readonly from: 'sources' | 'last-good' | 'bundled'
+  readonly outcome: Outcome
+  /** How old the last good configuration is. */
+  readonly ageMs?: number
+  /** Why the sources were not used. */
+  readonly reason?: string
+}
+
+/** @throws StartError with everything that was tried. */
+export async function firstConfiguration(core: Core, run: Run, bundled: Json | undefined): Promise<First> {
+  const outcome = await reload(core, run)
+  if (outcome.kind === 'committed') return { from: 'sources', outcome }
+  const reason = reasonOf(outcome)
+  const tried: string[] = []
+  if (core.lastGood && outcome.kind !== 'closed') {
+    const { found, damaged } = await core.lastGood.load()
+    tried.push(...damaged)
+    if (!found) tried.push('there is no last good configuration')
+    else {
+      try {
+        const started = await startFrom(core, run, await resolved(core, found))
+        if (started.kind === 'committed') {
+          const ageMs = Date.now() - found.savedAt.getTime()
+          return { from: 'last-good', outcome: started, ageMs, reason: [reason, ...damaged].join('; ') }
+        }
+        tried.push(`the last good configuration cannot be used: ${reasonOf(started)}`)
+      } catch (error) {
+        tried.push(`the last good configuration cannot be used: ${errorText(error)}`)
+      }
+    }
+  }
+  if (bundled !== undefined && outcome.kind !== 'closed') {
+    const started = await startFrom(core, run, { config: structuredClone(bundled) })
+    if (started.kind === 'committed') return { from: 'bundled', outcome: started, reason: [reason, ...tried].join('; ') }
+    tried.push(`the bundled configuration cannot be used: ${reasonOf(started)}`)
+  }
+  throw new StartError(outcome, tried)
+}
+
+async function startFrom(core: Core, run: Run, document: Document): Promise<Outcome> {
+  const staged = await stage(core, run, { document, save: false })
+  return dressed(core, run, ('ended' in staged ? staged : await commit(core, staged)).ended)
+}
+
+/** The last good with its secrets read anew: on disk there are only references. */
+async function resolved(core: Core, { config, secrets }: LastGood): Promise<Document> {
+  let whole = config
+  for (const { path, reference } of secrets) {
+    const source = core.sources.find((s) => s.resolve !== undefined)
+    if (!source?.resolve) throw new Error(`no source can resolve ${reference}`)
+    const value = await within(core.deadlines.loadMs, core.closing, (signal) => source.resolve?.(reference, signal) ?? reference)
+    whole = replaceAt(whole, path, value)
+  }
+  return { config: whole, secrets }
+}
+
+function reasonOf(outcome: Outcome): string {
+  return outcome.kind === 'rejected' ? outcome.issues.map(issueText).join('; ') : outcomeText(outcome)
+}

@@ -1,0 +1,43 @@
+/**
+ * Many documents made one: later sources win, objects are merged key by key, everything else is replaced whole.
+ * Reading documents is left to the sources, checking the result to the schema.
+ */
+import type { Origin } from './issue.ts'
+import { at, isObject, type Json, type Path } from './json.ts'
+import type { Document, SecretValue } from './source.ts'
+
+export interface Merged {
+  readonly config: Json
+  /** The origin of the value at `path`, or of the nearest thing above it that has one. */
+  origin(path: Path): Origin | undefined
+  readonly secrets: readonly SecretValue[]
+}
+
+export function merge(documents: readonly Document[]): Merged {
+  const [only] = documents
+  const config = documents.length === 1 && only ? only.config : documents.map((d) => d.config).reduce(over)
+  return {
+    config,
+    origin: (path) => {
+      for (let length = path.length; length >= 0; length--) {
+        const part = path.slice(0, length)
+        const found = documents.findLast((d) => at(d.config, part) !== undefined)?.origin?.(part)
+        if (found) return found
+      }
+      return undefined
+    },
+    secrets: documents.flatMap((d) => (d.secrets ?? []).filter((s) => at(d.config, s.path) === at(config, s.path))),
+  }
+}
+
+function over(base: Json, top: Json): Json {
+  if (!isObject(base) || !isObject(top)) return top
+  const out: Record<string, Json> = { ...base }
+  for (const [key, value] of Object.entries(top)) {
+    const below = Object.hasOwn(base, key) ? base[key] : undefined
+    // defineProperty semantics: a key named __proto__ must stay visible to the check that refuses it.
+    const merged = below === undefined ? value : over(below, value)
+    Object.defineProperty(out, key, { value: merged, enumerable: true, configurable: true, writable: true })
+  }
+  return out
+}

@@ -1,0 +1,117 @@
+/**
+ * What a reload came to. Returned, never thrown: exceptions are for bugs. Redacted when it is made, so that it can
+ * be printed, sent and stored as it is.
+ */
+import type { Issue } from './issue.ts'
+import type { Json } from './json.ts'
+
+/** `validate` is the schema; `check` is the components' own `validate`. */
+export type Phase = 'load' | 'validate' | 'check' | 'prepare' | 'commit' | 'rollback' | 'dispose'
+
+/** One difference as people read it. In keyed collections the path holds the entry's key. */
+export interface ShownChange {
+  readonly kind: 'added' | 'removed' | 'changed' | 'moved'
+  readonly path: string
+  readonly before?: Json
+  readonly after?: Json
+}
+
+/** What a reload does to one component. */
+export interface PlannedComponent {
+  readonly component: string
+  readonly action: 'hot' | 'restart' | 'held'
+  readonly changes: readonly ShownChange[]
+  /** Changes beyond those listed (the list is cut at 100). */
+  readonly moreChanges: number
+  /** The paths that need a restart: empty where the action is `hot`. */
+  readonly restartPaths: readonly string[]
+}
+
+export interface Plan {
+  /** Touched components in the order in which they are prepared and committed. */
+  readonly components: readonly PlannedComponent[]
+  /** Changes that no component reads: `live` shows them, nothing else happens. */
+  readonly unread: readonly ShownChange[]
+  readonly changeCount: number
+}
+
+/** What became of one component. */
+export interface ComponentResult {
+  readonly component: string
+  readonly result: 'committed' | 'rolled-back' | 'aborted' | 'untouched' | 'failed'
+  /** Which configuration it runs now: the new, the old, or nobody can tell. */
+  readonly runs: 'new' | 'old' | 'unknown'
+  readonly error?: string
+  /** Milliseconds by phase. */
+  readonly durationsMs: Readonly<Partial<Record<Phase, number>>>
+}
+
+interface Base {
+  /** Number of the run, counting from 1 in this process. */
+  readonly run: number
+  /** Everyone whose request it covered: `['signal', 'http']`. */
+  readonly triggers: readonly string[]
+  readonly startedAt: string
+  readonly durationMs: number
+  readonly durationsMs: Readonly<Partial<Record<Phase, number>>>
+  /** How often it was tried again after a transient failure. */
+  readonly retries: number
+  /** Restart-only changes that wait for the next start (policy `hold`): paths. */
+  readonly pendingRestart: readonly string[]
+}
+
+export type Outcome = Base &
+  (
+    | { readonly kind: 'committed'; readonly plan: Plan; readonly components: readonly ComponentResult[]; readonly warnings: readonly string[] }
+    | { readonly kind: 'unchanged' }
+    /** Nothing was touched. */
+    | { readonly kind: 'rejected'; readonly phase: 'load' | 'validate' | 'check'; readonly issues: readonly Issue[] }
+    /** Nothing was touched: these paths cannot change while the process runs. */
+    | { readonly kind: 'restart-required'; readonly paths: readonly string[]; readonly plan: Plan }
+    /** A component failed; every component runs the old configuration again. */
+    | { readonly kind: 'rolled-back'; readonly failed: string; readonly phase: 'prepare' | 'commit'; readonly cause: string; readonly plan: Plan; readonly components: readonly ComponentResult[] }
+    /** A rollback failed too: `components` says who runs what. */
+    | { readonly kind: 'degraded'; readonly failed: string; readonly cause: string; readonly plan: Plan; readonly components: readonly ComponentResult[] }
+    /** `close()` came first. Nothing was touched. */
+    | { readonly kind: 'closed' }
+  )
+
+export type OutcomeKind = Outcome['kind']
+
+/** What a reload would come to. `ready`: every component could be prepared, and was given up again. */
+export type PlanOutcome =
+  | Exclude<Outcome, { kind: 'committed' }>
+  | (Base & { readonly kind: 'ready'; readonly plan: Plan; readonly components: readonly ComponentResult[] })
+
+/** Whether the configuration that was asked for is now live. */
+export function succeeded(outcome: { readonly kind: string }): boolean {
+  return outcome.kind === 'committed' || outcome.kind === 'unchanged' || outcome.kind === 'ready'
+}
+
+/** One line for people: what happened, and what holds now. */
+export function outcomeText(outcome: Outcome | PlanOutcome): string {
+  switch (outcome.kind) {
+    case 'committed':
+      return `committed: ${count(outcome.plan.changeCount, 'change')} in ${count(outcome.components.length, 'component')}`
+    case 'ready':
+      return `ready: ${count(outcome.plan.changeCount, 'change')}, every component could be prepared; nothing was applied`
+    case 'unchanged':
+      return 'unchanged: the configuration is the one that is live'
+    case 'rejected':
+      return `rejected in ${outcome.phase}, the live configuration stays: ${count(outcome.issues.length, 'issue')}`
+    case 'restart-required':
+      return `restart required, nothing was applied: ${outcome.paths.join(', ')} cannot change while the process runs`
+    case 'rolled-back':
+      return `rolled back, the old configuration is live everywhere: ${outcome.failed} failed in ${outcome.phase}: ${outcome.cause}`
+    case 'degraded': {
+      const runs = outcome.components.filter((c) => c.runs !== 'old').map((c) => `${c.component} runs ${c.runs}`)
+      return `DEGRADED: ${outcome.failed} failed and could not be rolled back: ${outcome.cause} (${runs.join(', ')})`
+    }
+    case 'closed':
+      return 'closed: the engine was closed before the reload could run'
+  }
+}
+
+function count(n: number, noun: string): string {
+  return `${n} ${noun}${n === 1 ? '' : 's'}`
+}

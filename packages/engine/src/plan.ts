@@ -1,0 +1,193 @@
+/**
+ * Which components a change touches, in which order, and what of it needs a restart. Pure: carries nothing out.
+ */
+import type { Component } from './component.ts'
+import type { Change } from './diff.ts'
+import { at, covers, isArray, isObject, parsePath, pathText, type Json, type Path } from './json.ts'
+import type { Plan, PlannedComponent, ShownChange } from './outcome.ts'
+import type { Redactor } from './redact.ts'
+
+export interface Touched {
+  readonly component: Component<unknown>
+  readonly changes: readonly Change[]
+  /** What of it cannot change while the process runs: concrete paths, keyed steps by key. */
+  readonly restart: readonly Path[]
+}
+
+/**
+ * Components in the order in which they are prepared: each after those it names, otherwise as declared.
+ * @throws TypeError for a name given twice, an `after` that names nobody, or a circle.
+ */
+export function ordered(components: readonly Component<unknown>[]): Component<unknown>[] {
+  const byName = new Map<string, Component<unknown>>()
+  for (const component of components) {
+    if (byName.has(component.name)) throw new TypeError(`two components are named ${JSON.stringify(component.name)}`)
+    byName.set(component.name, component)
+  }
+  const out: Component<unknown>[] = []
+  const placed = new Set<string>()
+  const visit = (component: Component<unknown>, chain: readonly string[]) => {
+    if (placed.has(component.name)) return
+    if (chain.includes(component.name)) {
+      throw new TypeError(`components wait for each other: ${[...chain, component.name].join(' after ')}`)
+    }
+    for (const name of component.after) {
+      const before = byName.get(name)
+      if (!before) throw new TypeError(`component ${JSON.stringify(component.name)} comes after ${JSON.stringify(name)}, which is not there`)
+      visit(before, [...chain, component.name])
+    }
+    placed.add(component.name)
+    out.push(component)
+  }
+  for (const component of components) visit(component, [])
+  return out
+}
+
+export function sliceOf(component: Component<unknown>, config: Json): unknown {
+  return component.slice(component.paths.map((path) => at(config, parsePath(path))))
+}
+
+/** @param before `undefined` at the first start: everything is touched, nothing needs a restart. */
+export function touchedBy(
+  components: readonly Component<unknown>[],
+  before: Json | undefined,
+  after: Json,
+  changes: readonly Change[],
+  also: { readonly always: (component: Component<unknown>) => boolean; readonly restartPaths: readonly string[] },
+): Touched[] {
+  const out: Touched[] = []
+  for (const component of components) {
+    const paths = component.paths.map(parsePath)
+    const differs = before === undefined || paths.some((path) => at(before, path) !== at(after, path))
+    if (!differs && !also.always(component)) continue
+    const mine = changes.filter((change) => paths.some((path) => related(path, change.path)))
+    out.push({
+      component,
+      changes: mine,
+      restart: before === undefined ? [] : restartPathsOf(component, mine, before, after, also.restartPaths),
+    })
+  }
+  return out
+}
+
+/** Paths marked restart-only in the schema that changed although no component reads them. */
+export function unreadRestarts(changes: readonly Change[], before: Json, after: Json, patterns: readonly string[]): Path[] {
+  return changes.flatMap((change) => patterns.flatMap((pattern) => restartsFor(parsePath(pattern), change, before, after)))
+}
+
+function related(path: Path, change: Path): boolean {
+  return covers(path, change) || covers(change, path)
+}
+
+function restartPathsOf(
+  component: Component<unknown>,
+  changes: readonly Change[],
+  before: Json,
+  after: Json,
+  schemaPatterns: readonly string[],
+): Path[] {
+  const { hot } = component
+  if (hot === 'none') return unique(changes.map((change) => change.path))
+  const patterns = [...(hot === 'full' ? [] : hot.restartFor), ...schemaPatterns].map(parsePath)
+  return unique(changes.flatMap((change) => patterns.flatMap((pattern) => restartsFor(pattern, change, before, after))))
+}
+
+/** The path at which `change` needs a restart because of `pattern`, if it does. */
+function restartsFor(pattern: Path, change: Change, before: Json, after: Json): Path[] {
+  if (change.kind === 'moved') return []
+  if (covers(pattern, change.path)) {
+    // An entry that comes or goes is not a change of its fields, and `plugins.*` is about entries that stay.
+    if (change.kind !== 'changed' && change.path.length === pattern.length && pattern.at(-1) === '*') return []
+    return [change.path.slice(0, pattern.length)]
+  }
+  // The change is above the pattern: something that holds the restart-only value came, went or changed its type.
+  const head = pattern.slice(0, change.path.length)
+  if (!covers(head, change.path) || pattern.slice(change.path.length - 1).includes('*')) return []
+  return at(before, pattern) === at(after, pattern) ? [] : [pattern]
+}
+
+function unique(paths: readonly Path[]): Path[] {
+  return [...new Map(paths.map((path) => [pathText(path), path])).values()]
+}
+
+/**
+ * `after` with each of the `held` paths as it is in `before`. Shares everything else.
+ * @param keys arrays by dotted path pattern whose steps are entry keys.
+ */
+export function holdBack(after: Json, before: Json, held: readonly Path[], keys: Readonly<Record<string, string>>): Json {
+  return held.reduce<Json>((config, path) => {
+    const source = indexed(before, path, keys)
+    const target = indexed(config, path, keys)
+    // An entry that is gone altogether has nothing to hold back.
+    return target ? put(config, target, source && at(before, source)) : config
+  }, after)
+}
+
+/** A path whose steps may be entry keys, with indexes instead; `undefined` where there is no such entry. */
+export function indexed(config: Json, path: Path, keys: Readonly<Record<string, string>>): Path | undefined {
+  const out: (string | number)[] = []
+  let value: Json | undefined = config
+  for (const [depth, step] of path.entries()) {
+    if (isArray(value)) {
+      const key = keyOf(path.slice(0, depth), keys)
+      const index: number = key === undefined ? Number(step) : value.findIndex((entry) => isObject(entry) && String(entry[key]) === String(step))
+      if (!(index >= 0)) return undefined
+      out.push(index)
+      value = value[index]
+    } else {
+      out.push(step)
+      value = isObject(value) && Object.hasOwn(value, step) ? value[step] : undefined
+    }
+  }
+  return out
+}
+
+function keyOf(path: Path, keys: Readonly<Record<string, string>>): string | undefined {
+  for (const [pattern, key] of Object.entries(keys)) {
+    const steps = parsePath(pattern)
+    if (steps.length === path.length && covers(steps, path)) return key
+  }
+  return undefined
+}
+
+function put(root: Json, path: Path, value: Json | undefined): Json {
+  const [step, ...rest] = path
+  if (step === undefined) return value ?? root
+  if (isArray(root)) return root.map((entry, i) => (i === Number(step) ? put(entry, rest, value) : entry))
+  const own = isObject(root) ? root : {}
+  const { [step]: below, ...others } = own
+  if (rest.length === 0) return value === undefined ? others : { ...own, [step]: value }
+  return { ...own, [step]: put(below ?? {}, rest, value) }
+}
+
+/** How many changes an outcome lists for each component. */
+const maxShown = 100
+
+export function shownPlan(
+  touched: readonly Touched[],
+  changes: readonly Change[],
+  redact: Redactor,
+  policy: 'refuse' | 'hold',
+): Plan {
+  const read = new Set(touched.flatMap((t) => t.changes))
+  return {
+    components: touched.map((t): PlannedComponent => ({
+      component: t.component.name,
+      action: t.restart.length === 0 ? 'hot' : policy === 'refuse' ? 'restart' : 'held',
+      changes: shownChanges(t.changes, redact),
+      moreChanges: Math.max(0, t.changes.length - maxShown),
+      restartPaths: t.restart.map(pathText),
+    })),
+    unread: shownChanges(changes.filter((change) => !read.has(change)), redact),
+    changeCount: changes.length,
+  }
+}
+
+export function shownChanges(changes: readonly Change[], redact: Redactor, limit = maxShown): ShownChange[] {
+  return changes.slice(0, limit).map((change) => ({
+    kind: change.kind,
+    path: pathText(change.path),
+    ...('before' in change && change.before !== undefined && { before: redact.value(change.path, change.before) }),
+    ...('after' in change && change.after !== undefined && { after: redact.value(change.path, change.after) }),
+  }))
+}

@@ -1,0 +1,360 @@
+/**
+ * THE path of one reload, top to bottom; nothing else decides anything:
+ *
+ *   load all sources → merge → check limits → validate the whole → share structure with the live snapshot and diff →
+ *   unchanged? stop → plan (touched components in order; restart-only paths) → each component's own validate →
+ *   prepare in order → commit in order → swap the live snapshot → write last good → dispose → record
+ *
+ * Up to `prepare` nothing is visible from outside. Returns an Outcome; throws only on bugs. One reload at a time, and
+ * who waits for which, is `engine.ts`; the calls to components are `transaction.ts`.
+ */
+import type { Component, Deadlines } from './component.ts'
+import { backoffMs, DeadlineError, errorText, pause, StoppedError, within } from './deadline.ts'
+import { changes as flat, diff, type Change } from './diff.ts'
+import { digest } from './digest.ts'
+import type { EventBody } from './event.ts'
+import type { Issue } from './issue.ts'
+import { at, pathText, type Json, type Path } from './json.ts'
+import type { LastGoodStore } from './last-good.ts'
+import { merge, type Merged } from './merge.ts'
+import type { ComponentResult, Outcome, Phase, Plan, PlanOutcome } from './outcome.ts'
+import { holdBack, indexed, shownPlan, sliceOf, touchedBy, unreadRestarts, type Touched } from './plan.ts'
+import type { Redactor } from './redact.ts'
+import type { Validator } from './schema.ts'
+import { redactorFor } from './secrets.ts'
+import { check, share, type Limits } from './snapshot.ts'
+import { SourceError, type Document, type Source } from './source.ts'
+import { commitAll, disposeAll, memberOf, prepareAll, resultOf, rollBackAll } from './transaction.ts'
+import type { ComponentState, Failure, Member, Transaction } from './transaction.ts'
+
+export interface Retries {
+  /** Further tries after a transient failure, 0 to 100. */
+  readonly limit: number
+  readonly firstMs: number
+  readonly maxMs: number
+}
+
+/** The configuration that every component runs. */
+export interface Live {
+  readonly config: Json
+  /** As the sources gave it: for origins, for secrets, and to know at a glance that nothing came anew. */
+  readonly merged: Merged
+  readonly committedAt: Date
+}
+
+/** An engine, as far as a reload is concerned. */
+export interface Core {
+  readonly sources: readonly Source[]
+  readonly validator: Validator
+  /** In the order in which they are prepared. */
+  readonly components: readonly Component<unknown>[]
+  readonly states: ReadonlyMap<string, ComponentState>
+  readonly keys: Readonly<Record<string, string>>
+  readonly secretPatterns: readonly string[]
+  readonly limits: Limits
+  readonly deadlines: Deadlines
+  readonly retries: Retries
+  readonly restartPolicy: 'refuse' | 'hold'
+  readonly lastGood: LastGoodStore | undefined
+  readonly closing: AbortSignal
+  readonly record: (event: EventBody) => void
+  /** The one reference that readers see is swapped in here. */
+  readonly swap: (live: Live) => void
+  live: Live | undefined
+  attempted: { readonly config: Json; readonly at: Date } | undefined
+  /** Restart-only changes that wait for the next start (policy `hold`). */
+  pendingRestart: readonly string[]
+}
+
+/** One run of the path: who asked, and what it has cost so far. */
+export interface Run {
+  readonly number: number
+  readonly triggers: readonly string[]
+  readonly force: boolean
+  /** Aborts when a newer request comes: no further tries then. */
+  readonly superseded: AbortSignal
+  readonly startedAt: Date
+  readonly durationsMs: Partial<Record<Phase, number>>
+  retries: number
+}
+
+/** What a run ended with, before it has its dress of numbers. */
+type Body<O = Outcome> = O extends Outcome | PlanOutcome ? Omit<O, keyof Dress> : never
+type Dress = Pick<Outcome, 'run' | 'triggers' | 'startedAt' | 'durationMs' | 'durationsMs' | 'retries' | 'pendingRestart'>
+
+interface Ended {
+  readonly ended: Body
+  readonly transient: boolean
+}
+
+/** Everything is prepared; nothing is visible yet. */
+export interface Staged {
+  readonly run: Run
+  readonly live: Live
+  readonly plan: Plan
+  readonly members: readonly Member[]
+  readonly tx: Transaction
+  readonly redact: Redactor
+  readonly pendingRestart: readonly string[]
+  readonly save: boolean
+}
+
+export async function reload(core: Core, run: Run): Promise<Outcome> {
+  for (;;) {
+    const staged = await stage(core, run)
+    const result = 'ended' in staged ? staged : await commit(core, staged)
+    if (!result.transient || run.retries >= core.retries.limit) return dressed(core, run, result.ended)
+    const waitMs = backoffMs(run.retries, core.retries.firstMs, core.retries.maxMs)
+    if ((await pause(waitMs, run.superseded, core.closing)) === 'stopped') return dressed(core, run, result.ended)
+    run.retries++
+  }
+}
+
+/** Dry run: everything up to and including `prepare`, then abort. */
+export async function plan(core: Core, run: Run): Promise<PlanOutcome> {
+  const staged = await stage(core, run)
+  if ('ended' in staged) return dressed(core, run, staged.ended) as PlanOutcome
+  const result = await abort(core, staged)
+  return dressed(core, run, result.ended.kind === 'degraded' ? result.ended : ready(staged)) as PlanOutcome
+}
+
+/** A document from elsewhere than the sources: the fleet's two-phase commit, the last good, the bundled one. */
+export interface Given {
+  readonly document: Document
+  /** Whether it becomes the last good once it is committed. */
+  readonly save: boolean
+}
+
+export async function stage(core: Core, run: Run, given?: Given): Promise<Ended | Staged> {
+  const { live } = core
+
+  const loaded = given ? { documents: [given.document] } : await timed(run, 'load', () => load(core))
+  if ('ended' in loaded) return loaded
+  const merged = merge(loaded.documents)
+  const redact = redactorFor(core, live?.merged, merged)
+  const uncertain = (component: Component<unknown>) => run.force || core.states.get(component.name)?.runs === 'unknown'
+  const settled = !core.components.some(uncertain) && !run.force
+  core.attempted = { config: merged.config, at: new Date() }
+  if (live && settled && merged.config === live.merged.config && core.pendingRestart.length === 0) return unchanged(core, merged, [])
+
+  const bad = check(merged.config, live?.merged.config, core.limits)
+  if (bad.length > 0) return rejected('validate', bad, merged, redact)
+  const valid = await timed(run, 'validate', () => validate(core, merged.config))
+  if ('ended' in valid) return valid
+  if ('issues' in valid) return rejected('validate', valid.issues, merged, redact)
+
+  let config = share(valid.config, live?.config, core.keys)
+  core.attempted = { config, at: new Date() }
+  let changes = live ? flat(diff(live.config, config, core.keys)) : []
+  let touched = touchedBy(core.components, live?.config, config, changes, { always: uncertain, restartPaths: core.validator.restartPaths })
+
+  const restart = restartsIn(core, touched, changes, config)
+  const pendingRestart = restart.map(pathText)
+  if (live && restart.length > 0) {
+    const planned = shownPlan(touched, changes, redact, core.restartPolicy)
+    if (core.restartPolicy === 'refuse') return restartRequired(pendingRestart, planned)
+    const held = holdBack(config, live.config, restart, core.keys)
+    const rest = await validate(core, held)
+    if ('ended' in rest) return rest
+    if ('issues' in rest) return rejected('validate', rest.issues, merged, redact)
+    config = share(rest.config, live.config, core.keys)
+    changes = flat(diff(live.config, config, core.keys))
+    touched = touchedBy(core.components, live.config, config, changes, { always: uncertain, restartPaths: [] })
+    if (config === live.config && settled) {
+      const same = pendingRestart.join() === core.pendingRestart.join()
+      core.pendingRestart = pendingRestart
+      return same ? unchanged(core, merged, pendingRestart) : restartRequired(pendingRestart, planned)
+    }
+  }
+  if (live && settled && config === live.config) return unchanged(core, merged, pendingRestart)
+
+  const shown = shownPlan(touched, changes, redact, core.restartPolicy)
+  const members = touched.map(({ component, changes: mine }) =>
+    memberOf(
+      component,
+      {
+        before: live && sliceOf(component, live.config),
+        after: sliceOf(component, config),
+        changes: mine,
+        forced: live !== undefined && uncertain(component),
+      },
+      core.states.get(component.name) as ComponentState,
+    ),
+  )
+  const refused = timedSync(run, 'check', () => members.flatMap((member) => checkMember(core, member)))
+  if (refused.length > 0) return rejected('check', refused, merged, redact, core.keys)
+
+  const tx: Transaction = { deadlines: core.deadlines, record: core.record, redact: redact.text }
+  const staged: Staged = { run, live: { config, merged, committedAt: new Date() }, plan: shown, members, tx, redact, pendingRestart, save: given?.save ?? true }
+  const failed = await timed(run, 'prepare', () => prepareAll(tx, members, core.closing))
+  return failed ? rolledBack(core, staged, 'prepare', failed) : staged
+}
+
+export async function commit(core: Core, staged: Staged): Promise<Ended> {
+  const { run, members, tx, plan: planned } = staged
+  const failed = await timed(run, 'commit', () => commitAll(tx, members))
+  if (failed) return rolledBack(core, staged, 'commit', failed)
+
+  core.pendingRestart = staged.pendingRestart
+  core.swap({ ...staged.live, committedAt: new Date() })
+  const warnings = await saveLastGood(core, staged)
+  warnings.push(...(await timed(run, 'dispose', () => disposeAll(tx, members))))
+  return { ended: { kind: 'committed', plan: planned, components: members.map(resultOf), warnings }, transient: false }
+}
+
+/** Gives up what was staged. `rolled-back`, or `degraded` where even that failed. */
+export function abort(core: Core, staged: Staged): Promise<Ended> {
+  return rolledBack(core, staged, 'prepare', { component: '', cause: 'given up', transient: false, stopped: false })
+}
+
+/** The outcome as everyone sees it. */
+export function dressed(core: Core, run: Run, body: Body | Body<PlanOutcome>): Outcome {
+  return {
+    ...body,
+    run: run.number,
+    triggers: run.triggers,
+    startedAt: run.startedAt.toISOString(),
+    durationMs: Date.now() - run.startedAt.getTime(),
+    durationsMs: run.durationsMs,
+    retries: run.retries,
+    pendingRestart: core.pendingRestart,
+  } as Outcome
+}
+
+function ready(staged: Staged): Body<PlanOutcome> {
+  const components: ComponentResult[] = staged.members.map(resultOf)
+  return { kind: 'ready', plan: staged.plan, components }
+}
+
+async function load(core: Core): Promise<Ended | { documents: Document[] }> {
+  const results = await Promise.allSettled(
+    core.sources.map((source) => within(core.deadlines.loadMs, core.closing, (signal) => source.load(signal))),
+  )
+  const failures = results.flatMap((r, i) => (r.status === 'rejected' ? [{ error: r.reason as unknown, source: core.sources[i] as Source }] : []))
+  if (failures.some(({ error }) => error instanceof StoppedError)) return closed()
+  if (failures.length === 0) return { documents: results.flatMap((r) => (r.status === 'fulfilled' ? [r.value] : [])) }
+  return {
+    ended: { kind: 'rejected', phase: 'load', issues: failures.flatMap(({ error, source }) => loadIssues(source.name, error)) },
+    transient: failures.every(({ error }) => error instanceof SourceError && error.transient),
+  }
+}
+
+function loadIssues(name: string, error: unknown): readonly Issue[] {
+  if (error instanceof SourceError) return error.issues
+  const code = error instanceof DeadlineError ? 'timeout' : 'internal'
+  return [{ code, path: [], message: `source ${name} ${errorText(error)}` }]
+}
+
+async function validate(core: Core, config: Json): Promise<Ended | { config: Json } | { issues: readonly Issue[] }> {
+  try {
+    return await within(core.deadlines.validateMs, core.closing, () => core.validator.validate(config, core.live?.config))
+  } catch (error) {
+    if (error instanceof StoppedError) return closed()
+    const code = error instanceof DeadlineError ? 'timeout' : 'internal'
+    return { issues: [{ code, path: [], message: `the schema's validation ${errorText(error)}` }] }
+  }
+}
+
+function restartsIn(core: Core, touched: readonly Touched[], changes: readonly Change[], config: Json): Path[] {
+  if (!core.live) return []
+  const paths = [
+    ...touched.flatMap((t) => t.restart),
+    ...unreadRestarts(changes, core.live.config, config, core.validator.restartPaths),
+  ]
+  return [...new Map(paths.map((path) => [pathText(path), path])).values()]
+}
+
+/** A component's own validate; what it throws refuses the configuration too. */
+function checkMember(core: Core, { component, change, state }: Member): readonly Issue[] {
+  if (state.busy) {
+    const message = `component ${component.name} has a call that has not returned since its deadline; it can take no other configuration before`
+    return [{ code: 'component', path: [], message }]
+  }
+  const began = performance.now()
+  try {
+    const issues = component.validate?.(change) ?? []
+    const tookMs = performance.now() - began
+    if (tookMs <= core.deadlines.validateMs) return issues
+    return [{ code: 'timeout', path: [], message: `component ${component.name} did not validate within ${core.deadlines.validateMs} ms` }]
+  } catch (error) {
+    return [{ code: 'internal', path: [], message: `component ${component.name} failed to validate: ${errorText(error)}` }]
+  }
+}
+
+async function rolledBack(core: Core, staged: Staged, phase: 'prepare' | 'commit', failed: Failure): Promise<Ended> {
+  const { run, members, tx, plan: planned } = staged
+  const failures = await timed(run, 'rollback', () => rollBackAll(tx, members))
+  const components = members.map(resultOf)
+  const base = { failed: failed.component, plan: planned, components }
+  if (failures.length > 0) {
+    return { ended: { ...base, kind: 'degraded', cause: [failed.cause, ...failures].join('; ') }, transient: false }
+  }
+  if (failed.stopped) return closed()
+  return { ended: { ...base, kind: 'rolled-back', phase, cause: failed.cause }, transient: failed.transient }
+}
+
+async function saveLastGood(core: Core, { live, save }: Staged): Promise<string[]> {
+  if (!core.lastGood || !save) return []
+  try {
+    await core.lastGood.save(live.config, live.merged.secrets)
+    return []
+  } catch (error) {
+    const message = `the last good configuration could not be written: ${errorText(error)}`
+    core.record({ kind: 'warning', about: 'last-good', message })
+    return [message]
+  }
+}
+
+function unchanged(core: Core, merged: Merged, pendingRestart: readonly string[]): Ended {
+  core.pendingRestart = pendingRestart
+  if (core.live) core.live = { ...core.live, merged }
+  return { ended: { kind: 'unchanged' }, transient: false }
+}
+
+function restartRequired(paths: readonly string[], planned: Plan): Ended {
+  return { ended: { kind: 'restart-required', paths, plan: planned }, transient: false }
+}
+
+function closed(): Ended {
+  return { ended: { kind: 'closed' }, transient: false }
+}
+
+function rejected(
+  phase: 'validate' | 'check',
+  issues: readonly Issue[],
+  merged: Merged,
+  redact: Redactor,
+  keys: Core['keys'] = {},
+): Ended {
+  const placed = issues.map((issue) => redact.issue(withOrigin(issue, merged, keys)))
+  return { ended: { kind: 'rejected', phase, issues: placed }, transient: false }
+}
+
+function withOrigin(issue: Issue, merged: Merged, keys: Core['keys']): Issue {
+  const originOf = (path: Path) => merged.origin(at(merged.config, path) === undefined ? (indexed(merged.config, path, keys) ?? path) : path)
+  const { firstPath, ...rest } = issue
+  const origin = issue.origin ?? originOf(issue.path)
+  const first = firstPath && originOf(firstPath)
+  return { ...rest, ...(origin && { origin }), ...(first && { related: [...(issue.related ?? []), first] }) }
+}
+
+async function timed<T>(run: Run, phase: Phase, work: () => Promise<T>): Promise<T> {
+  const began = performance.now()
+  try {
+    return await work()
+  } finally {
+    run.durationsMs[phase] = (run.durationsMs[phase] ?? 0) + performance.now() - began
+  }
+}
+
+function timedSync<T>(run: Run, phase: Phase, work: () => T): T {
+  const began = performance.now()
+  const result = work()
+  run.durationsMs[phase] = (run.durationsMs[phase] ?? 0) + performance.now() - began
+  return result
+}
+
+/** The digest of what is live, worked out when asked for. */
+export function liveDigest(core: Core): string {
+  return core.live ? digest(core.live.config) : ''
+}

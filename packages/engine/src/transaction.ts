@@ -1,0 +1,223 @@
+/**
+ * All or nothing over the touched components: prepare every one before any is changed, commit in order, and on a
+ * failure give every one its old configuration back, in reverse order. Which components are touched, and when each
+ * step comes, is `reload.ts`.
+ *
+ * A call that passes its deadline is over for the reload, but it may still be running. What it does later is undone:
+ * a late `prepare` is rolled back when it arrives; after a late `commit` the component is rolled back once more, and
+ * until then takes no other configuration (F51, F52).
+ */
+import type { Component, Deadlines, Prepared, SliceChange } from './component.ts'
+import { DeadlineError, errorText, isTransient, StoppedError, within } from './deadline.ts'
+import type { EventBody } from './event.ts'
+import type { ComponentResult, Phase } from './outcome.ts'
+
+/** What is known of a component between reloads. */
+export interface ComponentState {
+  runs: 'live' | 'unknown'
+  /** A commit or rollback that has not returned since its deadline. */
+  busy: boolean
+  lastError: string | undefined
+}
+
+/** One touched component in one reload. */
+export interface Member {
+  readonly component: Component<unknown>
+  readonly change: SliceChange<unknown>
+  readonly state: ComponentState
+  readonly durationsMs: Partial<Record<Phase, number>>
+  prepared?: Prepared
+  result: ComponentResult['result']
+  error?: string
+  /** Settles when a commit that passed its deadline has returned after all. */
+  lateCommit?: { settled: boolean; readonly done: Promise<void> }
+}
+
+export interface Transaction {
+  readonly deadlines: Deadlines
+  readonly record: (event: EventBody) => void
+  /** Takes secrets out of what a component says. */
+  readonly redact: (message: string) => string
+}
+
+export interface Failure {
+  readonly component: string
+  readonly cause: string
+  readonly transient: boolean
+  /** The engine is closing. */
+  readonly stopped: boolean
+}
+
+export function memberOf(component: Component<unknown>, change: SliceChange<unknown>, state: ComponentState): Member {
+  return { component, change, state, durationsMs: {}, result: 'untouched' }
+}
+
+export function resultOf({ component, state, durationsMs, result, error }: Member): ComponentResult {
+  const runs = state.runs === 'unknown' ? 'unknown' : result === 'committed' ? 'new' : 'old'
+  return { component: component.name, result, runs, durationsMs, ...(error !== undefined && { error }) }
+}
+
+export async function prepareAll(tx: Transaction, members: readonly Member[], stop: AbortSignal): Promise<Failure | undefined> {
+  for (const member of members) {
+    try {
+      member.prepared = await timed(member, 'prepare', () =>
+        within(
+          limitOf(tx, member, 'prepareMs'),
+          stop,
+          (signal) => member.component.prepare(member.change, signal),
+          (late) => void undoLate(tx, member, late),
+        ),
+      )
+    } catch (error) {
+      return failure(tx, member, error)
+    }
+  }
+  return undefined
+}
+
+export async function commitAll(tx: Transaction, members: readonly Member[]): Promise<Failure | undefined> {
+  for (const member of members) {
+    let returned = () => {}
+    const done = new Promise<void>((resolve) => (returned = resolve))
+    const late = { settled: false, done }
+    try {
+      await timed(member, 'commit', () =>
+        within(
+          limitOf(tx, member, 'commitMs'),
+          undefined,
+          () => member.prepared?.commit(),
+          () => {
+            late.settled = true
+            returned()
+          },
+        ),
+      )
+      member.result = 'committed'
+    } catch (error) {
+      if (error instanceof DeadlineError && !late.settled) member.lateCommit = late
+      return failure(tx, member, error)
+    }
+  }
+  for (const member of members) {
+    member.state.runs = 'live'
+    member.state.lastError = undefined
+  }
+  return undefined
+}
+
+/** In reverse order. Returns what could not be given back, and why; those components run nobody knows what. */
+export async function rollBackAll(tx: Transaction, members: readonly Member[]): Promise<string[]> {
+  const failures: string[] = []
+  for (const member of [...members].reverse()) {
+    if (!member.prepared) {
+      if (member.result === 'untouched') member.result = 'aborted'
+      continue
+    }
+    const error = await rollBack(tx, member)
+    if (error !== undefined) {
+      failures.push(`${member.component.name}: ${error}`)
+      member.error = member.error === undefined ? error : `${member.error}; ${error}`
+      member.state.runs = 'unknown'
+      member.state.lastError = member.error
+      member.result = 'failed'
+    } else if (member.result !== 'failed') {
+      member.result = member.result === 'committed' ? 'rolled-back' : 'aborted'
+    }
+  }
+  return failures
+}
+
+/** Lets the old go. Everyone has committed: what fails here is a warning. */
+export async function disposeAll(tx: Transaction, members: readonly Member[]): Promise<string[]> {
+  const warnings: string[] = []
+  for (const member of members) {
+    try {
+      await timed(member, 'dispose', () => within(limitOf(tx, member, 'rollbackMs'), undefined, () => member.prepared?.dispose()))
+    } catch (error) {
+      warnings.push(tx.redact(`${member.component.name} could not let go of the old: ${errorText(error)}`))
+    }
+  }
+  return warnings
+}
+
+async function rollBack(tx: Transaction, member: Member): Promise<string | undefined> {
+  const { component, lateCommit, state } = member
+  const undo = () =>
+    timed(member, 'rollback', () =>
+      within(
+        limitOf(tx, member, 'rollbackMs'),
+        undefined,
+        () => member.prepared?.rollback(),
+        (late) => settledLate(tx, member, 'rollback', late),
+      ),
+    )
+  try {
+    const stillCommitting = lateCommit !== undefined && !lateCommit.settled
+    await undo()
+    if (!stillCommitting) return undefined
+    if (lateCommit.settled) {
+      await undo()
+      return undefined
+    }
+  } catch (error) {
+    if (error instanceof DeadlineError) state.busy = true
+    return tx.redact(`could not be rolled back: ${errorText(error)}`)
+  }
+  state.busy = true
+  void lateCommit.done.then(async () => {
+    try {
+      await undo()
+      settledLate(tx, member, 'commit', { status: 'fulfilled', value: undefined })
+    } catch (error) {
+      settledLate(tx, member, 'commit', { status: 'rejected', reason: error })
+    }
+  })
+  return `${component.name}'s commit has not returned; it is rolled back again when it does`
+}
+
+/** A commit or rollback has returned after its deadline, and the component has been given its old configuration. */
+function settledLate(tx: Transaction, member: Member, phase: string, late: PromiseSettledResult<unknown>) {
+  const { state, component } = member
+  state.busy = false
+  if (late.status === 'fulfilled') {
+    state.runs = 'live'
+    state.lastError = undefined
+  } else state.lastError = tx.redact(errorText(late.reason))
+  const result = late.status === 'fulfilled' ? 'runs the old configuration again' : `failed: ${errorText(late.reason)}`
+  tx.record({ kind: 'late', component: component.name, phase, result: tx.redact(result) })
+}
+
+/** A prepare has returned after its deadline: nobody waits for it, and what it made is let go. */
+async function undoLate(tx: Transaction, member: Member, late: PromiseSettledResult<Prepared>) {
+  let result = 'it failed, and nothing is left to undo'
+  if (late.status === 'fulfilled') {
+    try {
+      await within(limitOf(tx, member, 'rollbackMs'), undefined, () => late.value.rollback())
+      result = 'undone'
+    } catch (error) {
+      result = `could not be undone: ${errorText(error)}`
+    }
+  }
+  tx.record({ kind: 'late', component: member.component.name, phase: 'prepare', result: tx.redact(result) })
+}
+
+function failure(tx: Transaction, member: Member, error: unknown): Failure {
+  const cause = tx.redact(errorText(error))
+  member.result = 'failed'
+  member.error = cause
+  member.state.lastError = cause
+  return { component: member.component.name, cause, transient: isTransient(error), stopped: error instanceof StoppedError }
+}
+
+function limitOf(tx: Transaction, { component }: Member, which: 'prepareMs' | 'commitMs' | 'rollbackMs'): number {
+  return component.deadlines?.[which] ?? tx.deadlines[which]
+}
+
+async function timed<T>(member: Member, phase: Phase, work: () => Promise<T>): Promise<T> {
+  const began = performance.now()
+  try {
+    return await work()
+  } finally {
+    member.durationsMs[phase] = (member.durationsMs[phase] ?? 0) + performance.now() - began
+  }
+}
