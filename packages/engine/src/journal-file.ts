@@ -60,6 +60,7 @@ class LineQueue implements JournalFile {
   #dropped = 0
   #handle: FileHandle | undefined
   #size = 0
+  #inode = 0
   /** The last write failed, and that has been said. */
   #failing = false
   #closed = false
@@ -95,18 +96,29 @@ class LineQueue implements JournalFile {
     await Promise.race([written, timeout])
     clearTimeout(timer)
     this.#closed = true
-    if (this.#writing === undefined) await this.#handle?.close()
-    this.#handle = undefined
+    const letGo = (): Promise<void> =>
+      this.#letGo().catch((error: unknown) => this.#onWarning(`${this.#path} cannot be closed: ${text(error)}`))
+    // A write that hangs still has the file; it is closed when that returns.
+    if (this.#writing) void this.#writing.then(letGo)
+    else await letGo()
   }
 
   #startWriting(): void {
     if (this.#writing || this.#queue.length === 0) return
-    this.#writing = this.#writeAll().finally(() => (this.#writing = undefined))
+    this.#writing = this.#writeAll()
   }
 
   async #writeAll(): Promise<void> {
     // Lets a burst gather, so that it is one write.
     await Promise.resolve()
+    await this.#writeQueue().finally(() => {
+      this.#writing = undefined
+      // What came between the last look at the queue and now. After a failure, the next event tries again.
+      if (!this.#failing && !this.#closed) this.#startWriting()
+    })
+  }
+
+  async #writeQueue(): Promise<void> {
     while (this.#queue.length > 0 && !this.#closed) {
       const lines = this.#queue
       const dropped = this.#dropped
@@ -125,7 +137,6 @@ class LineQueue implements JournalFile {
           this.#failing = true
           this.#onWarning(`${this.#path} cannot be written, events are kept in memory: ${text(error)}`)
         }
-        // The next event tries again.
         return
       }
       if (this.#failing || dropped > 0) {
@@ -173,13 +184,20 @@ class LineQueue implements JournalFile {
   }
 
   async #open(): Promise<FileHandle> {
-    if (this.#handle) return this.#handle
+    if (this.#handle) {
+      // Someone may have moved the file away (logrotate) or removed it: then a new one is begun.
+      const there = await stat(this.#path).catch(() => undefined)
+      if (there?.ino === this.#inode) return this.#handle
+      await this.#letGo()
+    }
     await cutTornLine(this.#path)
     const { O_APPEND, O_CREAT, O_RDWR, O_NONBLOCK } = constants
     const handle = await open(this.#path, O_APPEND | O_CREAT | O_RDWR | O_NONBLOCK, 0o600)
     try {
       await handle.chmod(0o600)
-      this.#size = (await handle.stat()).size
+      const found = await handle.stat()
+      this.#size = found.size
+      this.#inode = found.ino
     } catch (error) {
       await handle.close()
       throw error

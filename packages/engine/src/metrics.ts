@@ -69,7 +69,7 @@ export class ReloadMetrics {
       gauge('midflight_config_hash', 'The first 48 bits of the digest of the live configuration.', digestNumber(now.liveDigest)),
       counter('midflight_reloads', 'Reloads by the trigger that came first and by result.', this.#reloads),
       counter('midflight_reload_retries', 'Further tries after transient failures.', new Map([['', this.#retries]])),
-      histogram('midflight_reload_duration_seconds', 'Time in each phase; component="" is the whole phase, phase="total" the whole reload.', 'seconds', this.#durations),
+      histogram('midflight_reload_duration_seconds', 'Time in each phase; an empty component is the whole phase, the phase total the whole reload.', 'seconds', this.#durations),
       gauge('midflight_reloads_pending', 'Requests that wait for a reload or are in one.', now.pending),
       gauge('midflight_restart_pending_changes', 'Changes that wait for the next start.', now.pendingRestart),
       gauge('midflight_degraded', 'Whether a rollback failed, so that a component may run what is not live: 1, or 0.', now.healthy ? 0 : 1),
