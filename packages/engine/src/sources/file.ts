@@ -5,7 +5,7 @@
 import { debounced } from '../debounce.ts'
 import { parsePath } from '../json.ts'
 import type { Document, Source } from '../source.ts'
-import type { Format, TextLimits } from '../text/parse.ts'
+import { defaultLimits, type Format, type TextLimits } from '../text/parse.ts'
 import type { ReloadRequest, Trigger } from '../trigger.ts'
 import { isPattern } from './file/glob.ts'
 import { load, resolveReference, type Loaded } from './file/load.ts'
@@ -44,9 +44,7 @@ export interface FileOptions {
    * the value that names them.
    */
   readonly named?: readonly string[]
-  /** Bytes; a larger file is refused. Default 128 MiB. */
-  readonly maxBytes?: number
-  /** What a text may hold: depth, nodes, aliases. */
+  /** How much a file may ask for: size (default 128 MiB), depth, aliases. */
   readonly limits?: Partial<TextLimits>
   /** How long a file must have been left alone before it is read, milliseconds, 0 to 1,000. Default 3. */
   readonly settleMs?: number
@@ -155,7 +153,8 @@ function checked(paths: readonly string[], options: FileOptions): Omit<Recipe, '
   inRange('settleMs', options.settleMs ?? 0, 0, 1000)
   inRange('pollMs', options.pollMs ?? 1000, 10, 86_400_000)
   inRange('debounceMs', options.debounceMs ?? 0, 0, 3_600_000)
-  inRange('maxBytes', options.maxBytes ?? defaultMaxBytes, 1, 2 ** 31)
+  const maxBytes = options.limits?.maxBytes ?? defaultMaxBytes
+  inRange('limits.maxBytes', maxBytes, 1, 2 ** 31)
   const settleMs = options.settleMs ?? 3
   return {
     cwd: options.cwd ?? process.cwd(),
@@ -165,9 +164,9 @@ function checked(paths: readonly string[], options: FileOptions): Omit<Recipe, '
     includeKey: options.includeKey ?? 'include',
     envFiles: typeof options.env === 'string' ? [options.env] : (options.env ?? []),
     named: (options.named ?? []).map(parsePath),
-    maxBytes: options.maxBytes ?? defaultMaxBytes,
+    maxBytes,
     settleMs: settleMs === 0 ? 0 : settleMs + tickMs,
-    limits: options.limits,
+    limits: { ...defaultLimits, ...options.limits, maxBytes },
   }
 }
 

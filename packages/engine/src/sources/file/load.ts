@@ -180,7 +180,7 @@ function replaceReferences(
     if (!piece.text.mayHaveReferences) continue
     const work = {
       scope: scopeOf(scopeFor(piece)),
-      scalar: (path: Path, text: string): Json => (piece.text.isPlain(path) ? plainScalar(text) : text),
+      scalar: (path: Path, text: string): Json => (piece.text.isPlain(path) ? yamlScalar(text) : text),
       refuse(path: Path, error: UnresolvedReference): void {
         const origin = piece.text.origin(path) ?? { file: piece.file }
         issues.push({ code: 'reference', path, message: error.message, origin })
@@ -191,4 +191,13 @@ function replaceReferences(
     if (result) done.set(piece.path, result)
   }
   if (issues.length > 0) throw new SourceError(issues, { transient })
+}
+
+function yamlScalar(text: string): Json {
+  try {
+    return plainScalar(text)
+  } catch (error) {
+    if (error instanceof RangeError) throw new UnresolvedReference(`stands for something that ${error.message}`)
+    throw error
+  }
 }

@@ -3,17 +3,14 @@
  * it may come.
  */
 import { stat } from 'node:fs/promises'
-import { contentDigest, identityOf, listingDigest, type SeenFile, type WatchSet } from './watch.ts'
+import { identityOf, listingDigest, type SeenFile, type WatchSet } from './watch.ts'
 
 export class Met implements WatchSet {
   readonly files = new Map<string, SeenFile>()
   readonly listings = new Map<string, string>()
 
-  /** @returns the digest of the bytes */
-  read(path: string, bytes: Uint8Array, identity: string): string {
-    const digest = contentDigest(bytes)
+  read(path: string, digest: string, identity: string): void {
     this.files.set(path, { path, digest, identity })
-    return digest
   }
 
   /** It is not there, or cannot be read. A file that was read before in the same load stays as it was read. */

@@ -56,7 +56,9 @@ async function digestOf({ path, file }: Named, recipe: Recipe, met: Met, signal:
   try {
     met.missed(path)
     const { bytes, identity } = await readWhole(path, file, recipe, signal)
-    return met.read(path, bytes, identity)
+    const digest = contentDigest(bytes)
+    met.read(path, digest, identity)
+    return digest
   } catch (error) {
     if (error instanceof SourceError) return 'unreadable'
     throw error

@@ -8,6 +8,7 @@ import type { Met } from './met.ts'
 import { readWhole } from './read.ts'
 import type { Recipe } from './recipe.ts'
 import { refuse } from './refuse.ts'
+import { contentDigest } from './watch.ts'
 
 export interface Parsed extends Named {
   readonly format: Format
@@ -56,20 +57,21 @@ export class Reader {
   async #parse({ path, file }: Named, format: Format, at: string): Promise<Parsed> {
     this.#seen.missed(path)
     const { bytes, identity, ageMs } = await readWhole(at, file, this.#recipe, this.#signal)
-    const digest = this.#seen.read(path, bytes, identity)
     const before = this.#previous?.get(path)
-    if (before?.digest === digest && before.format === format && before.file === file) return before
     const recent = Math.abs(ageMs) < tornMs
-    if (bytes.length === 0) throw empty({ file }, recent)
-    const { limits } = this.#recipe
     let text: ParsedText
     try {
-      const previous = before && before.format === format ? before.text : undefined
-      text = await parseText(bytes, { file, format, ...(limits ? { limits } : {}), ...(previous ? { previous } : {}) })
+      if (bytes.length === 0) throw empty({ file }, recent)
+      const previous = before?.text
+      text = await parseText(bytes, { file, format, limits: this.#recipe.limits, ...(previous ? { previous } : {}) })
     } catch (error) {
+      this.#seen.read(path, contentDigest(bytes), identity)
       if (error instanceof SourceError && recent) throw new SourceError(error.issues, { transient: true, cause: error })
       throw error
     }
+    const digest = before && before.text === text ? before.digest : contentDigest(bytes)
+    this.#seen.read(path, digest, identity)
+    if (before && before.text === text) return before
     const origin = text.origin([]) ?? { file }
     if (text.config === null) throw empty(origin, recent)
     if (!isObject(text.config)) {

@@ -13,7 +13,9 @@ export interface Recipe {
   /** `false`: a `$` means nothing. */
   readonly variables: Readonly<Record<string, string | undefined>> | false
   readonly named: readonly Path[]
+  /** Bytes; a larger file is not even read. */
   readonly maxBytes: number
+  /** How old a file must look before it is read, milliseconds. */
   readonly settleMs: number
-  readonly limits: Partial<TextLimits> | undefined
+  readonly limits: TextLimits
 }
