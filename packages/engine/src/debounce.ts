@@ -25,7 +25,7 @@ export function debounced(trigger: Trigger, options: DebounceOptions): Trigger {
   inRange('debounced: quietMs', quietMs, 1, longestMs)
   inRange('debounced: maxMs', maxMs, quietMs, longestMs)
   const pace: Pace = { dueAt: (held) => Math.min(held.lastAt + quietMs, held.firstAt + maxMs), passed() {} }
-  return { name: trigger.name, requests: (signal) => gathered(trigger.requests(signal), pace, signal) }
+  return { name: trigger.name, requests: (signal, warn) => gathered(trigger.requests(signal, warn), pace, signal) }
 }
 
 export interface PaceOptions {

@@ -133,7 +133,7 @@ async function open(
     const server = createServer(
       {
         maxHeaderSize: maxHeaderBytes,
-        headersTimeout: limits.headersTimeoutMs,
+        headersTimeout: Math.min(limits.headersTimeoutMs, limits.requestTimeoutMs),
         requestTimeout: limits.requestTimeoutMs,
         connectionsCheckingInterval: Math.min(limits.headersTimeoutMs, 2000),
       },
