@@ -12,7 +12,7 @@ import { existsSync } from 'node:fs'
 import { cp, mkdir, mkdtemp, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises'
 import { stripTypeScriptTypes } from 'node:module'
 import { tmpdir } from 'node:os'
-import { basename, dirname, join } from 'node:path'
+import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 export interface Mutant {
@@ -46,9 +46,8 @@ export function mutate(text: string, mutant: Mutant): string {
   return mutated
 }
 
-/** A copy of the workspace without what git ignores, on the same installed packages. */
-async function copyWorkspace(): Promise<string> {
-  const parent = await mkdtemp(join(tmpdir(), 'midflight-mutants-'))
+/** Makes a copy of the workspace without what git ignores, on the same installed packages, in an empty folder. */
+async function copyWorkspace(parent: string): Promise<string> {
   const copy = join(parent, 'workspace')
   const left = new Set(['node_modules', '.git', 'dist', '.cache', 'coverage', '.out'])
   await cp(root, copy, { recursive: true, filter: (path) => !left.has(basename(path)) })
@@ -90,7 +89,9 @@ function runTests(workspace: string, tests: readonly string[]): Promise<Run> {
     child.stdout.on('data', (part: Buffer) => (output += part.toString()))
     child.stderr.on('data', (part: Buffer) => (output += part.toString()))
     // The group, because vitest's workers hold the pipes open after it has gone.
-    const limit = setTimeout(() => process.kill(-(child.pid ?? 0), 'SIGKILL'), timeLimitMs)
+    const limit = setTimeout(() => {
+      if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL')
+    }, timeLimitMs)
     child.on('error', reject)
     child.on('close', (code) => {
       clearTimeout(limit)
@@ -107,8 +108,9 @@ export type Verdict = 'killed' | 'survived' | 'stale'
 
 /** Runs every mutant, tells of each as it goes, and says how they ended. */
 export async function runMutants(mutants: readonly Mutant[], say: (line: string) => void): Promise<Verdict[]> {
-  const copy = await copyWorkspace()
+  const parent = await mkdtemp(join(tmpdir(), 'midflight-mutants-'))
   try {
+    const copy = await copyWorkspace(parent)
     const before = await runTests(copy, [...new Set(mutants.flatMap(testsOf))])
     if (!before.passed) throw new Error(`the tests fail without any mutant, so they can show nothing\n${before.output}`)
     const verdicts: Verdict[] = []
@@ -119,7 +121,7 @@ export async function runMutants(mutants: readonly Mutant[], say: (line: string)
     }
     return verdicts
   } finally {
-    await rm(dirname(copy), { recursive: true, force: true })
+    await rm(parent, { recursive: true, force: true })
   }
 }
 

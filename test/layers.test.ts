@@ -20,7 +20,9 @@ const core = ['plan', 'diff', 'schema', 'snapshot', 'journal'].map((name) => `${
 const besideDoors = [`${engine}debounce.ts`, `${engine}triggers/access.ts`]
 
 /** Ideas that fill more than one file; the others import them through this one. */
-const doorsOfOneIdea = ['diff', 'snapshot', 'schema', 'sources/file/watch'].map((name) => `${engine}${name}.ts`)
+const doorsOfOneIdea = ['diff', 'patch', 'snapshot', 'schema', 'text/parse', 'sources/file/watch'].map(
+  (name) => `${engine}${name}.ts`,
+)
 
 interface Rule {
   readonly name: string
