@@ -32,7 +32,7 @@ export function contentDigest(bytes: Uint8Array): string {
 }
 
 /** What editors put beside a file while it is open: Emacs locks and autosaves, backups, Vim swap files. */
-const editorLitter = /^\.#|^#.*#$|~$|^\..*\.sw[a-p]$/
+const editorLitter = /^\.#|^#.*#$|~$|^\..*\.sw[a-px]$/
 
 /** Of the names alone, in any order. What editors leave beside a file that is being edited does not count. */
 export function listingDigest(names: readonly string[]): string {
@@ -139,9 +139,14 @@ export class Disk {
   }
 }
 
-/** Empty, or whole blocks only: what a file looks like while a buffered writer is still at it. */
-export function looksUnfinished({ stat }: Look): boolean {
-  return stat === undefined || (stat.isFile() && stat.size % 512n === 0n)
+/**
+ * What a file looks like while its writer is still at it: not there, or empty. If it is known to be `written` in
+ * place, then also if it has whole blocks only (a buffer was flushed) or less than half of what was loaded.
+ */
+export function looksUnfinished({ stat }: Look, seen: SeenFile | undefined, written: boolean): boolean {
+  if (stat === undefined || !stat.isFile()) return stat === undefined
+  if (stat.size === 0n || !written) return stat.size === 0n
+  return stat.size % 512n === 0n || Number(stat.size) * 2 < Number(sizeOf(seen) ?? 0)
 }
 
 export function stateOf({ stat }: Look): string {
@@ -149,8 +154,12 @@ export function stateOf({ stat }: Look): string {
 }
 
 function sizeDiffers(seen: SeenFile, stat: BigIntStats): boolean {
-  const size = seen.digest === undefined ? undefined : seen.identity?.split(':')[2]
+  const size = seen.digest === undefined ? undefined : sizeOf(seen)
   return size !== undefined && size !== String(stat.size)
+}
+
+function sizeOf(seen: SeenFile | undefined): string | undefined {
+  return seen?.identity?.split(':')[2]
 }
 
 /** Undefined if the file cannot be read, as `SeenFile.digest`: why it cannot is for the next load to tell. */

@@ -6,6 +6,7 @@
 import { Directories } from './watch-directories.ts'
 import { Disk, looksUnfinished, stateOf } from './watch-disk.ts'
 import type { Look, WatchSet } from './watch-disk.ts'
+import { Hints } from './watch-hints.ts'
 
 export { contentDigest, identityOf, listingDigest } from './watch-disk.ts'
 export type { SeenFile, WatchSet } from './watch-disk.ts'
@@ -19,15 +20,17 @@ export interface WatchOptions {
   readonly onWarning?: (message: string) => void
 }
 
-const defaultSettleMs = 3
+const defaultSettleMs = 2
 const defaultPollMs = 1000
 /** The poll while some directory cannot be watched. */
 const unwatchedPollMs = 250
-/** An empty or block-sized file, or an absent one, is probably being written: it must rest this long. */
+/** A file that was seen growing has a slow writer: it must rest this long. */
+const growingMs = 10
+/** What looks unfinished must rest this long. */
 const unfinishedMs = 50
 /** A change this soon after the last one was told belongs to a burst ... */
 const burstMs = 50
-/** ... and a burst is told when it has paused this long. */
+/** ... and a burst is told when it has paused this long. So is a listing: the new file is still being written. */
 const burstRestMs = 12
 /** However long it goes on, what is there is told after this long. */
 const unrestBoundMs = 200
@@ -75,6 +78,8 @@ async function* watching(
     const startMs = performance.now()
     let written = polled
     let compare = true
+    let growing = false
+    let unfinished = false
     let movedMs = startMs
     let states = ''
     for (;;) {
@@ -86,24 +91,32 @@ async function* watching(
       const nowMs = performance.now()
       const before = states
       states = looks.map(stateOf).join()
-      if (states !== before) movedMs = nowMs
+      if (states !== before) {
+        movedMs = nowMs
+        growing = before !== '' && !unfinished
+      }
       const set = current()
       const differing = await disk.differences(set, looks, compare)
       if (differing.length === 0) return []
       compare = false
+      unfinished = differing.some((look) => looksUnfinished(look, set.files.get(look.path), written))
+      const burst = nowMs - toldMs < burstMs || differing.some((look) => set.listings.has(look.path))
       const restMs = Math.max(
         written ? settleMs : 0,
-        nowMs - toldMs < burstMs || differing.some((look) => set.listings.has(look.path)) ? burstRestMs : 0,
-        differing.some(looksUnfinished) ? unfinishedMs : 0,
+        growing ? growingMs : 0,
+        burst ? burstRestMs : 0,
+        unfinished ? unfinishedMs : 0,
       )
       const leftMs = Math.min(movedMs + restMs, startMs + unrestBoundMs) - nowMs
       if (leftMs <= 0) return differing
-      await hints.pause(leftMs)
+      // In small steps: what looked unfinished may be finished long before its time is over.
+      await hints.pause(Math.min(leftMs, Math.max(settleMs, 1)))
       if (signal.aborted) return []
     }
   }
 
-  async function compareAll(set: WatchSet, paths: ReadonlySet<string>): Promise<Look[]> {
+  async function compareAll(set: WatchSet): Promise<Look[]> {
+    const paths = new Set([...set.files.keys(), ...set.listings.keys()])
     return disk.differences(set, await disk.look(paths), false)
   }
 
@@ -111,22 +124,19 @@ async function* watching(
     let waitMs = pollMs
     for (;;) {
       const set = current()
-      const failure = await orAborted(directories.follow(set.files.keys(), set.listings.keys()), signal)
+      const failure = await hints.orAborted(directories.follow(set.files.keys(), set.listings.keys()))
       if (signal.aborted) return
       if ((failure !== undefined) !== unwatched) {
         unwatched = failure !== undefined
         onWarning(failure ? unwatchedMessage(failure) : 'files are watched again')
       }
-      hints.take()
       disk.forget(set)
-      const everything = new Set([...set.files.keys(), ...set.listings.keys()])
-      const polled = await orAborted(compareAll(set, everything), signal)
-      if (signal.aborted || polled === undefined) return
-      let found: Look[] | undefined = []
-      if (polled.length > 0) {
-        found = await orAborted(settled(new Set(polled.map((look) => look.path)), true), signal)
+      let found = await hints.orAborted(compareAll(set))
+      if (signal.aborted || found === undefined) return
+      if (found.length > 0) {
+        found = await hints.orAborted(settled(new Set(found.map((look) => look.path)), true))
       } else if (await hints.wait(unwatched ? Math.min(waitMs, unwatchedPollMs) : waitMs)) {
-        found = await orAborted(settled(new Set(), false), signal)
+        found = await hints.orAborted(settled(new Set(), false))
       }
       if (signal.aborted || found === undefined) return
       waitMs = pollMs
@@ -139,79 +149,8 @@ async function* watching(
     }
   } finally {
     signal.removeEventListener('abort', close)
+    hints.close()
     directories.close()
-  }
-}
-
-/** What `work` gives, or undefined as soon as `signal` aborts: what is awaited may hang with its file system. */
-async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
-  let stop = (): void => {}
-  // Not one promise for all: each race would leave its reactions on it for as long as it lives.
-  const aborted = new Promise<undefined>((done) => {
-    stop = () => done(undefined)
-    if (signal.aborted) stop()
-    else signal.addEventListener('abort', stop, { once: true })
-  })
-  try {
-    return await Promise.race([work, aborted])
-  } finally {
-    signal.removeEventListener('abort', stop)
-  }
-}
-
-/** Paths that events named, until they are taken. */
-class Hints {
-  readonly #signal: AbortSignal
-  #paths = new Set<string>()
-  #written = false
-  #wake: (() => void) | undefined
-
-  constructor(signal: AbortSignal) {
-    this.#signal = signal
-  }
-
-  add(paths: Iterable<string>, written: boolean): void {
-    const first = this.#paths.size === 0
-    for (const path of paths) this.#paths.add(path)
-    this.#written ||= written
-    // Events come in batches, one call each: only the whole batch shows a rename from a rename and a write.
-    if (first) setImmediate(() => this.#wake?.())
-  }
-
-  take(): { paths: ReadonlySet<string>; written: boolean } {
-    const taken = { paths: this.#paths, written: this.#written }
-    this.#paths = new Set()
-    this.#written = false
-    return taken
-  }
-
-  /** @returns whether there are hints; false after `timeoutMs` without one, or at the abort. Keeps no process alive. */
-  async wait(timeoutMs: number): Promise<boolean> {
-    if (this.#paths.size === 0) await this.#sleep(timeoutMs, true)
-    return this.#paths.size > 0
-  }
-
-  /** Sleeps until the time is over, or the abort; hints do not cut it short. */
-  async pause(timeoutMs: number): Promise<void> {
-    await this.#sleep(timeoutMs, false)
-  }
-
-  async #sleep(timeoutMs: number, wakeable: boolean): Promise<void> {
-    if (this.#signal.aborted) return
-    await new Promise<void>((done) => {
-      const finish = (): void => {
-        clearTimeout(timer)
-        this.#signal.removeEventListener('abort', finish)
-        this.#wake = undefined
-        done()
-      }
-      const timer = setTimeout(finish, timeoutMs)
-      if (wakeable) {
-        timer.unref()
-        this.#wake = finish
-      }
-      this.#signal.addEventListener('abort', finish, { once: true })
-    })
   }
 }
 
