@@ -12,10 +12,25 @@ export function exactNumber(literal: string): number | undefined {
   const value = Number(literal)
   if (!Number.isFinite(value)) return undefined
   if (value === 0) return /^[^eE]*[1-9]/.test(literal) ? undefined : value
-  if (!Number.isSafeInteger(value) && /^[-+]?\d+$/.test(literal)) {
-    return BigInt(value) === wholeNumber(literal) ? value : undefined
+  if (Number.isInteger(value) && !Number.isSafeInteger(value) && /^[-+]?\d+$/.test(literal)) {
+    return writtenNumber(value) === wholeNumber(literal) ? value : undefined
   }
   return value
+}
+
+/**
+ * The whole number that `value` is when it is written again: 2^63 is written 9223372036854776000, so that a reader
+ * with longer integers would see another number than the one that stood in the file.
+ */
+function writtenNumber(value: number): bigint {
+  const [mantissa = '', exponent = '0'] = String(value).split('e')
+  const [whole = '', fraction = ''] = mantissa.split('.')
+  return BigInt(whole + fraction + '0'.repeat(Number(exponent) - fraction.length))
+}
+
+/** Whether a whole number can be read, held and written again without becoming another one. */
+export function survives(value: bigint): boolean {
+  return Number.isFinite(Number(value)) && writtenNumber(Number(value)) === value
 }
 
 function wholeNumber(literal: string): bigint {

@@ -9,6 +9,7 @@ import type { Json, JsonObject, Path } from '../json.ts'
 import { SourceError } from '../source.ts'
 import { forbiddenMessage, isForbiddenIn } from './keys.ts'
 import type { TextLimits } from './limits.ts'
+import { precisionMessage, survives } from './number.ts'
 import type { ParsedText } from './parsed.ts'
 import { offsetAt, refuseNul, type SourceText } from './source-text.ts'
 import { keysAt, placeKey, placesIn, type Followed } from './toml-locate.ts'
@@ -71,9 +72,8 @@ class Reading {
       this.#fail('limit', path, `is nested more than ${this.#maxDepth} deep; want at most ${this.#maxDepth}`)
     }
     if (typeof value === 'bigint') {
-      const number = Number(value)
-      if (BigInt(number) === value) return number
-      this.#fail('number-precision', path, `is ${value}, which would become ${number}; want at most 2^53, or a string`)
+      if (survives(value)) return Number(value)
+      this.#fail('number-precision', path, precisionMessage(String(value)))
     }
     if (typeof value === 'number' && !Number.isFinite(value)) {
       this.#fail('number-precision', path, `is ${this.#word(path)}; want a finite number, or a string`)

@@ -4,7 +4,7 @@
  * `0o14`, `0xC`, `1.2`, `1e3` are numbers; everything else is a string, also `no`, `on`, `12:30` and `2001-12-14`.
  */
 import type { Json } from '../json.ts'
-import { exactNumber, precisionMessage } from './number.ts'
+import { exactNumber, precisionMessage, survives } from './number.ts'
 
 const decimal = /^[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?$/
 const based = /^0(?:o[0-7]+|x[\da-fA-F]+)$/
@@ -53,7 +53,7 @@ function numeric(text: string): CoreScalar | Unfit {
   }
   if (based.test(text)) {
     const value = Number(text)
-    return BigInt(text) === BigInt(value) ? value : { unfit: precisionMessage(text) }
+    return survives(BigInt(text)) ? value : { unfit: precisionMessage(text) }
   }
   if (notFinite.test(text)) return { unfit: `is ${text}; want a finite number, or quotes to make it a string` }
   return text

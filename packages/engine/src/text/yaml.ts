@@ -87,9 +87,11 @@ function isEmpty(events: readonly Event[]): boolean {
 function refuseFurther(source: SourceText, text: string, events: readonly Event[]): void {
   const second = events.findIndex((event, k) => k > 0 && event.type === EVENT_ID.DOCUMENT)
   if (second < 0) return
-  let end = 0
-  for (const event of events.slice(0, second)) end = Math.max(end, endOf(event))
   const separator = /^(?:---|\.\.\.)(?=\s|$)/gm
+  const [document] = events
+  const begins = document?.type === EVENT_ID.DOCUMENT && document.explicitStart
+  let end = begins ? (separator.exec(text)?.index ?? 0) + 3 : 0
+  for (const event of events.slice(0, second)) end = Math.max(end, endOf(event))
   separator.lastIndex = end
   const at = separator.exec(text)?.index ?? end
   throw source.refusal('syntax', offsetAt(text, at), 'begins a second document; want one document')
