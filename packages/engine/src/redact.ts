@@ -82,7 +82,7 @@ export function secretsIn(config: Json, places: SecretPlaces): string[] {
     if (isArray(value)) value.forEach((entry, i) => look(entryPlaces(at, i, entry), entry))
     else if (isObject(value)) for (const key of Object.keys(value)) look(fieldPlaces(at, key), value[key]!)
   }
-  look([placesOf(places)], config)
+  look(placesOf(places), config)
   return [...found]
 }
 
@@ -104,11 +104,12 @@ function newPlace(): Place {
   return { secret: false, every: undefined, anyIndex: undefined, anyName: undefined, names: new Map(), indexes: new Map() }
 }
 
-function placesOf(places: SecretPlaces): Place {
+/** The root, or nothing at all if nothing is secret by place. */
+function placesOf({ patterns, secretPaths = [] }: SecretPlaces): readonly Place[] {
   const root = newPlace()
-  for (const pattern of places.patterns) add(root, parsePath(pattern), true)
-  for (const path of places.secretPaths ?? []) add(root, path, false)
-  return root
+  for (const pattern of patterns) add(root, parsePath(pattern), true)
+  for (const path of secretPaths) add(root, path, false)
+  return patterns.length + secretPaths.length === 0 ? [] : [root]
 }
 
 function add(place: Place, path: Path, wild: boolean): void {
@@ -133,9 +134,9 @@ function child<K>(children: Map<K, Place>, step: K): Place {
 }
 
 /** Where a path leads when the data is not at hand: `secret`, or the places from which secrets may lie below. */
-function follow(root: Place, path: Path): 'secret' | readonly Place[] {
-  let at: readonly Place[] = [root]
-  if (root.secret) return 'secret'
+function follow(root: readonly Place[], path: Path): 'secret' | readonly Place[] {
+  let at = root
+  if (at.some((place) => place.secret)) return 'secret'
   for (const step of path) {
     at = present(
       at.flatMap((place) =>
