@@ -33,7 +33,9 @@ const maxPieces = 10_000
 /** Appends the pieces of `top` to `pieces`. @throws SourceError */
 export async function gather(top: Named, gathering: Gathering, pieces: Piece[]): Promise<void> {
   const parsed = await gathering.reader.parsed(top, gathering.recipe.format)
-  const tree = { path: dirname(top.path), real: '' }
+  const tree = dirname(top.path)
+  /** Worked out once for each path, and not at all for a file that includes nothing. */
+  const reals = new Map<string, string>()
   await take(parsed, [])
 
   async function take(parsed: Parsed, chain: readonly Named[]): Promise<void> {
@@ -41,7 +43,6 @@ export async function gather(top: Named, gathering: Gathering, pieces: Piece[]):
     const { config } = parsed.text
     const here = [...chain, parsed]
     if (includeKey !== false && isObject(config) && Object.hasOwn(config, includeKey)) {
-      if (tree.real === '') tree.real = await realOf(tree.path, top.file)
       for (const { name, path } of includesOf(config[includeKey] as Json, includeKey, parsed)) {
         const origin = parsed.text.origin(path) ?? { file: parsed.file }
         const plain = withVariables(name, parsed, path, origin, gathering)
@@ -55,7 +56,7 @@ export async function gather(top: Named, gathering: Gathering, pieces: Piece[]):
   async function filesOf(name: string, from: Parsed, path: Path, origin: Origin): Promise<readonly Named[]> {
     const named = { path: resolve(dirname(from.path), name), file: isAbsolute(name) ? name : join(dirname(from.file), name) }
     // Before any directory is read: a pattern must not look outside either.
-    if (!within(tree.path, named.path)) {
+    if (!within(tree, named.path)) {
       throw refuse('reference', origin, `includes ${name}, which is outside of ${dirname(top.file)}; want a file in it or below`, { path })
     }
     if (!isPattern(name)) return [named]
@@ -72,16 +73,27 @@ export async function gather(top: Named, gathering: Gathering, pieces: Piece[]):
     try {
       gathering.met.missed(named.path)
       const real = await realOf(named.path, named.file)
-      if (!within(tree.real, real)) {
+      if (!within(await realOf(tree, dirname(top.file)), real)) {
         throw refuse('reference', { file: named.file }, `is a link that leads outside of ${dirname(top.file)}; want a file in it or below`)
       }
-      if (chain.length > 0 && (await isOneOf(real, chain))) {
+      for (const each of chain) {
+        if ((await realOf(each.path, each.file)) !== real) continue
         throw refuse('reference', { file: named.file }, `includes itself: ${[...chain, named].map((each) => each.file).join(' → ')}`)
       }
       // Opened where the link led when it was checked, so that it cannot be turned round in between.
       await take(await gathering.reader.parsed(named, undefined, real), chain)
     } catch (error) {
       throw ledBy(error, origin)
+    }
+  }
+
+  async function realOf(path: string, file: string): Promise<string> {
+    try {
+      const real = reals.get(path) ?? (await realpath(path))
+      reals.set(path, real)
+      return real
+    } catch (error) {
+      throw unreadable(file, error)
     }
   }
 }
@@ -120,19 +132,6 @@ function withoutKey(config: Json, key: string | false): Json {
     stripped.set(config, without)
   }
   return without
-}
-
-async function isOneOf(real: string, chain: readonly Named[]): Promise<boolean> {
-  for (const each of chain) if ((await realOf(each.path, each.file)) === real) return true
-  return false
-}
-
-async function realOf(path: string, file: string): Promise<string> {
-  try {
-    return await realpath(path)
-  } catch (error) {
-    throw unreadable(file, error)
-  }
 }
 
 function within(directory: string, path: string): boolean {
