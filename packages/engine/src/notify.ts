@@ -136,16 +136,18 @@ class Delivery {
     const { deadlineMs, backOffMs, maxBackOffMs } = this.#options
     const deadline = performance.now() + deadlineMs
     for (let tries = 1; ; tries++) {
-      const failure = await this.#try(event, deadline - performance.now())
+      const failure = await this.#try(event, Math.max(1, deadline - performance.now()))
       if (failure === undefined) return
       const jittered = Math.random() * Math.min(maxBackOffMs, backOffMs * 2 ** (tries - 1))
       const waitMs = Math.max(jittered, failure.retryAfterMs)
-      if (!failure.transient || this.#stop.signal.aborted || performance.now() + waitMs >= deadline) {
-        const often = tries === 1 ? '' : ` after ${tries} tries`
-        return this.#warn(`event ${event.id} (${event.outcome.kind}) was not delivered${often}: ${failure.message}`)
+      // A wait that would end after the deadline is not begun.
+      if (failure.transient && !this.#stop.signal.aborted && performance.now() + waitMs < deadline) {
+        // Ends early on close; the try that follows then ends at once and says so.
+        await sleep(waitMs, undefined, { signal: this.#stop.signal, ref: false }).catch(() => {})
+        continue
       }
-      // Ends early on close; the try that follows then ends at once and says so.
-      await sleep(waitMs, undefined, { signal: this.#stop.signal, ref: false }).catch(() => {})
+      const often = tries === 1 ? '' : ` after ${tries} tries`
+      return this.#warn(`event ${event.id} (${event.outcome.kind}) was not delivered${often}: ${failure.message}`)
     }
   }
 
