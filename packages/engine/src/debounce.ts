@@ -62,7 +62,7 @@ export function paced(
   const gapAfter = (quietMs: number): number => {
     if (growth === 1 || quietMs === Infinity) return quietMs >= gapMs ? 0 : gapMs
     let gap = gapMs
-    for (let left = quietMs; gap > 0 && left >= gap; ) {
+    for (let left = quietMs; gap > 0 && left >= gap;) {
       left -= gap
       gap = gap / growth < firstGapMs ? 0 : gap / growth
     }

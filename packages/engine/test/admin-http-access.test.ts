@@ -33,7 +33,14 @@ async function folder() {
 describe('Host and Origin', () => {
   test('a foreign Host is 403 on every path, so that a rebound name reads nothing', async () => {
     const { engine, url, port } = await door()
-    const foreign = ['evil.example', `evil.example:${port}`, 'localhost', '127.0.0.1:1', `localhost.:${port}`, `127.0.0.1.evil.example:${port}`]
+    const foreign = [
+      'evil.example',
+      `evil.example:${port}`,
+      'localhost',
+      '127.0.0.1:1',
+      `localhost.:${port}`,
+      `127.0.0.1.evil.example:${port}`,
+    ]
     for (const host of foreign) {
       for (const path of ['/config', '/-/healthy', '/metrics', '/nowhere']) {
         const answer = await ask(url, path, { headers: { host } })
@@ -66,14 +73,27 @@ describe('Host and Origin', () => {
 
   test('an Origin that is not this door is 403, also `null`', async () => {
     const { engine, url, port } = await door({ allowedHosts: ['admin.example.com'] })
-    const foreign = ['null', 'http://evil.example', `https://127.0.0.1:${port}`, 'http://127.0.0.1', `http://127.0.0.1:${port}.evil.example`, '']
+    const foreign = [
+      'null',
+      'http://evil.example',
+      `https://127.0.0.1:${port}`,
+      'http://127.0.0.1',
+      `http://127.0.0.1:${port}.evil.example`,
+      '',
+    ]
     for (const origin of foreign) {
-      expect([origin, (await ask(url, '/-/reload', { method: 'POST', headers: { origin } })).status]).toEqual([origin, 403])
+      expect([origin, (await ask(url, '/-/reload', { method: 'POST', headers: { origin } })).status]).toEqual([
+        origin,
+        403,
+      ])
       expect([origin, (await ask(url, '/config', { headers: { origin } })).status]).toEqual([origin, 403])
     }
     expect(engine.requests).toEqual([])
     for (const origin of [`http://127.0.0.1:${port}`, `http://localhost:${port}`, 'https://admin.example.com']) {
-      expect([origin, (await ask(url, '/-/reload', { method: 'POST', headers: { origin } })).status]).toEqual([origin, 200])
+      expect([origin, (await ask(url, '/-/reload', { method: 'POST', headers: { origin } })).status]).toEqual([
+        origin,
+        200,
+      ])
     }
   })
 
@@ -95,11 +115,29 @@ describe('token', () => {
   test('is needed for everything but healthy and ready, and a wrong one looks like none', async () => {
     const { engine, url } = await door({ token })
     const bodies = new Set<string>()
-    const wrong = [undefined, '', 'Bearer', 'Bearer ', `Basic ${token}`, token, `Bearer ${token}x`, `Bearer ${token.slice(1)}`, `Bearer ${token} ${token}`]
+    const wrong = [
+      undefined,
+      '',
+      'Bearer',
+      'Bearer ',
+      `Basic ${token}`,
+      token,
+      `Bearer ${token}x`,
+      `Bearer ${token.slice(1)}`,
+      `Bearer ${token} ${token}`,
+    ]
     for (const authorization of wrong) {
       for (const path of ['/status', '/config', '/metrics', '/events', '/', '/nowhere', '/-/reload']) {
-        const answer = await ask(url, path, { method: path === '/-/reload' ? 'POST' : 'GET', headers: authorization === undefined ? {} : { authorization } })
-        expect([authorization, path, answer.status, answer.headers['www-authenticate']]).toEqual([authorization, path, 401, 'Bearer'])
+        const answer = await ask(url, path, {
+          method: path === '/-/reload' ? 'POST' : 'GET',
+          headers: authorization === undefined ? {} : { authorization },
+        })
+        expect([authorization, path, answer.status, answer.headers['www-authenticate']]).toEqual([
+          authorization,
+          path,
+          401,
+          'Bearer',
+        ])
         bodies.add(answer.text)
       }
     }
@@ -107,15 +145,27 @@ describe('token', () => {
     expect((await ask(url, '/-/healthy')).status).toBe(200)
     expect((await ask(url, '/-/ready')).status).toBe(200)
     expect(engine.requests).toEqual([])
-    expect((await ask(url, '/-/reload', { method: 'POST', headers: { authorization: `Bearer ${token}` } })).status).toBe(200)
+    expect(
+      (await ask(url, '/-/reload', { method: 'POST', headers: { authorization: `Bearer ${token}` } })).status,
+    ).toBe(200)
     expect((await ask(url, '/status', { headers: { authorization: `bearer   ${token}` } })).status).toBe(200)
   })
 
   test('line breaks and odd bytes in it end in 400 or 401, and add no header to the answer', async () => {
     const { url, port } = await door({ token })
-    const odd = ['Bearer x\r\nX-Injected: 1', 'Bearer x\rX: 1', 'Bearer x\n', 'Bearer \u0000', 'Bearer \u00e9\u00fc', `Bearer ${'a'.repeat(8000)}`]
+    const odd = [
+      'Bearer x\r\nX-Injected: 1',
+      'Bearer x\rX: 1',
+      'Bearer x\n',
+      'Bearer \u0000',
+      'Bearer \u00e9\u00fc',
+      `Bearer ${'a'.repeat(8000)}`,
+    ]
     for (const value of odd) {
-      const { socket, until } = wire(url, `GET /config HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nAuthorization: ${value}\r\n\r\n`)
+      const { socket, until } = wire(
+        url,
+        `GET /config HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nAuthorization: ${value}\r\n\r\n`,
+      )
       const text = await until(/\r\n\r\n/)
       expect(text).toMatch(/^HTTP\/1\.1 40[01] /)
       expect(text).not.toContain('X-Injected')
@@ -125,7 +175,8 @@ describe('token', () => {
 
   test('one that could not be sent is refused at the call: empty most often means an unset variable', () => {
     expect(() => adminHttp({ port: 0, token: '' })).toThrow('adminHttp: the token is empty')
-    for (const bad of ['two words', 'line\nbreak', 'ü']) expect(() => adminHttp({ port: 0, token: bad })).toThrow(TypeError)
+    for (const bad of ['two words', 'line\nbreak', 'ü'])
+      expect(() => adminHttp({ port: 0, token: bad })).toThrow(TypeError)
   })
 })
 
@@ -140,7 +191,9 @@ describe('listening', () => {
     const { url, port } = await door({ host: '0.0.0.0', token: 'secret-token' })
     expect(url).toBe(`http://0.0.0.0:${port}`)
     expect((await ask(`http://127.0.0.1:${port}`, '/config')).status).toBe(401)
-    const own = Object.values(networkInterfaces()).flat().find((entry) => entry?.family === 'IPv4' && !entry.internal)
+    const own = Object.values(networkInterfaces())
+      .flat()
+      .find((entry) => entry?.family === 'IPv4' && !entry.internal)
     if (own) expect((await ask(`http://${own.address}:${port}`, '/-/healthy')).status).toBe(200)
   })
 
@@ -182,10 +235,15 @@ describe('listening', () => {
   test('a socket file that a killed process left is replaced; one that answers is not, nor is a file', async () => {
     const at = await folder()
     const socket = join(at, 'left.sock')
-    const child = spawn(process.execPath, ['-e', `require('node:net').createServer().listen(${JSON.stringify(socket)}, () => console.log('up'))`])
+    const child = spawn(process.execPath, [
+      '-e',
+      `require('node:net').createServer().listen(${JSON.stringify(socket)}, () => console.log('up'))`,
+    ])
     await once(child.stdout, 'data')
     const engine = await handMade()
-    await expect(adminHttp({ socket }).open(engine)).rejects.toThrow(`cannot listen on ${socket}: something else listens there already`)
+    await expect(adminHttp({ socket }).open(engine)).rejects.toThrow(
+      `cannot listen on ${socket}: something else listens there already`,
+    )
     child.kill('SIGKILL')
     await once(child, 'exit')
     expect((await stat(socket)).isSocket()).toBe(true)
@@ -195,8 +253,12 @@ describe('listening', () => {
     const file = join(at, 'file')
     await writeFile(file, 'mine')
     await expect(adminHttp({ socket: file }).open(engine)).rejects.toThrow('is there already and is not a socket')
-    await expect(adminHttp({ socket: join(at, 'no', 'such') }).open(engine)).rejects.toThrow(/cannot listen on .*no\/such/)
-    await expect(adminHttp({ socket: join(at, 'x'.repeat(120)) }).open(engine)).rejects.toThrow('is too long for a unix socket')
+    await expect(adminHttp({ socket: join(at, 'no', 'such') }).open(engine)).rejects.toThrow(
+      /cannot listen on .*no\/such/,
+    )
+    await expect(adminHttp({ socket: join(at, 'x'.repeat(120)) }).open(engine)).rejects.toThrow(
+      'is too long for a unix socket',
+    )
   })
 
   test('where one of two addresses is taken, the other is given back', async () => {

@@ -8,9 +8,12 @@ afterEach(() => opened.close())
 
 async function door(options: Partial<AdminHttpOptions> = {}) {
   const engine = await handMade()
-  const { address: url, close } = await adminHttp({ port: 0, lifecycle: true, closeDeadlineMs: 500, ...options }).open(engine)
+  const { address: url, close } = await adminHttp({ port: 0, lifecycle: true, closeDeadlineMs: 500, ...options }).open(
+    engine,
+  )
   opened.later(close)
-  const head = (line: string, ...headers: string[]) => [line, `Host: ${new URL(url).host}`, ...headers, '', ''].join('\r\n')
+  const head = (line: string, ...headers: string[]) =>
+    [line, `Host: ${new URL(url).host}`, ...headers, '', ''].join('\r\n')
   return { engine, url, head }
 }
 
@@ -37,7 +40,11 @@ test('endless chunks are 413 after 64 KiB, and the connection is closed', async 
 
 test('a small body is ignored, whatever it is', async () => {
   const { url } = await door()
-  const answer = await ask(url, '/-/reload', { method: 'POST', body: 'x'.repeat(60_000), headers: { 'content-type': 'text/plain', 'content-encoding': 'gzip' } })
+  const answer = await ask(url, '/-/reload', {
+    method: 'POST',
+    body: 'x'.repeat(60_000),
+    headers: { 'content-type': 'text/plain', 'content-encoding': 'gzip' },
+  })
   expect(answer.status).toBe(200)
 })
 
@@ -62,7 +69,16 @@ test('a URL over 2 KiB is 414, headers over 16 KiB are 431', async () => {
 
 test('dots and encoded slashes lead nowhere', async () => {
   const { engine, url, head } = await door()
-  for (const path of ['/x/..%2f-/reload', '/x/../-/reload', '/%2d/reload', '/-%2freload', '/.%2e/-/reload', '/-/reload%00', '/-/reload;x', '/-/reload\\']) {
+  for (const path of [
+    '/x/..%2f-/reload',
+    '/x/../-/reload',
+    '/%2d/reload',
+    '/-%2freload',
+    '/.%2e/-/reload',
+    '/-/reload%00',
+    '/-/reload;x',
+    '/-/reload\\',
+  ]) {
     const { socket, until } = wire(url, head(`POST ${path} HTTP/1.1`, 'Content-Length: 0'))
     expect([path, await until(/\r\n\r\n/)]).toEqual([path, expect.stringMatching(/^HTTP\/1\.1 404 /)])
     socket.destroy()
@@ -72,7 +88,12 @@ test('dots and encoded slashes lead nowhere', async () => {
 
 test('what is not HTTP is 400, and the door stays open', async () => {
   const { url } = await door()
-  for (const bytes of ['\u0000\u0001\u0002\r\n\r\n', 'GET\r\n\r\n', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', '\u0016\u0003\u0001']) {
+  for (const bytes of [
+    '\u0000\u0001\u0002\r\n\r\n',
+    'GET\r\n\r\n',
+    'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
+    '\u0016\u0003\u0001',
+  ]) {
     const { closed, text } = wire(url, `${bytes}\r\n\r\n`)
     await closed
     expect(text()).toMatch(/^HTTP\/1\.1 400 /)
@@ -99,7 +120,14 @@ test('connections beyond the limit are not taken, and are taken again when other
   first.socket.destroy()
   second.socket.destroy()
   await Promise.all([first.closed, second.closed])
-  await expect.poll(() => ask(url, '/-/healthy').then((answer) => answer.status, () => 0)).toBe(200)
+  await expect
+    .poll(() =>
+      ask(url, '/-/healthy').then(
+        (answer) => answer.status,
+        () => 0,
+      ),
+    )
+    .toBe(200)
 })
 
 test('an event stream tells what happens, and resumes after Last-Event-ID without a gap', async () => {
@@ -135,7 +163,9 @@ test('a resume after more than the record holds says how much is missing', async
 test('a Last-Event-ID that is no number is 400', async () => {
   const { url } = await door()
   for (const id of ['abc', '-1', '1e9', '99999999999999999999']) {
-    expect((await ask(url, '/events', { headers: { accept: 'text/event-stream', 'last-event-id': id } })).status).toBe(400)
+    expect((await ask(url, '/events', { headers: { accept: 'text/event-stream', 'last-event-id': id } })).status).toBe(
+      400,
+    )
   }
 })
 

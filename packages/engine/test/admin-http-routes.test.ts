@@ -18,11 +18,18 @@ const json = { accept: 'application/json' }
 
 test('P7: the lifecycle is off unless it is turned on: 403, and nothing is asked of the engine', async () => {
   const { engine, url } = await door({})
-  for (const [method, path] of [['POST', '/-/reload'], ['PUT', '/-/reload'], ['POST', '/-/plan'], ['POST', '/-/reload?dryRun']] as const) {
+  for (const [method, path] of [
+    ['POST', '/-/reload'],
+    ['PUT', '/-/reload'],
+    ['POST', '/-/plan'],
+    ['POST', '/-/reload?dryRun'],
+  ] as const) {
     const answer = await ask(url, path, { method })
     expect([answer.status, answer.text]).toEqual([403, 'Lifecycle API is not enabled.\n'])
   }
-  expect((await ask(url, '/-/reload', { method: 'POST', headers: json })).json()).toMatchObject({ code: 'lifecycle-disabled' })
+  expect((await ask(url, '/-/reload', { method: 'POST', headers: json })).json()).toMatchObject({
+    code: 'lifecycle-disabled',
+  })
   expect(engine.requests).toEqual([])
 })
 
@@ -79,7 +86,11 @@ test('a failed reload is 500 with the reason', async () => {
   expect(problem.headers['content-type']).toBe('application/problem+json')
   expect(problem.json()).toMatchObject({ status: 500, code: 'reload-failed', outcome: { kind: 'rejected' } })
   engine.reload = () => Promise.reject(new Error('a bug'))
-  expect((await ask(url, '/-/reload', { method: 'POST' })).json()).toMatchObject({ status: 500, code: 'internal', detail: 'a bug' })
+  expect((await ask(url, '/-/reload', { method: 'POST' })).json()).toMatchObject({
+    status: 500,
+    code: 'internal',
+    detail: 'a bug',
+  })
 })
 
 test('a dry run plans and reloads nothing', async () => {
@@ -105,7 +116,10 @@ test('wait=0 answers 202 at once, with the place where the outcome will be', asy
   expect(running.json()).toMatchObject({ state: 'running' })
   expect(running.headers['retry-after']).toBe('1')
   settle(unchanged)
-  expect((await ask(url, location, { headers: json })).json()).toMatchObject({ state: 'done', outcome: { kind: 'unchanged' } })
+  expect((await ask(url, location, { headers: json })).json()).toMatchObject({
+    state: 'done',
+    outcome: { kind: 'unchanged' },
+  })
   expect((await ask(url, location)).text).toBe('unchanged: the configuration is the one that is live\n')
   expect((await ask(url, '/-/reload/0000')).status).toBe(404)
 })
@@ -159,12 +173,18 @@ test('status is text for people and JSON for programs, config is what the engine
   expect((await ask(url, '/status', { headers: json })).json()).toEqual(engine.status())
   expect((await ask(url, '/config')).json()).toEqual({ log: { level: 'info' }, db: { password: '‹secret›' } })
   const head = await ask(url, '/status', { method: 'HEAD' })
-  expect([head.status, head.text, head.headers['content-length']]).toEqual([200, '', String(Buffer.byteLength(text.text))])
+  expect([head.status, head.text, head.headers['content-length']]).toEqual([
+    200,
+    '',
+    String(Buffer.byteLength(text.text)),
+  ])
 })
 
 test('metrics are OpenMetrics for those who ask for it, and the older format for all others', async () => {
   const { engine, url } = await door({})
-  const open = await ask(url, '/metrics', { headers: { accept: 'application/openmetrics-text;version=1.0.0,text/plain;q=0.5' } })
+  const open = await ask(url, '/metrics', {
+    headers: { accept: 'application/openmetrics-text;version=1.0.0,text/plain;q=0.5' },
+  })
   expect(open.headers['content-type']).toBe('application/openmetrics-text; version=1.0.0; charset=utf-8')
   expect(open.text).toBe(engine.metrics())
   for (const accept of [{}, { accept: '*/*' }, { accept: 'text/plain, application/openmetrics-text;q=0.3' }]) {
@@ -181,7 +201,8 @@ test('metrics are OpenMetrics for those who ask for it, and the older format for
 test('recent events come as JSON, the newest, after an id, up to a limit', async () => {
   const { engine, url } = await door({})
   for (let i = 1; i <= 5; i++) engine.events.append({ kind: 'warning', about: 'test', message: `n${i}` })
-  const ids = async (query: string) => (await ask(url, `/events${query}`)).json().events.map((event: { id: number }) => event.id)
+  const ids = async (query: string) =>
+    (await ask(url, `/events${query}`)).json().events.map((event: { id: number }) => event.id)
   expect(await ids('')).toEqual([1, 2, 3, 4, 5])
   expect(await ids('?limit=2')).toEqual([4, 5])
   expect(await ids('?after=3')).toEqual([4, 5])

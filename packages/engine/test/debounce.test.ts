@@ -60,7 +60,9 @@ describe('debounced', () => {
   test('Z3: five requests 50 ms apart with a 200 ms debounce pass as one', async () => {
     const source = pushed()
     const closing = new AbortController()
-    const { passed, over, count } = taken(debounced(source.trigger, { quietMs: 200 }).requests(closing.signal, () => {}))
+    const { passed, over, count } = taken(
+      debounced(source.trigger, { quietMs: 200 }).requests(closing.signal, () => {}),
+    )
     for (let i = 0; i < 5; i++) {
       source.push()
       await wait(50)
@@ -87,7 +89,9 @@ describe('debounced', () => {
   test('a trigger that is never quiet passes after maxMs', async () => {
     const source = pushed()
     const closing = new AbortController()
-    const { passed, count } = taken(debounced(source.trigger, { quietMs: 100, maxMs: 250 }).requests(closing.signal, () => {}))
+    const { passed, count } = taken(
+      debounced(source.trigger, { quietMs: 100, maxMs: 250 }).requests(closing.signal, () => {}),
+    )
     const noise = setInterval(() => source.push(), 20)
     await count(2)
     clearInterval(noise)
@@ -97,7 +101,9 @@ describe('debounced', () => {
 
   test('I13: what is held when the trigger ends is not lost', async () => {
     const source = pushed()
-    const { passed, over } = taken(debounced(source.trigger, { quietMs: 60_000 }).requests(new AbortController().signal, () => {}))
+    const { passed, over } = taken(
+      debounced(source.trigger, { quietMs: 60_000 }).requests(new AbortController().signal, () => {}),
+    )
     source.push()
     await wait(20)
     source.end()
@@ -119,7 +125,9 @@ describe('paced', () => {
   test('an isolated request passes at once', async () => {
     const source = pushed()
     const closing = new AbortController()
-    const { passed, count } = taken(paced(source.requests(closing.signal), { ...options, maxMs: 60_000 }, closing.signal))
+    const { passed, count } = taken(
+      paced(source.requests(closing.signal), { ...options, maxMs: 60_000 }, closing.signal),
+    )
     source.push()
     await count(1)
     expect(passed[0]?.atMs).toBeLessThan(5000)
@@ -159,7 +167,9 @@ describe('paced', () => {
   test('after a quiet spell the next request passes at once again', async () => {
     const source = pushed()
     const closing = new AbortController()
-    const { passed, count } = taken(paced(source.requests(closing.signal), { firstMs: 0, growth: 2, maxMs: 60_000 }, closing.signal))
+    const { passed, count } = taken(
+      paced(source.requests(closing.signal), { firstMs: 0, growth: 2, maxMs: 60_000 }, closing.signal),
+    )
     for (let n = 1; n <= 5; n++) {
       source.push()
       await count(n)
@@ -216,7 +226,9 @@ describe('paced', () => {
   test('options out of range are refused at the call', () => {
     const { signal } = new AbortController()
     const none = pushed().requests()
-    expect(() => paced(none, { firstMs: -1, growth: 2, maxMs: 100 }, signal)).toThrow('paced: firstMs is -1; want 0 to 100')
+    expect(() => paced(none, { firstMs: -1, growth: 2, maxMs: 100 }, signal)).toThrow(
+      'paced: firstMs is -1; want 0 to 100',
+    )
     expect(() => paced(none, { firstMs: 0, growth: 0.5, maxMs: 100 }, signal)).toThrow(RangeError)
     expect(() => paced(none, { firstMs: 0, growth: 2, maxMs: Infinity }, signal)).toThrow(RangeError)
   })

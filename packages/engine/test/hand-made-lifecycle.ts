@@ -4,7 +4,15 @@ import type { Outcome, PlanOutcome } from '../src/outcome.ts'
 import type { Status } from '../src/status.ts'
 import type { Lifecycle, ReloadRequest } from '../src/trigger.ts'
 
-const base = { run: 1, triggers: ['http'], startedAt: '2026-11-20T10:00:00.000Z', durationMs: 3, durationsMs: {}, retries: 0, pendingRestart: [] }
+const base = {
+  run: 1,
+  triggers: ['http'],
+  startedAt: '2026-11-20T10:00:00.000Z',
+  durationMs: 3,
+  durationsMs: {},
+  retries: 0,
+  pendingRestart: [],
+}
 const plan = {
   components: [
     {

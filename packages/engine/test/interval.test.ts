@@ -38,6 +38,8 @@ test('the abort ends a long wait at once and leaves no timer', async () => {
 
 test('periods out of range are refused at the call', () => {
   for (const periodMs of [0, 99, 86_400_001, NaN, -1, Infinity]) {
-    expect(() => every(periodMs)).toThrow(new RangeError(`every: periodMs is ${periodMs}; want 100 to 86400000 milliseconds`))
+    expect(() => every(periodMs)).toThrow(
+      new RangeError(`every: periodMs is ${periodMs}; want 100 to 86400000 milliseconds`),
+    )
   }
 })
