@@ -49,7 +49,9 @@ function issueOf(error: ErrorObject, value: Json, base: Path, context: IssueCont
     case 'unevaluatedProperties': {
       const known = Object.keys(isObject(node['properties']) ? node['properties'] : {})
       const present = isObject(data) ? data : {}
-      return unknownKey([...path, name], known.filter((key) => !Object.hasOwn(present, key)), known)
+      // A member that has a default may have been filled in a moment ago: it can still have been meant.
+      const meant = known.filter((key) => !Object.hasOwn(present, key) || hasDefault(node, key))
+      return unknownKey([...path, name], meant, known)
     }
     case 'propertyNames': {
       const key = String(params['propertyName'])
@@ -66,6 +68,11 @@ function issueOf(error: ErrorObject, value: Json, base: Path, context: IssueCont
     default:
       return { code: 'schema', path, message: `is ${counted(error.keyword, data) ?? found(data, path, node, context)}; want ${wanted(node, context.root)}` }
   }
+}
+
+function hasDefault(node: JsonObject, key: string): boolean {
+  const member = isObject(node['properties']) ? node['properties'][key] : undefined
+  return isObject(member) && member['default'] !== undefined
 }
 
 /** `available` are the known names that are not there yet: only one of them can have been meant. */
