@@ -12,6 +12,7 @@ import { digest } from './digest.ts'
 import type { Event } from './event.ts'
 import { firstConfiguration, type First } from './first.ts'
 import { openJournal, type OpenJournal } from './journal.ts'
+import { issueText } from './issue.ts'
 import { at, parsePath, type Json, type Path } from './json.ts'
 import { lastGoodIn } from './last-good.ts'
 import { ReloadMetrics } from './metrics.ts'
@@ -32,6 +33,8 @@ import { isTrigger, type Lifecycle, type OpenEndpoint, type ReloadRequest, type 
 const defaultRetries: Retries = { limit: 3, firstMs: 100, maxMs: 5_000 }
 const pace = { firstMs: 0, growth: 2, maxMs: 2_000 }
 const closeMs = 10_000
+/** How many issues of a refused configuration are logged; the outcome has them all. */
+const maxLogged = 20
 
 /**
  * Loads the first configuration, brings every component to it, and keeps it up to date from then on.
@@ -113,6 +116,7 @@ class RunningEngine<C> implements Engine<C> {
       closing: this.#closing.signal,
       record: (event) => {
         if (event.kind === 'warning') this.#logger?.warn(event.message)
+        if (event.kind === 'late') this.#logger?.warn(`${event.component}'s ${event.phase} returned after its deadline: ${event.result}`)
         journal.append(event)
       },
       swap: (live) => this.#swap(live),
@@ -160,14 +164,18 @@ class RunningEngine<C> implements Engine<C> {
           return outcome
         }
         let outcome: Promise<Outcome> | undefined
+        const rollback = () => (outcome ??= once(abort))
+        const giveUp = () => void rollback()
+        this.#closing.signal.addEventListener('abort', giveUp)
         resolve({
           kind: 'prepared',
           plan: staged.plan,
           digest: digest(staged.live.config),
           commit: () => (outcome ??= once(commit)),
-          rollback: () => (outcome ??= once(abort)),
+          rollback,
         })
         await settled
+        this.#closing.signal.removeEventListener('abort', giveUp)
       }).catch(reject)
     })
   }
@@ -236,12 +244,12 @@ class RunningEngine<C> implements Engine<C> {
 
   async #close() {
     this.#closing.abort()
-    await Promise.all(this.#listening)
-    await this.#turn
     const errors: unknown[] = []
     const end = async (what: string, work: () => Promise<void> | undefined) => {
       await within(closeMs, undefined, work).catch((error: unknown) => errors.push(new Error(`${what}: ${errorText(error)}`)))
     }
+    await end('triggers', async () => void (await Promise.all(this.#listening)))
+    await this.#turn
     for (const { name, open } of this.#endpoints) await end(name, () => open.close())
     if (this.#core.live) for (const component of [...this.#core.components].reverse()) await end(component.name, () => component.close?.())
     await end('notifications', () => this.#notifier.close(closeMs))
@@ -319,7 +327,8 @@ class RunningEngine<C> implements Engine<C> {
     this.#metrics.record(outcome)
     const event = this.events.append({ kind: 'reload', outcome })
     this.#notifier.reload(event as Extract<Event, { kind: 'reload' }>)
-    const line = `reload ${outcome.run} (${outcome.triggers.join(', ')}) ${outcomeText(outcome)}`
+    const issues = outcome.kind === 'rejected' ? outcome.issues.slice(0, maxLogged).map((issue) => `\n  ${issueText(issue)}`) : []
+    const line = `reload ${outcome.run} (${outcome.triggers.join(', ')}) ${outcomeText(outcome)}${issues.join('')}`
     if (succeeded(outcome)) this.#logger?.info(line)
     else this.#logger?.error(line)
     return outcome
@@ -329,7 +338,9 @@ class RunningEngine<C> implements Engine<C> {
     const { signal } = this.#closing
     const warn = (message: string) => this.#warn(trigger.name, message)
     try {
-      for await (const request of paced(trigger.requests(signal, warn), pace, signal)) void this.#request(request)
+      for await (const request of paced(trigger.requests(signal, warn), pace, signal)) {
+        this.#request(request).catch((error: unknown) => warn(`a reload ended with an internal error: ${errorText(error)}`))
+      }
     } catch (error) {
       if (!signal.aborted) warn(`trigger ${trigger.name} has ended and asks no more: ${errorText(error)}`)
     }

@@ -201,10 +201,9 @@ class EntryError extends Error {
 function differences({ before, after, forced }: SliceChange<Collection>, key: string | undefined) {
   if (!forced || before === undefined || after === undefined) return diffEntries(before, after, key)
   const { added, removed, updated } = diffEntries(before, after, key)
-  for (const [id, entry] of diffEntries(undefined, after, key).added) {
-    if (!added.has(id) && !updated.has(id)) updated.set(id, { before: entry, after: entry })
-  }
-  return { added, removed, updated }
+  const again = [...diffEntries(undefined, after, key).added].filter(([id]) => !added.has(id) && !updated.has(id))
+  const all = [...updated, ...again.map(([id, entry]) => [id, { before: entry, after: entry }] as const)]
+  return { added, removed, updated: new Map(all) }
 }
 
 /** An entry without a key, or two with the same: both positions (P5). */
