@@ -71,8 +71,10 @@ export async function gather(top: Named, gathering: Gathering, pieces: Piece[]):
       throw refuse('reference', origin, `includes itself: ${names.join(' → ')}`, { path })
     }
     try {
-      gathering.met.missed(named.path)
-      const real = await realOf(named.path, named.file)
+      const real = await realOf(named.path, named.file).catch((error: unknown) => {
+        gathering.met.failed(named.path, error)
+        throw error
+      })
       if (!within(await realOf(tree, dirname(top.file)), real)) {
         throw refuse('reference', { file: named.file }, `is a link that leads outside of ${dirname(top.file)}; want a file in it or below`)
       }

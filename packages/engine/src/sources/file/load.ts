@@ -40,12 +40,21 @@ const maxTries = 5
  */
 export async function load(recipe: Recipe, previous: Loaded | undefined, met: Met, signal: AbortSignal): Promise<Loaded> {
   for (let tries = 0; tries < maxTries; tries++) {
-    met.files.clear()
-    met.listings.clear()
-    const loaded = await loadOnce(recipe, previous, met, signal)
-    // Files that belong together are replaced together, as in a ConfigMap: half of each would be neither.
-    if (await met.stillHolds()) return loaded
-    signal.throwIfAborted()
+    met.clear()
+    // Files that belong together are replaced together, as in a ConfigMap: half of each would be neither. That one of
+    // them cannot be read may come of it too.
+    let loaded: Loaded | undefined
+    let failure: SourceError | undefined
+    try {
+      loaded = await loadOnce(recipe, previous, met, signal)
+    } catch (error) {
+      if (!(error instanceof SourceError) || !error.transient) throw error
+      failure = error
+    }
+    if (await met.stillHolds()) {
+      if (loaded) return loaded
+      throw failure
+    }
     await sleep(recipe.settleMs, undefined, { signal })
   }
   throw refuse('unreadable', { file: recipe.paths.join(', ') }, 'keeps changing while it is read', { transient: true })

@@ -3,19 +3,36 @@
  * it may come.
  */
 import { stat } from 'node:fs/promises'
+import { SourceError } from '../../source.ts'
+import { isAbsent } from './read.ts'
 import { identityOf, listingDigest, type SeenFile, type WatchSet } from './watch.ts'
 
 export class Met implements WatchSet {
   readonly files = new Map<string, SeenFile>()
   readonly listings = new Map<string, string>()
+  readonly #absent = new Set<string>()
+
+  clear(): void {
+    this.files.clear()
+    this.listings.clear()
+    this.#absent.clear()
+  }
 
   read(path: string, digest: string, identity: string): void {
     this.files.set(path, { path, digest, identity })
   }
 
-  /** It is not there, or cannot be read. A file that was read before in the same load stays as it was read. */
+  /** It could not be read. A file that was read before in the same load stays as it was read. */
+  failed(path: string, error: unknown): void {
+    if (error instanceof SourceError && isAbsent(error.cause)) this.missed(path)
+    else if (!this.files.has(path)) this.files.set(path, { path, digest: undefined, identity: undefined })
+  }
+
+  /** It is not there. */
   missed(path: string): void {
-    if (!this.files.has(path)) this.files.set(path, { path, digest: undefined, identity: undefined })
+    if (this.files.has(path)) return
+    this.files.set(path, { path, digest: undefined, identity: undefined })
+    this.#absent.add(path)
   }
 
   readonly listed = (directory: string, names: readonly string[]): void => {
@@ -41,10 +58,13 @@ export class Met implements WatchSet {
     return false
   }
 
-  /** Whether every file is still the one that was read, so that all of them together are from one moment. */
+  /** Whether every file is still the one that was read or missed, so that all of them together are from one moment. */
   async stillHolds(): Promise<boolean> {
     const looks = await Promise.all(
-      [...this.files.values()].map(async ({ path, identity }) => (await identityAt(path)) === identity),
+      [...this.files.values()].map(async ({ path, identity }) => {
+        if (identity === undefined && !this.#absent.has(path)) return true
+        return (await identityAt(path)) === identity
+      }),
     )
     return looks.every(Boolean)
   }
@@ -54,7 +74,7 @@ async function identityAt(path: string): Promise<string | undefined> {
   try {
     return identityOf(await stat(path, { bigint: true }))
   } catch {
-    // Absent, or as unreadable as it was.
+    // Whatever the reason, it is not the file that was read.
     return undefined
   }
 }

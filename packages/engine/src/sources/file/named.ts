@@ -54,12 +54,12 @@ function* texts(value: Json | undefined, pattern: Path, path: Path): Iterable<{ 
 /** A file that cannot be read is the component's to complain about; what counts here is that it is so. */
 async function digestOf({ path, file }: Named, recipe: Recipe, met: Met, signal: AbortSignal): Promise<string> {
   try {
-    met.missed(path)
     const { bytes, identity } = await readWhole(path, file, recipe, signal)
     const digest = contentDigest(bytes)
     met.read(path, digest, identity)
     return digest
   } catch (error) {
+    met.failed(path, error)
     if (error instanceof SourceError) return 'unreadable'
     throw error
   }

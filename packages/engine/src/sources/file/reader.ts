@@ -55,8 +55,10 @@ export class Reader {
   }
 
   async #parse({ path, file }: Named, format: Format, at: string): Promise<Parsed> {
-    this.#seen.missed(path)
-    const { bytes, identity, ageMs } = await readWhole(at, file, this.#recipe, this.#signal)
+    const { bytes, identity, ageMs } = await readWhole(at, file, this.#recipe, this.#signal).catch((error: unknown) => {
+      this.#seen.failed(path, error)
+      throw error
+    })
     const before = this.#previous?.get(path)
     const recent = Math.abs(ageMs) < tornMs
     let text: ParsedText

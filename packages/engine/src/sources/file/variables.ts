@@ -67,12 +67,12 @@ const maxSecretBytes = 64 * 1024
 export async function readSecrets(wanted: Iterable<string>, secrets: Secrets, met: Met, settleMs: number, signal: AbortSignal): Promise<void> {
   for (const path of wanted) {
     if (secrets.has(path)) continue
-    met.missed(path)
     try {
       const { bytes, identity, ageMs } = await readWhole(path, path, { maxBytes: maxSecretBytes, settleMs }, signal)
       met.read(path, contentDigest(bytes), identity)
       secrets.set(path, secretText(bytes, path, ageMs))
     } catch (error) {
+      met.failed(path, error)
       if (!(error instanceof SourceError)) throw error
       const { message } = error.issues[0] ?? error
       secrets.set(path, new UnresolvedReference(`refers to ${path}, which ${message}`, error.transient))
