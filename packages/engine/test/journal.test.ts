@@ -31,11 +31,15 @@ afterEach(async () => {
 })
 
 const warning = (message: string) => ({ kind: 'warning', about: 'test', message }) as const
-const messages = (events: readonly Event[]) => events.map((event) => (event.kind === 'warning' ? event.message : event.kind))
+const messages = (events: readonly Event[]) =>
+  events.map((event) => (event.kind === 'warning' ? event.message : event.kind))
 async function lines(path = file): Promise<Event[]> {
   const text = await readFile(path, 'utf8')
   expect(text.endsWith('\n')).toBe(true)
-  return text.trimEnd().split('\n').map((line) => JSON.parse(line) as Event)
+  return text
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Event)
 }
 
 describe('in memory', () => {
@@ -59,7 +63,9 @@ describe('in memory', () => {
   test('memory stays bounded through 100,000 events', async () => {
     const record = await journal({ limit: 10 })
     for (let n = 0; n < 100_000; n++) record.append(warning('x'))
-    expect(record.recent().map((event) => event.id)).toEqual([99991, 99992, 99993, 99994, 99995, 99996, 99997, 99998, 99999, 100000])
+    expect(record.recent().map((event) => event.id)).toEqual([
+      99991, 99992, 99993, 99994, 99995, 99996, 99997, 99998, 99999, 100000,
+    ])
   })
 
   test('an event cannot be changed by who gets it', async () => {
@@ -112,9 +118,11 @@ describe('listeners', () => {
 
   test('an async listener that rejects is recorded, not an unhandled rejection (F58)', async () => {
     const record = await journal()
-    record.subscribe(async () => {
+    // A listener is not meant to be async, but nothing keeps a program from it.
+    const listener: () => unknown = async () => {
       throw new Error('later')
-    })
+    }
+    record.subscribe(listener)
     record.append({ kind: 'closed' })
     await expect.poll(() => warnings).toEqual(['a listener to events threw on a "closed" event: later'])
   })
@@ -138,10 +146,10 @@ describe('listeners', () => {
     record.subscribe((event) => {
       expect(++depth).toBe(1)
       if (messages([event])[0] === 'a') record.append(warning('b'))
-      heard.push(`1:${messages([event])}`)
+      heard.push(`1:${messages([event])[0]}`)
       depth--
     })
-    record.subscribe((event) => heard.push(`2:${messages([event])}`))
+    record.subscribe((event) => heard.push(`2:${messages([event])[0]}`))
     record.append(warning('a'))
     expect(heard).toEqual(['1:a', '2:a', '1:b', '2:b'])
   })
@@ -217,7 +225,11 @@ describe('in a file', () => {
       const again = await journal({ file })
       expect(again.append(warning('next')).id).toBeGreaterThan(1)
       await again.close()
-      expect(messages(await lines())).toEqual(['whole', `${file} ended in the middle of a line, after a crash: ${lastLength - cut} bytes were cut off`, 'next'])
+      expect(messages(await lines())).toEqual([
+        'whole',
+        `${file} ended in the middle of a line, after a crash: ${lastLength - cut} bytes were cut off`,
+        'next',
+      ])
       expect(warnings).toHaveLength(1)
     }
   })
@@ -233,17 +245,26 @@ describe('in a file', () => {
   })
 
   test('a damaged line in the middle is passed over (F16)', async () => {
-    await writeFile(file, `{"id":1,"at":"","kind":"closed"}\n{"id":2,"at":"","ki\u0000d":"closed"}\n{"id":3,"at":"","kind":"closed"}\nnull\n`)
+    await writeFile(
+      file,
+      `{"id":1,"at":"","kind":"closed"}\n{"id":2,"at":"","ki\u0000d":"closed"}\n{"id":3,"at":"","kind":"closed"}\nnull\n`,
+    )
     const record = await journal({ file })
     expect(record.recent().map((event) => event.id)).toEqual([1, 3])
     expect(record.append(warning('a')).id).toBe(4)
   })
 
   test('a file of more than a mebibyte, and a last line of more than one, are read back', async () => {
-    const small = Array.from({ length: 20_000 }, (_, i) => `{"id":${i + 1},"at":"2026-01-01T00:00:00.000Z","kind":"closed"}\n`)
+    const small = Array.from(
+      { length: 20_000 },
+      (_, i) => `{"id":${i + 1},"at":"2026-01-01T00:00:00.000Z","kind":"closed"}\n`,
+    )
     await writeFile(file, small.join(''))
     expect((await journal({ file })).append(warning('a')).id).toBe(20_001)
-    await writeFile(file, `{"id":6,"at":"","kind":"closed"}\n{"id":7,"at":"","kind":"warning","about":"${'x'.repeat(3 * 2 ** 20)}","message":""}\n`)
+    await writeFile(
+      file,
+      `{"id":6,"at":"","kind":"closed"}\n{"id":7,"at":"","kind":"warning","about":"${'x'.repeat(3 * 2 ** 20)}","message":""}\n`,
+    )
     expect((await journal({ file })).append(warning('a')).id).toBe(8)
   })
 
@@ -254,10 +275,24 @@ describe('in a file', () => {
       const go = () => { for (let i = 0; i < 50; i++) journal.append({ kind: 'warning', about: 'x', message: 'y'.repeat(500) }); setImmediate(go) }
       go()`
     for (let round = 0; round < 3; round++) {
-      const child = spawn(process.execPath, ['--conditions=source', '--input-type=module-typescript', '-e', script], { stdio: ['ignore', 'ignore', 'inherit'] })
+      const child = spawn(process.execPath, ['--conditions=source', '--input-type=module-typescript', '-e', script], {
+        stdio: ['ignore', 'ignore', 'inherit'],
+      })
       const ended = once(child, 'exit')
-      const before = await stat(file).then((found) => found.size, () => 0)
-      await expect.poll(() => stat(file).then((found) => found.size, () => 0), { timeout: 20_000 }).toBeGreaterThan(before + 50_000)
+      const before = await stat(file).then(
+        (found) => found.size,
+        () => 0,
+      )
+      await expect
+        .poll(
+          () =>
+            stat(file).then(
+              (found) => found.size,
+              () => 0,
+            ),
+          { timeout: 20_000 },
+        )
+        .toBeGreaterThan(before + 50_000)
       child.kill('SIGKILL')
       await ended
       const record = await journal({ file })
@@ -292,9 +327,25 @@ describe('in a file', () => {
   test('an event of megabytes is written without its values', async () => {
     const record = await journal({ file })
     const changes = [{ kind: 'changed', path: 'a', before: 1, after: 'x'.repeat(2 ** 20) } as const]
-    record.append({ kind: 'reload', outcome: { kind: 'restart-required', paths: ['a'], plan: { components: [], unread: changes, changeCount: 1 }, run: 1, triggers: [], startedAt: '', durationMs: 1, durationsMs: {}, retries: 0, pendingRestart: [] } })
+    record.append({
+      kind: 'reload',
+      outcome: {
+        kind: 'restart-required',
+        paths: ['a'],
+        plan: { components: [], unread: changes, changeCount: 1 },
+        run: 1,
+        triggers: [],
+        startedAt: '',
+        durationMs: 1,
+        durationsMs: {},
+        retries: 0,
+        pendingRestart: [],
+      },
+    })
     await record.close()
-    expect(await lines()).toMatchObject([{ id: 1, shortened: true, outcome: { kind: 'restart-required', plan: { unread: [{ path: 'a' }] } } }])
+    expect(await lines()).toMatchObject([
+      { id: 1, shortened: true, outcome: { kind: 'restart-required', plan: { unread: [{ path: 'a' }] } } },
+    ])
     expect((await stat(file)).size).toBeLessThan(1000)
   })
 
@@ -304,7 +355,14 @@ describe('in a file', () => {
     await expect.poll(async () => (await stat(file)).size).toBeGreaterThan(0)
     await rename(file, join(folder, 'moved'))
     record.append(warning('b'))
-    await expect.poll(() => stat(file).then((found) => found.size, () => 0)).toBeGreaterThan(0)
+    await expect
+      .poll(() =>
+        stat(file).then(
+          (found) => found.size,
+          () => 0,
+        ),
+      )
+      .toBeGreaterThan(0)
     await rm(file)
     record.append(warning('c'))
     await record.close()
@@ -372,9 +430,11 @@ const mayMount = (() => {
   }
 })()
 
-test.skipIf(!mayMount)('a full disk costs no event, and leaves no torn line (F10) (skipped: mounts are not allowed here)', async () => {
-  // A small tmpfs in a mount namespace of its own, which ends with the process.
-  const script = `
+test.skipIf(!mayMount)(
+  'a full disk costs no event, and leaves no torn line (F10) (skipped: mounts are not allowed here)',
+  async () => {
+    // A small tmpfs in a mount namespace of its own, which ends with the process.
+    const script = `
     import { openJournal } from ${JSON.stringify(new URL('../src/journal.ts', import.meta.url).href)}
     import { execFileSync } from 'node:child_process'
     import { readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -389,18 +449,43 @@ test.skipIf(!mayMount)('a full disk costs no event, and leaves no torn line (F10
     journal.append({ kind: 'closed' })
     await journal.close()
     console.log(JSON.stringify({ warnings, text: readFileSync(folder + '/events.jsonl', 'utf8') }))`
-  const command = ['-m', process.execPath, '--conditions=source', '--input-type=module-typescript', '-e', script, folder]
-  const { warnings: said, text } = JSON.parse(execFileSync('unshare', command, { encoding: 'utf8' })) as { warnings: string[]; text: string }
-  expect(said).toEqual([expect.stringMatching(/cannot be written.*ENOSPC/), expect.stringMatching(/is written again$/)])
-  const ids = text.trimEnd().split('\n').map((line) => (JSON.parse(line) as Event).id)
-  expect(ids).toEqual(ids.map((_, i) => i + 1))
-  expect(ids).toHaveLength(63)
-})
+    const command = [
+      '-m',
+      process.execPath,
+      '--conditions=source',
+      '--input-type=module-typescript',
+      '-e',
+      script,
+      folder,
+    ]
+    const { warnings: said, text } = JSON.parse(execFileSync('unshare', command, { encoding: 'utf8' })) as {
+      warnings: string[]
+      text: string
+    }
+    expect(said).toEqual([
+      expect.stringMatching(/cannot be written.*ENOSPC/),
+      expect.stringMatching(/is written again$/),
+    ])
+    const ids = text
+      .trimEnd()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as Event).id)
+    expect(ids).toEqual(ids.map((_, i) => i + 1))
+    expect(ids).toHaveLength(63)
+  },
+)
 
 test('what was appended by others to the file in between is not overwritten', async () => {
   const record = await journal({ file })
   record.append(warning('a'))
-  await expect.poll(() => stat(file).then((found) => found.size, () => 0)).toBeGreaterThan(0)
+  await expect
+    .poll(() =>
+      stat(file).then(
+        (found) => found.size,
+        () => 0,
+      ),
+    )
+    .toBeGreaterThan(0)
   await appendFile(file, '{"id":99,"at":"","kind":"closed"}\n')
   record.append(warning('b'))
   await record.close()

@@ -12,7 +12,11 @@ export interface Family {
   readonly samples: readonly Sample[]
 }
 
-const suffixes: Record<string, readonly string[]> = { gauge: [''], counter: ['_total'], histogram: ['_bucket', '_count', '_sum'] }
+const suffixes: Record<string, readonly string[]> = {
+  gauge: [''],
+  counter: ['_total'],
+  histogram: ['_bucket', '_count', '_sum'],
+}
 
 export function parseOpenMetrics(text: string): Map<string, Family> {
   const families = new Map<string, { type: string; unit: string; help: boolean; samples: Sample[] }>()
@@ -46,8 +50,11 @@ export function parseOpenMetrics(text: string): Map<string, Family> {
     }
     const sample = sampleOf(line)
     const found = families.get(name)
-    want(found !== undefined && suffixes[found.type]!.some((suffix) => sample.name === name + suffix), `${line} to belong to ${name}`)
-    const key = JSON.stringify([sample.name, Object.entries(sample.labels).sort()])
+    want(
+      found !== undefined && suffixes[found.type]!.some((suffix) => sample.name === name + suffix),
+      `${line} to belong to ${name}`,
+    )
+    const key = [sample.name, ...Object.entries(sample.labels).map(String).sort()].join('\n')
     want(!seen.has(key), `one sample of ${key}`)
     seen.add(key)
     if (found!.type !== 'gauge') want(sample.value >= 0, `${line} to be 0 or more`)
@@ -65,7 +72,7 @@ function sampleOf(line: string): Sample {
   let at = 0
   while (at < inner.length) {
     const label = /^(?:,)?([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\[\\n"])*)"/.exec(inner.slice(at))
-    want(label !== null && (label[0].startsWith(',') === at > 0), `labels, not ${inner}`)
+    want(label !== null && label[0].startsWith(',') === at > 0, `labels, not ${inner}`)
     want(!(label![1]! in labels), `each label once in ${line}`)
     labels[label![1]!] = label![2]!.replace(/\\(.)/g, (_, c: string) => (c === 'n' ? '\n' : c))
     at += label![0].length
@@ -75,19 +82,25 @@ function sampleOf(line: string): Sample {
 
 /** Buckets in order, cumulative, ending in +Inf, which equals the count; all samples of one label set together. */
 function checkHistogram(family: string, samples: readonly Sample[]): void {
-  for (let i = 0; i < samples.length; ) {
+  for (let i = 0; i < samples.length;) {
     const group = samples.slice(i, samples.findIndex((sample, at) => at > i && sample.name === `${family}_sum`) + 1)
     const keys = group.map(({ labels: { le: _, ...rest } }) => JSON.stringify(rest))
     want(new Set(keys).size === 1, `${family} to keep a label set together`)
     const buckets = group.slice(0, -2)
     const bounds = buckets.map(({ labels }) => labels['le']!)
     want(bounds.at(-1) === '+Inf', 'a last bucket of +Inf')
-    want(bounds.slice(0, -1).every((le) => /^\d+\.\d+$/.test(le)), 'each le as a float')
+    want(
+      bounds.slice(0, -1).every((le) => /^\d+\.\d+$/.test(le)),
+      'each le as a float',
+    )
     for (let b = 1; b < buckets.length; b++) {
       want(b === buckets.length - 1 || Number(bounds[b]) > Number(bounds[b - 1]), 'buckets in order')
       want(buckets[b]!.value >= buckets[b - 1]!.value, 'buckets to be cumulative')
     }
-    want(group.at(-2)?.name === `${family}_count` && group.at(-2)?.value === buckets.at(-1)?.value, 'the count to be that of +Inf')
+    want(
+      group.at(-2)?.name === `${family}_count` && group.at(-2)?.value === buckets.at(-1)?.value,
+      'the count to be that of +Inf',
+    )
     i += group.length
   }
 }

@@ -1,9 +1,9 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http'
+import { createServer, Server as HttpServer, type IncomingMessage, type RequestListener } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
-import { connect, createServer as createTcpServer, type AddressInfo, type Server as TcpServer } from 'node:net'
+import { connect, createServer as createTcpServer, type AddressInfo, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
@@ -12,9 +12,9 @@ import { refusal } from '../src/webhook-target.ts'
 import { webhook, type WebhookOptions } from '../src/webhook.ts'
 import { reloadEvent } from './outcomes.ts'
 
-const servers: (Server | TcpServer)[] = []
+const servers: Server[] = []
 
-async function listening(server: Server | TcpServer): Promise<number> {
+async function listening(server: Server): Promise<number> {
   servers.push(server)
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -23,7 +23,7 @@ async function listening(server: Server | TcpServer): Promise<number> {
 
 afterEach(() => {
   for (const server of servers.splice(0)) {
-    if ('closeAllConnections' in server) server.closeAllConnections()
+    if (server instanceof HttpServer) server.closeAllConnections()
     server.close()
   }
 })
@@ -246,7 +246,16 @@ describe('where it may go', () => {
     expect(webhook({ url: `https://${host}/x?y` }).name).toBe(`webhook https://${host}`)
   })
 
-  const others = ['file:///etc/passwd', 'ftp://a.com/', 'javascript:alert(1)', 'data:,x', 'unix:/run/x', '', '/a', 'a.com']
+  const others = [
+    'file:///etc/passwd',
+    'ftp://a.com/',
+    'javascript:alert(1)',
+    'data:,x',
+    'unix:/run/x',
+    '',
+    '/a',
+    'a.com',
+  ]
   test.each(others)('the URL %j is refused', (url) => {
     expect(() => webhook({ url })).toThrow(TypeError)
   })
