@@ -171,7 +171,7 @@ class LineQueue implements JournalFile {
       handle = await this.#open()
     }
     try {
-      for (let written = 0; written < bytes.length; ) {
+      for (let written = 0; written < bytes.length;) {
         written += (await handle.write(bytes, written)).bytesWritten
       }
       this.#size += bytes.length
@@ -229,7 +229,7 @@ async function cutTornLine(path: string): Promise<number> {
 
 async function endOfLastLine(handle: FileHandle, size: number): Promise<number> {
   const chunk = Buffer.alloc(Math.min(size, 2 ** 16))
-  for (let end = size; end > 0; ) {
+  for (let end = size; end > 0;) {
     const start = Math.max(0, end - chunk.length)
     const { bytesRead } = await handle.read(chunk, 0, end - start, start)
     const newline = chunk.subarray(0, bytesRead).lastIndexOf(10)

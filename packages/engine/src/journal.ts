@@ -91,7 +91,10 @@ class EventRecord implements OpenJournal {
     this.#onWarning(message)
   }
 
-  recent({ limit = this.#limit, after = 0 }: { readonly limit?: number; readonly after?: number } = {}): readonly Event[] {
+  recent({
+    limit = this.#limit,
+    after = 0,
+  }: { readonly limit?: number; readonly after?: number } = {}): readonly Event[] {
     const kept = this.#events.slice(-this.#limit)
     const newer = after > 0 ? kept.filter((event) => event.id > after) : kept
     return limit <= 0 ? [] : newer.slice(-limit)

@@ -63,16 +63,43 @@ export class ReloadMetrics {
     const successAt = this.#last?.successAt ?? committedAt ?? 0
     const successful = this.#last?.successful ?? now.committedAt !== undefined
     return [
-      gauge('midflight_config_last_reload_successful', 'Whether the last reload succeeded: 1, or 0.', successful ? 1 : 0),
-      gauge('midflight_config_last_reload_success_timestamp_seconds', 'When a reload last succeeded, Unix time; 0 if none has.', successAt, 'seconds'),
-      gauge('midflight_config_committed_timestamp_seconds', 'When what is live was committed, Unix time; 0 if nothing is live.', committedAt ?? 0, 'seconds'),
-      gauge('midflight_config_hash', 'The first 48 bits of the digest of the live configuration.', digestNumber(now.liveDigest)),
+      gauge(
+        'midflight_config_last_reload_successful',
+        'Whether the last reload succeeded: 1, or 0.',
+        successful ? 1 : 0,
+      ),
+      gauge(
+        'midflight_config_last_reload_success_timestamp_seconds',
+        'When a reload last succeeded, Unix time; 0 if none has.',
+        successAt,
+        'seconds',
+      ),
+      gauge(
+        'midflight_config_committed_timestamp_seconds',
+        'When what is live was committed, Unix time; 0 if nothing is live.',
+        committedAt ?? 0,
+        'seconds',
+      ),
+      gauge(
+        'midflight_config_hash',
+        'The first 48 bits of the digest of the live configuration.',
+        digestNumber(now.liveDigest),
+      ),
       counter('midflight_reloads', 'Reloads by the trigger that came first and by result.', this.#reloads),
       counter('midflight_reload_retries', 'Further tries after transient failures.', new Map([['', this.#retries]])),
-      histogram('midflight_reload_duration_seconds', 'Time in each phase; an empty component is the whole phase, the phase total the whole reload.', 'seconds', this.#durations),
+      histogram(
+        'midflight_reload_duration_seconds',
+        'Time in each phase; an empty component is the whole phase, the phase total the whole reload.',
+        'seconds',
+        this.#durations,
+      ),
       gauge('midflight_reloads_pending', 'Requests that wait for a reload or are in one.', now.pending),
       gauge('midflight_restart_pending_changes', 'Changes that wait for the next start.', now.pendingRestart),
-      gauge('midflight_degraded', 'Whether a rollback failed, so that a component may run what is not live: 1, or 0.', now.healthy ? 0 : 1),
+      gauge(
+        'midflight_degraded',
+        'Whether a rollback failed, so that a component may run what is not live: 1, or 0.',
+        now.healthy ? 0 : 1,
+      ),
       '# EOF\n',
     ].join('')
   }

@@ -101,7 +101,14 @@ interface Place {
 }
 
 function newPlace(): Place {
-  return { secret: false, every: undefined, anyIndex: undefined, anyName: undefined, names: new Map(), indexes: new Map() }
+  return {
+    secret: false,
+    every: undefined,
+    anyIndex: undefined,
+    anyName: undefined,
+    names: new Map(),
+    indexes: new Map(),
+  }
 }
 
 /** The root, or nothing at all if nothing is secret by place. */

@@ -94,7 +94,10 @@ function addDuration(windows: Map<string, DurationWindow>, phase: string, durati
   window.add(durationMs)
 }
 
-function addDurations(windows: Map<string, DurationWindow>, durationsMs: Readonly<Record<string, number | undefined>>): void {
+function addDurations(
+  windows: Map<string, DurationWindow>,
+  durationsMs: Readonly<Record<string, number | undefined>>,
+): void {
   for (const [phase, ms] of Object.entries(durationsMs)) if (ms !== undefined) addDuration(windows, phase, ms)
 }
 

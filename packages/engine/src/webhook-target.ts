@@ -31,7 +31,7 @@ export function targetOf(text: string, allowHosts: readonly string[]): Target {
   if (why !== undefined && !allowed) {
     throw new TypeError(`webhook url leads to ${host}, which is ${why}; if that is meant, add it to allowHosts`)
   }
-  return { url, shown: url.origin, lookup: allowed ? resolve as LookupFunction : checkedLookup }
+  return { url, shown: url.origin, lookup: allowed ? (resolve as LookupFunction) : checkedLookup }
 }
 
 function isAllowed(url: URL, allowHosts: readonly string[]): boolean {
@@ -57,7 +57,8 @@ const checkedLookup: LookupFunction = (hostname, options, callback) => {
     }
     if (options.all === true) return callback(null, addresses)
     const [first] = addresses
-    if (first === undefined) return callback(new NotificationError(`${hostname} has no address`, { transient: true }), [])
+    if (first === undefined)
+      return callback(new NotificationError(`${hostname} has no address`, { transient: true }), [])
     callback(null, first.address, first.family)
   })
 }
@@ -124,7 +125,8 @@ function groupsOf(address: string): number[] {
   // The URL parser writes every form, also one with dots, in the one of RFC 5952. A zone (`%eth0`) is not part of it.
   const text = bare(new URL(`http://[${address.split('%')[0]}]`).hostname)
   const [left = '', right] = text.split('::')
-  const parse = (part: string): number[] => (part === '' ? [] : part.split(':').map((group) => Number.parseInt(group, 16)))
+  const parse = (part: string): number[] =>
+    part === '' ? [] : part.split(':').map((group) => Number.parseInt(group, 16))
   const start = parse(left)
   const end = right === undefined ? [] : parse(right)
   return [...start, ...new Array<number>(8 - start.length - end.length).fill(0), ...end]

@@ -28,7 +28,17 @@ export interface WebhookOptions {
 const maxBodyBytes = 2 ** 18
 /** So much of a response is read, and thrown away; the connection is closed then. */
 const maxResponseBytes = 2 ** 16
-const ownHeaders = new Set(['host', 'content-length', 'content-type', 'transfer-encoding', 'connection', 'expect', 'upgrade', 'te', 'trailer'])
+const ownHeaders = new Set([
+  'host',
+  'content-length',
+  'content-type',
+  'transfer-encoding',
+  'connection',
+  'expect',
+  'upgrade',
+  'te',
+  'trailer',
+])
 
 /**
  * A 2xx is success. A 5xx, 408, 429 or an unreachable host is tried again, not before `Retry-After`; any other answer
@@ -75,7 +85,10 @@ async function post(
   }
   const transient = status >= 500 || status === 429 || status === 408
   const retryAfterMs = transient ? retryAfterOf(retryAfter) : undefined
-  throw new NotificationError(`answered ${status}`, { transient, ...(retryAfterMs === undefined ? {} : { retryAfterMs }) })
+  throw new NotificationError(`answered ${status}`, {
+    transient,
+    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+  })
 }
 
 interface Answer {

@@ -24,8 +24,13 @@ const hostile = 'a"b\\c\nd{e="f"} # EOF é'
 function busy(): ReloadMetrics {
   const metrics = new ReloadMetrics()
   for (const kind of kinds) {
-    const components = [component('log', 'committed', { prepare: 0.2, commit: 0.4 }), component(hostile, 'failed', { prepare: 120_000 })]
-    metrics.record(outcome(kind, kind === 'rejected' || kind === 'unchanged' ? { triggers: [hostile], retries: 2 } : { components }))
+    const components = [
+      component('log', 'committed', { prepare: 0.2, commit: 0.4 }),
+      component(hostile, 'failed', { prepare: 120_000 }),
+    ]
+    metrics.record(
+      outcome(kind, kind === 'rejected' || kind === 'unchanged' ? { triggers: [hostile], retries: 2 } : { components }),
+    )
   }
   return metrics
 }
@@ -56,7 +61,12 @@ describe('the text', () => {
 })
 
 describe('what the numbers say', () => {
-  const read = (metrics: ReloadMetrics, name: string, labels: Record<string, string> = {}, told: Partial<MetricsNow> = {}): number | undefined => {
+  const read = (
+    metrics: ReloadMetrics,
+    name: string,
+    labels: Record<string, string> = {},
+    told: Partial<MetricsNow> = {},
+  ): number | undefined => {
     for (const family of parseOpenMetrics(metrics.text({ ...now, ...told })).values()) {
       for (const sample of family.samples) {
         if (sample.name === name && JSON.stringify(sample.labels) === JSON.stringify(labels)) return sample.value
@@ -71,7 +81,9 @@ describe('what the numbers say', () => {
     for (const kind of ['rejected', 'restart-required', 'rolled-back', 'degraded'] as const) {
       metrics.record(outcome(kind, { startedAt: '2026-11-20T11:00:00.000Z' }))
       expect(read(metrics, 'midflight_config_last_reload_successful')).toBe(0)
-      expect(read(metrics, 'midflight_config_last_reload_success_timestamp_seconds')).toBe(seconds('2026-11-20T10:00:00.250Z'))
+      expect(read(metrics, 'midflight_config_last_reload_success_timestamp_seconds')).toBe(
+        seconds('2026-11-20T10:00:00.250Z'),
+      )
     }
   })
 
@@ -80,7 +92,9 @@ describe('what the numbers say', () => {
     metrics.record(outcome('rejected'))
     metrics.record(outcome('unchanged', { startedAt: '2026-11-20T12:00:00.000Z', durationMs: 0 }))
     expect(read(metrics, 'midflight_config_last_reload_successful')).toBe(1)
-    expect(read(metrics, 'midflight_config_last_reload_success_timestamp_seconds')).toBe(seconds('2026-11-20T12:00:00.000Z'))
+    expect(read(metrics, 'midflight_config_last_reload_success_timestamp_seconds')).toBe(
+      seconds('2026-11-20T12:00:00.000Z'),
+    )
   })
 
   test('a reload that close() forestalled changes neither', () => {
@@ -94,7 +108,9 @@ describe('what the numbers say', () => {
   test('before the first reload, the start counts: 1 with its time, or 0 and 0', () => {
     const metrics = new ReloadMetrics()
     expect(read(metrics, 'midflight_config_last_reload_successful')).toBe(1)
-    expect(read(metrics, 'midflight_config_last_reload_success_timestamp_seconds')).toBe(seconds('2026-11-20T09:00:00.500Z'))
+    expect(read(metrics, 'midflight_config_last_reload_success_timestamp_seconds')).toBe(
+      seconds('2026-11-20T09:00:00.500Z'),
+    )
     const nothing = { committedAt: undefined, liveDigest: '' }
     expect(read(metrics, 'midflight_config_last_reload_successful', {}, nothing)).toBe(0)
     expect(read(metrics, 'midflight_config_last_reload_success_timestamp_seconds', {}, nothing)).toBe(0)
@@ -119,7 +135,13 @@ describe('what the numbers say', () => {
 
   test('durations are told for the whole, for each phase, and for each component in it', () => {
     const metrics = new ReloadMetrics()
-    metrics.record(outcome('committed', { durationMs: 300, durationsMs: { load: 100 }, components: [component('log', 'committed', { commit: 1 })] }))
+    metrics.record(
+      outcome('committed', {
+        durationMs: 300,
+        durationsMs: { load: 100 },
+        components: [component('log', 'committed', { commit: 1 })],
+      }),
+    )
     const name = 'midflight_reload_duration_seconds'
     expect(read(metrics, `${name}_sum`, { component: '', phase: 'total' })).toBe(0.3)
     expect(read(metrics, `${name}_count`, { component: '', phase: 'load' })).toBe(1)
@@ -142,12 +164,16 @@ describe('what the numbers say', () => {
   test('labels made up at run time do not make series without end', () => {
     const metrics = new ReloadMetrics()
     for (let i = 0; i < 1000; i++) {
-      metrics.record(outcome('committed', { triggers: [`t${i}`], components: [component(`c${i}`, 'committed', { commit: 1 })] }))
+      metrics.record(
+        outcome('committed', { triggers: [`t${i}`], components: [component(`c${i}`, 'committed', { commit: 1 })] }),
+      )
     }
     const families = parseOpenMetrics(metrics.text(now))
     expect(families.get('midflight_reloads')!.samples).toHaveLength(33)
     expect(read(metrics, 'midflight_reloads_total', { trigger: 'other', result: 'committed' })).toBe(968)
-    const components = new Set(families.get('midflight_reload_duration_seconds')!.samples.map((sample) => sample.labels['component']))
+    const components = new Set(
+      families.get('midflight_reload_duration_seconds')!.samples.map((sample) => sample.labels['component']),
+    )
     expect(components.size).toBe(202)
   })
 })
@@ -156,47 +182,68 @@ const has = (command: string): boolean => spawnSync(command, ['--version'], { st
 
 test.skipIf(!has('promtool'))('promtool has nothing to say against it (skipped: promtool is not installed)', () => {
   // promtool reads the older text format, which differs in the name of a counter's family.
-  const older = busy().text(now).replace(/^# (TYPE|HELP) (midflight_reloads|midflight_reload_retries) /gm, '# $1 $2_total ')
+  const older = busy()
+    .text(now)
+    .replace(/^# (TYPE|HELP) (midflight_reloads|midflight_reload_retries) /gm, '# $1 $2_total ')
   expect(execFileSync('promtool', ['check', 'metrics'], { input: older, encoding: 'utf8' })).toBe('')
 })
 
-test.skipIf(!has('prometheus'))('a real Prometheus scrapes it as OpenMetrics (skipped: prometheus is not installed)', async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'midflight-prometheus-'))
-  const served: string[] = []
-  const server = createServer((request, response) => {
-    served.push(request.headers.accept ?? '')
-    response.setHeader('content-type', openMetricsType)
-    response.end(busy().text(now))
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const free = createServer().listen(0, '127.0.0.1')
-  await once(free, 'listening')
-  const port = (free.address() as AddressInfo).port
-  free.close()
-  const config = join(folder, 'prometheus.yml')
-  const target = `127.0.0.1:${(server.address() as AddressInfo).port}`
-  await writeFile(config, `scrape_configs: [{ job_name: m, scrape_interval: 200ms, scrape_timeout: 200ms, static_configs: [{ targets: ['${target}'] }] }]\n`)
-  const prometheus = spawn('prometheus', [`--config.file=${config}`, `--storage.tsdb.path=${folder}/data`, `--web.listen-address=127.0.0.1:${port}`], { stdio: 'ignore' })
-  const ended = once(prometheus, 'exit')
-  try {
-    const query = async (expression: string): Promise<unknown> => {
-      const response = await fetch(`http://127.0.0.1:${port}/api/v1/query?query=${encodeURIComponent(expression)}`).catch(() => undefined)
-      if (!response?.ok) return undefined
-      const { data } = (await response.json()) as { data: { result: { value: [number, string] }[] } }
-      return data.result[0]?.value[1]
+test.skipIf(!has('prometheus'))(
+  'a real Prometheus scrapes it as OpenMetrics (skipped: prometheus is not installed)',
+  async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'midflight-prometheus-'))
+    const served: string[] = []
+    const server = createServer((request, response) => {
+      served.push(request.headers.accept ?? '')
+      response.setHeader('content-type', openMetricsType)
+      response.end(busy().text(now))
+    })
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const free = createServer().listen(0, '127.0.0.1')
+    await once(free, 'listening')
+    const port = (free.address() as AddressInfo).port
+    free.close()
+    const config = join(folder, 'prometheus.yml')
+    const target = `127.0.0.1:${(server.address() as AddressInfo).port}`
+    await writeFile(
+      config,
+      `scrape_configs: [{ job_name: m, scrape_interval: 200ms, scrape_timeout: 200ms, static_configs: [{ targets: ['${target}'] }] }]\n`,
+    )
+    const prometheus = spawn(
+      'prometheus',
+      [`--config.file=${config}`, `--storage.tsdb.path=${folder}/data`, `--web.listen-address=127.0.0.1:${port}`],
+      { stdio: 'ignore' },
+    )
+    const ended = once(prometheus, 'exit')
+    try {
+      const query = async (expression: string): Promise<unknown> => {
+        const response = await fetch(
+          `http://127.0.0.1:${port}/api/v1/query?query=${encodeURIComponent(expression)}`,
+        ).catch(() => undefined)
+        if (!response?.ok) return undefined
+        const { data } = (await response.json()) as { data: { result: { value: [number, string] }[] } }
+        return data.result[0]?.value[1]
+      }
+      await expect.poll(() => query('midflight_config_hash'), { timeout: 20_000 }).toBe(String(0x0123456789ab))
+      expect(await query('up{job="m"}')).toBe('1')
+      expect(await query('sum(midflight_reloads_total)')).toBe(String(kinds.length))
+      expect(await query('count(midflight_reload_duration_seconds_bucket{component="",phase="total"})')).toBe('17')
+      expect(await query('scrape_samples_scraped')).toBe(
+        String(
+          busy()
+            .text(now)
+            .split('\n')
+            .filter((line) => line !== '' && !line.startsWith('#')).length,
+        ),
+      )
+      expect(served[0]).toContain('openmetrics-text')
+    } finally {
+      prometheus.kill('SIGKILL')
+      await ended
+      server.closeAllConnections()
+      server.close()
+      await rm(folder, { recursive: true, force: true })
     }
-    await expect.poll(() => query('midflight_config_hash'), { timeout: 20_000 }).toBe(String(0x0123456789ab))
-    expect(await query('up{job="m"}')).toBe('1')
-    expect(await query('sum(midflight_reloads_total)')).toBe(String(kinds.length))
-    expect(await query('count(midflight_reload_duration_seconds_bucket{component="",phase="total"})')).toBe('17')
-    expect(await query('scrape_samples_scraped')).toBe(String(busy().text(now).split('\n').filter((line) => line !== '' && !line.startsWith('#')).length))
-    expect(served[0]).toContain('openmetrics-text')
-  } finally {
-    prometheus.kill('SIGKILL')
-    await ended
-    server.closeAllConnections()
-    server.close()
-    await rm(folder, { recursive: true, force: true })
-  }
-})
+  },
+)

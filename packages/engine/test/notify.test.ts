@@ -6,7 +6,9 @@ import { kinds, reloadEvent } from './outcomes.ts'
 const fast = { backOffMs: 2, maxBackOffMs: 5 }
 
 /** A notification that does what the script says at each call, and keeps what it got. */
-function scripted(script: (call: number, signal: AbortSignal) => void | Promise<void>): Notification & { got: number[] } {
+function scripted(
+  script: (call: number, signal: AbortSignal) => void | Promise<void>,
+): Notification & { got: number[] } {
   const got: number[] = []
   return {
     name: 'n',
@@ -114,8 +116,12 @@ describe('delivery', () => {
     tell.reload(reloadEvent('rejected', {}, 2))
     await tell.close(5000)
     expect(warnings).toEqual([
-      expect.stringMatching(/^notification n: event 1 \(committed\) was not delivered after \d+ tries: (away|took too long)$/),
-      expect.stringMatching(/^notification n: event 2 \(rejected\) was not delivered after \d+ tries: (away|took too long)$/),
+      expect.stringMatching(
+        /^notification n: event 1 \(committed\) was not delivered after \d+ tries: (away|took too long)$/,
+      ),
+      expect.stringMatching(
+        /^notification n: event 2 \(rejected\) was not delivered after \d+ tries: (away|took too long)$/,
+      ),
     ])
   })
 
@@ -136,9 +142,7 @@ describe('delivery', () => {
     const busy = new NotificationError('answered 503', { transient: true, retryAfterMs: 3_600_000 })
     const { tell, warnings } = notifier([scripted(failing(busy))])
     tell.reload(reloadEvent('committed'))
-    await expect
-      .poll(() => warnings)
-      .toEqual(['notification n: event 1 (committed) was not delivered: answered 503'])
+    await expect.poll(() => warnings).toEqual(['notification n: event 1 (committed) was not delivered: answered 503'])
     await tell.close(5000)
   })
 

@@ -32,7 +32,11 @@ export function outcome(kind: Kind, more: object = {}): Outcome {
   } as Outcome
 }
 
-export function component(name: string, result: ComponentResult['result'], durationsMs: ComponentResult['durationsMs'] = {}): ComponentResult {
+export function component(
+  name: string,
+  result: ComponentResult['result'],
+  durationsMs: ComponentResult['durationsMs'] = {},
+): ComponentResult {
   return { component: name, result, runs: result === 'committed' ? 'new' : 'old', durationsMs }
 }
 

@@ -299,7 +299,11 @@ test('a canary is in no output: record, file, listeners, stats, metrics, functio
       webhook({ url: `http://${host}/${canary}?k=${canary}`, allowHosts: [host] }),
       webhook({ url: `http://127.0.0.1:1/${canary}`, allowHosts: ['127.0.0.1'] }),
     ]
-    const notifier = new Notifier([notifyWith(keep), ...hooks], keep, { deadlineMs: 1000, backOffMs: 10, maxBackOffMs: 20 })
+    const notifier = new Notifier([notifyWith(keep), ...hooks], keep, {
+      deadlineMs: 1000,
+      backOffMs: 10,
+      maxBackOffMs: 20,
+    })
     const stats = new ReloadStats()
     const metrics = new ReloadMetrics()
     for (const outcome of [rolledBack, rejected]) {

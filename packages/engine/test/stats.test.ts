@@ -3,12 +3,28 @@ import { ReloadStats } from '../src/stats.ts'
 import { component, outcome } from './outcomes.ts'
 
 test('before the first reload the success rate is 1 and everything else is empty', () => {
-  expect(new ReloadStats().snapshot()).toEqual({ runs: 0, byOutcome: {}, successRate: 1, retries: 0, byPhase: {}, byComponent: {} })
+  expect(new ReloadStats().snapshot()).toEqual({
+    runs: 0,
+    byOutcome: {},
+    successRate: 1,
+    retries: 0,
+    byPhase: {},
+    byComponent: {},
+  })
 })
 
 test('committed and unchanged are successes, all other outcomes are not (K1, K3, K6, F66)', () => {
   const stats = new ReloadStats()
-  for (const kind of ['committed', 'unchanged', 'rejected', 'restart-required', 'rolled-back', 'degraded', 'committed', 'committed'] as const) {
+  for (const kind of [
+    'committed',
+    'unchanged',
+    'rejected',
+    'restart-required',
+    'rolled-back',
+    'degraded',
+    'committed',
+    'committed',
+  ] as const) {
     stats.record(outcome(kind))
   }
   expect(stats.snapshot()).toMatchObject({
@@ -33,7 +49,8 @@ test('retries add up (K5)', () => {
 
 test('quantiles are durations that were measured: nearest rank', () => {
   const stats = new ReloadStats()
-  for (let ms = 100; ms >= 1; ms--) stats.record(outcome('unchanged', { durationMs: ms, durationsMs: { load: ms * 10 } }))
+  for (let ms = 100; ms >= 1; ms--)
+    stats.record(outcome('unchanged', { durationMs: ms, durationsMs: { load: ms * 10 } }))
   expect(stats.snapshot().byPhase).toEqual({
     total: { count: 100, p50Ms: 50, p95Ms: 95, p99Ms: 99 },
     load: { count: 100, p50Ms: 500, p95Ms: 950, p99Ms: 990 },
@@ -55,8 +72,19 @@ test('quantiles look at the newest 1,024 only; the count goes on', () => {
 
 test('each component has its own counts and phases', () => {
   const stats = new ReloadStats()
-  stats.record(outcome('committed', { components: [component('log', 'committed', { prepare: 1, commit: 2 }), component('http', 'untouched')] }))
-  stats.record(outcome('rolled-back', { components: [component('log', 'rolled-back', { prepare: 3, rollback: 4 }), component('http', 'failed', { prepare: 9 })] }))
+  stats.record(
+    outcome('committed', {
+      components: [component('log', 'committed', { prepare: 1, commit: 2 }), component('http', 'untouched')],
+    }),
+  )
+  stats.record(
+    outcome('rolled-back', {
+      components: [
+        component('log', 'rolled-back', { prepare: 3, rollback: 4 }),
+        component('http', 'failed', { prepare: 9 }),
+      ],
+    }),
+  )
   expect(stats.snapshot().byComponent).toEqual({
     log: {
       committed: 1,
@@ -73,12 +101,15 @@ test('each component has its own counts and phases', () => {
 
 test('a component may have any name', () => {
   const stats = new ReloadStats()
-  stats.record(outcome('committed', { components: [component('__proto__', 'committed'), component('constructor', 'committed')] }))
+  stats.record(
+    outcome('committed', { components: [component('__proto__', 'committed'), component('constructor', 'committed')] }),
+  )
   expect(Object.keys(stats.snapshot().byComponent)).toEqual(['__proto__', 'constructor'])
 })
 
 test('component names made up at run time do not fill the memory', () => {
   const stats = new ReloadStats()
-  for (let i = 0; i < 3000; i++) stats.record(outcome('committed', { components: [component(`c${i}`, 'committed', { commit: 1 })] }))
+  for (let i = 0; i < 3000; i++)
+    stats.record(outcome('committed', { components: [component(`c${i}`, 'committed', { commit: 1 })] }))
   expect(Object.keys(stats.snapshot().byComponent)).toHaveLength(1000)
 })
