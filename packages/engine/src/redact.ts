@@ -158,20 +158,36 @@ function follow(root: readonly Place[], path: Path): 'secret' | readonly Place[]
   return at
 }
 
+// Plain loops: with a secret in each of 100,000 rules these run a million times in a reload.
+const nowhere: readonly Place[] = []
+
 function fieldPlaces(at: readonly Place[], key: string): readonly Place[] {
-  return present(at.flatMap((place) => [place.every, place.names.get(key)]))
+  let found: Place[] | undefined
+  for (const place of at) {
+    if (place.every) (found ??= []).push(place.every)
+    const named = place.names.get(key)
+    if (named) (found ??= []).push(named)
+  }
+  return found ?? nowhere
 }
 
 /** An entry of an array is meant by its index, and by any of its fields' values: one of them is its key. */
 function entryPlaces(at: readonly Place[], index: number, entry: Json): readonly Place[] {
-  const found = at.flatMap((place) => [place.every, place.indexes.get(index), place.names.get(String(index))])
-  if (isObject(entry) && at.some((place) => place.names.size > 0)) {
+  let found: Place[] | undefined
+  const take = (place: Place | undefined): void => {
+    if (place) (found ??= []).push(place)
+  }
+  for (const place of at) {
+    take(place.every)
+    take(place.indexes.get(index))
+    if (place.names.size === 0) continue
+    take(place.names.get(String(index)))
+    if (!isObject(entry)) continue
     for (const field of Object.values(entry)) {
-      if (typeof field !== 'string' && typeof field !== 'number') continue
-      for (const place of at) found.push(place.names.get(String(field)))
+      if (typeof field === 'string' || typeof field === 'number') take(place.names.get(String(field)))
     }
   }
-  return present(found)
+  return found ?? nowhere
 }
 
 function present(places: readonly (Place | undefined)[]): readonly Place[] {
