@@ -31,7 +31,7 @@ export async function checksFor(schema: Json): Promise<Checks> {
   const compiler = (allErrors: boolean): ((pointer: Pointer) => ValidateFunction) => {
     const warnings: string[] = []
     const warn = (message: string): void => void warnings.push(message)
-    const ajv = new make({
+    const options: Options = {
       allErrors,
       verbose: true,
       strictSchema: 'log', // so that `mistakeIn` decides
@@ -44,17 +44,20 @@ export async function checksFor(schema: Json): Promise<Checks> {
       logger: { log: warn, warn, error: warn },
       formats: { ...formats },
       code: { regExp },
-    })
-    ajv.addVocabulary(extensions)
-    addUniqueItems(ajv)
+    }
+    let ajv: Ajv | undefined // made when it is first needed: most programs never see an invalid configuration
     const compiled = new Map<Pointer, ValidateFunction>()
     return (pointer) => {
       const known = compiled.get(pointer)
       if (known) return known
       const check = explained(() => {
-        if (!isObject(schema)) return ajv.compile(schema as boolean)
-        if (compiled.size === 0) ajv.addSchema(schema, schemaKey)
-        return ajv.compile({ $ref: schemaKey + pointer })
+        if (ajv === undefined) {
+          ajv = new make(options)
+          ajv.addVocabulary(extensions)
+          addUniqueItems(ajv)
+          if (isObject(schema)) ajv.addSchema(schema, schemaKey)
+        }
+        return ajv.compile(isObject(schema) ? { $ref: schemaKey + pointer } : (schema as boolean))
       })
       const mistake = mistakeIn(warnings)
       if (mistake !== undefined) throw new SchemaError(`JSON Schema: ${plain(mistake)}`)
