@@ -203,6 +203,27 @@ test('F25: a reader of events that takes nothing is dropped, and costs no memory
   expect(slow.text()).not.toContain('id: 2000\n')
 }, 60_000)
 
+test('F25: a reader that takes nothing of a large answer gives its connection back', async () => {
+  const { engine, url, head } = await door({ limits: { requestTimeoutMs: 300, connections: 1 } })
+  const message = 'x'.repeat(200_000)
+  for (let i = 0; i < 200; i++) engine.events.append(warning(message))
+  const slow = wire(url, head('GET /events HTTP/1.1'))
+  slow.socket.pause()
+  await expect
+    .poll(
+      () =>
+        ask(url, '/-/healthy').then(
+          ({ status }) => status,
+          () => 0,
+        ),
+      { timeout: 20_000 },
+    )
+    .toBe(200)
+  slow.socket.resume()
+  await slow.closed
+  expect(slow.text().length).toBeLessThan(40e6)
+})
+
 test('readers of events beyond the limit get 503 and when to come back', async () => {
   const { url, head } = await door({ limits: { eventStreams: 1 } })
   const first = wire(url, head('GET /events HTTP/1.1', 'Accept: text/event-stream'))
