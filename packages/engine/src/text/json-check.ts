@@ -50,23 +50,35 @@ const maxSteps = 20_000
 
 /** A sequence of keys without repetition, as a path from the root of the tree to here. */
 interface Step {
-  readonly raw: Buffer
   readonly key: string
+  /** The key as it is written, with its closing quote. */
+  readonly raw: Buffer
+  /** The first and the next four bytes of `raw`, and which bits of them count. */
+  readonly word0: number
+  readonly mask0: number
+  readonly word1: number
+  readonly mask1: number
   readonly before: Step | undefined
   readonly length: number
   readonly next: Step[]
+  /** Where the keys of an object begin that is the value of this key, or an element of it. */
+  inner: Step | undefined
 }
 
 /** An open container whose entries are noted. */
 interface Noted {
   readonly open: number
+  readonly depth: number
   /** The index of its first entry. */
   readonly first: number
+  /** What `#notedDepth` was outside of it. */
+  readonly notedDepth: number
   inside: Map<number, Nested>
 }
 
 const quote = 34
 const backslash = 92
+const noBytes = Buffer.alloc(0)
 
 export function checkJson(bytes: Buffer, maxDepth: number, notedDepth = maxNotedDepth): Check {
   return new Checker(bytes, maxDepth, notedDepth).run()
@@ -74,13 +86,15 @@ export function checkJson(bytes: Buffer, maxDepth: number, notedDepth = maxNoted
 
 class Checker {
   readonly #bytes: Buffer
+  readonly #view: DataView
   readonly #maxDepth: number
-  readonly #notedDepth: number
+  /** Entries of containers that are deeper are not noted. */
+  #notedDepth: number
   #clean = true
   #escapedDollar = false
   #sawConstructor = false
   #sawPrototype = false
-  readonly #start: Step = { raw: Buffer.alloc(0), key: '', before: undefined, length: 0, next: [] }
+  readonly #start: Step = stepOf('', noBytes, undefined)
   #steps = 0
   #root: Nested | undefined
   // Entries of the open containers that are near enough to the root, one container after the other.
@@ -91,6 +105,7 @@ class Checker {
 
   constructor(bytes: Buffer, maxDepth: number, notedDepth: number) {
     this.#bytes = bytes
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
     this.#maxDepth = maxDepth
     this.#notedDepth = notedDepth
   }
@@ -102,15 +117,24 @@ class Checker {
     return { clean, escapedDollar: this.#escapedDollar, root: this.#root }
   }
 
+  /** The hot loop: some 60 MB go through here. Everything that is rare is elsewhere. */
   #scan(): void {
     const bytes = this.#bytes
+    const view = this.#view
     const length = bytes.length
     const maxDepth = this.#maxDepth
-    const notedDepth = this.#notedDepth
-    // One element per open container; a Step, or a Set once the sequence is too long, is undefined in arrays.
-    const steps: (Step | Set<string> | undefined)[] = []
+    // Where 8 bytes can be read at once.
+    const wordsEnd = length - 16
+    let notedDepth = this.#notedDepth
+    // Of each container that is open around the innermost one, and of that: the keys so far (undefined in a list),
+    // the same as a set once they are too many, and where the keys of objects inside of it begin.
+    const steps: (Step | undefined)[] = []
+    const sets: (Set<string> | undefined)[] = []
+    const starts: Step[] = []
+    let step: Step | undefined
+    let set: Set<string> | undefined
+    let start = this.#start
     let depth = 0
-    let step: Step | Set<string> | undefined
     let wantKey = false
     let valueEnd = 0
     let p = 0
@@ -118,23 +142,30 @@ class Checker {
       const c = bytes[p] as number
       if (c === quote) {
         if (wantKey) {
-          if (depth <= notedDepth) this.#begin(p)
+          if (depth <= notedDepth) notedDepth = this.#begin(p)
           wantKey = false
-          if (step instanceof Set) {
-            const end = this.#stringEnd(p)
-            this.#addToSet(step, p, end)
-            p = end
+          if (set !== undefined) {
+            p = this.#addToSet(set, p)
           } else {
-            const found = this.#follow(step as Step, p)
-            if (found !== undefined) {
-              step = found
-              p += found.raw.length + 2
+            const likely = (step as Step).next[0]
+            if (
+              likely !== undefined &&
+              p < wordsEnd &&
+              (view.getInt32(p + 1, true) & likely.mask0) === likely.word0 &&
+              (view.getInt32(p + 5, true) & likely.mask1) === likely.word1 &&
+              (likely.raw.length <= 8 || sameFrom(bytes, p + 1, likely.raw, 8))
+            ) {
+              step = likely
+              p += 1 + likely.raw.length
             } else {
               const end = this.#stringEnd(p)
-              step = this.#extend(step as Step, p, end)
+              const found = this.#follow(step as Step, p, end)
+              if (found === undefined) set = this.#setOf(step as Step, p, end)
+              else step = found
               p = end
             }
           }
+          if (bytes[p] === 58) p++
           continue
         }
         p++
@@ -142,33 +173,39 @@ class Checker {
         while ((d = bytes[p] as number) !== quote) p = d === backslash ? this.#escapeEnd(p) : p + 1
         valueEnd = ++p
       } else if (c === 44) {
+        p++
         if (depth <= notedDepth) {
           this.#ends[this.#entries - 1] = valueEnd
-          if (step === undefined) this.#begin(valueStart(bytes, p + 1))
+          if (step === undefined) notedDepth = this.#begin(valueStart(bytes, p))
         }
         wantKey = step !== undefined
-        p++
       } else if (c === 123 || c === 91) {
-        if (++depth > maxDepth) {
+        if (depth === maxDepth) {
           this.#clean = false
           return
         }
-        steps.push(step)
-        step = c === 123 ? this.#start : undefined
+        if (set === undefined && step !== undefined) start = step.inner ??= stepOf('', noBytes, undefined)
+        steps[depth] = step
+        sets[depth] = set
+        starts[depth++] = start
+        set = undefined
         wantKey = c === 123
-        if (depth <= notedDepth) this.#open(p, c === 91)
+        step = wantKey ? start : undefined
+        if (depth <= notedDepth) notedDepth = this.#open(p, depth, !wantKey)
         p++
       } else if (c === 125 || c === 93) {
         p++
-        if (depth <= notedDepth) this.#close(p, step, valueEnd)
-        depth--
-        step = steps.pop()
+        if (depth <= notedDepth) notedDepth = this.#close(p, step, set, valueEnd)
+        step = steps[--depth]
+        set = sets[depth]
+        start = starts[depth] as Step
         wantKey = false
         valueEnd = p
       } else if (c === 45 || (c >= 48 && c <= 57)) {
-        const end = numberEnd(bytes, p + 1)
-        if (end < 0 || end - p >= 16) valueEnd = this.#suspectNumber(p)
-        else valueEnd = end
+        let end = p + 1
+        let d: number
+        while (((d = bytes[end] as number) >= 48 && d <= 57) || d === 46) end++
+        valueEnd = d === 101 || d === 69 || end - p >= 16 ? this.#suspectNumber(p) : end
         p = valueEnd
       } else if (c === 116 || c === 110) {
         valueEnd = p += 4
@@ -180,43 +217,37 @@ class Checker {
     }
   }
 
-  /** The step after `step` whose key is written at `p`, if another object went there before. */
-  #follow(step: Step, p: number): Step | undefined {
-    const bytes = this.#bytes
-    const next = step.next
-    search: for (let n = 0; n < next.length; n++) {
-      const candidate = next[n] as Step
-      const raw = candidate.raw
-      const end = raw.length
-      if (bytes[p + 1 + end] !== quote) continue
-      for (let k = 0; k < end; k++) if (bytes[p + 1 + k] !== raw[k]) continue search
-      return candidate
+  /** The step after `step` with the key at `p`, or `undefined` if the keys so far should go into a set. */
+  #follow(step: Step, p: number, end: number): Step | undefined {
+    const size = end - p - 1
+    for (const candidate of step.next) {
+      if (candidate.raw.length === size && sameFrom(this.#bytes, p + 1, candidate.raw, 0)) return candidate
     }
-    return undefined
-  }
-
-  /** A key that no object before had here. */
-  #extend(step: Step, p: number, end: number): Step | Set<string> {
+    if (step.length >= maxSequence || step.next.length >= maxFollowers || this.#steps >= maxSteps) return undefined
     const key = this.#keyAt(p, end)
-    if (step.length >= maxSequence || step.next.length >= maxFollowers || this.#steps >= maxSteps) {
-      const set = new Set(keysOf(step))
-      if (set.has(key)) this.#clean = false
-      return set.add(key)
-    }
     for (let s: Step | undefined = step; s !== undefined && s.length > 0; s = s.before) {
       if (s.key === key) this.#clean = false
     }
-    const raw = Buffer.from(this.#bytes.subarray(p + 1, end - 1))
-    const added: Step = { raw, key, before: step, length: step.length + 1, next: [] }
+    const added = stepOf(key, Buffer.from(this.#bytes.subarray(p + 1, end)), step)
     step.next.push(added)
     this.#steps++
     return added
   }
 
-  #addToSet(set: Set<string>, p: number, end: number): void {
+  #setOf(step: Step, p: number, end: number): Set<string> {
+    const set = new Set(keysOf(step))
+    const key = this.#keyAt(p, end)
+    if (set.has(key)) this.#clean = false
+    return set.add(key)
+  }
+
+  /** @returns the end of the key at `p` */
+  #addToSet(set: Set<string>, p: number): number {
+    const end = this.#stringEnd(p)
     const size = set.size
     set.add(this.#keyAt(p, end))
     if (set.size === size) this.#clean = false
+    return end
   }
 
   #keyAt(p: number, end: number): string {
@@ -264,23 +295,29 @@ class Checker {
     return end
   }
 
-  #open(p: number, isArray: boolean): void {
-    this.#noted.push({ open: p, first: this.#entries, inside: noneInside })
-    if (!isArray) return
+  // The three return the depth to which entries are noted from there on.
+
+  #open(p: number, depth: number, isArray: boolean): number {
+    this.#noted.push({ open: p, depth, first: this.#entries, notedDepth: this.#notedDepth, inside: noneInside })
+    if (!isArray) return this.#notedDepth
     const start = valueStart(this.#bytes, p + 1)
-    if (this.#bytes[start] !== 93) this.#begin(start)
+    return this.#bytes[start] === 93 ? this.#notedDepth : this.#begin(start)
   }
 
-  #begin(p: number): void {
+  #begin(p: number): number {
     if (this.#entries === this.#starts.length) {
       this.#starts = grown(this.#starts)
       this.#ends = grown(this.#ends)
     }
     this.#starts[this.#entries++] = p
+    const noted = this.#noted.at(-1) as Noted
+    // If the first entries of a large container hold no large one, the others are not searched for it.
+    if (this.#entries - noted.first === minEntries && noted.inside.size === 0) this.#notedDepth = noted.depth
+    return this.#notedDepth
   }
 
-  #close(end: number, step: Step | Set<string> | undefined, valueEnd: number): void {
-    const { open, first, inside } = this.#noted.pop() as Noted
+  #close(end: number, step: Step | undefined, set: Set<string> | undefined, valueEnd: number): number {
+    const { open, first, notedDepth, inside } = this.#noted.pop() as Noted
     const count = this.#entries - first
     if (count > 0) this.#ends[this.#entries - 1] = valueEnd
     const outer = this.#noted.at(-1)
@@ -291,7 +328,7 @@ class Checker {
         starts[k] = (starts[k] as number) - open
         ends[k] = (ends[k] as number) - open
       }
-      const keys = step === undefined ? undefined : step instanceof Set ? [...step] : keysOf(step)
+      const keys = set ? [...set] : step && keysOf(step)
       const container: Container = { length: end - open, starts, ends, keys, inside }
       if (outer === undefined) {
         this.#root = { offset: open, container }
@@ -302,7 +339,23 @@ class Checker {
       }
     }
     this.#entries = first
+    this.#notedDepth = notedDepth
+    return notedDepth
   }
+}
+
+function stepOf(key: string, raw: Buffer, before: Step | undefined): Step {
+  const words = Buffer.alloc(8)
+  raw.copy(words)
+  const mask0 = raw.length >= 4 ? -1 : (1 << (raw.length * 8)) - 1
+  const mask1 = raw.length >= 8 ? -1 : raw.length <= 4 ? 0 : (1 << ((raw.length - 4) * 8)) - 1
+  const length = before === undefined ? 0 : before.length + 1
+  return { key, raw, word0: words.readInt32LE(0), mask0, word1: words.readInt32LE(4), mask1, before, length, next: [], inner: undefined }
+}
+
+function sameFrom(bytes: Buffer, p: number, raw: Buffer, from: number): boolean {
+  for (let k = from; k < raw.length; k++) if (bytes[p + k] !== raw[k]) return false
+  return true
 }
 
 const noneInside: Map<number, Nested> = new Map()
@@ -325,16 +378,6 @@ function valueStart(bytes: Buffer, p: number): number {
     const c = bytes[at]
     if (c !== 32 && c !== 10 && c !== 13 && c !== 9) return at
     at++
-  }
-}
-
-/** After the digits and points from `p` on, or -1 if an exponent follows. */
-function numberEnd(bytes: Buffer, p: number): number {
-  let at = p
-  for (;;) {
-    const c = bytes[at] as number
-    if ((c >= 48 && c <= 57) || c === 46) at++
-    else return c === 101 || c === 69 ? -1 : at
   }
 }
 
