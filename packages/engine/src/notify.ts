@@ -74,7 +74,10 @@ export class Notifier {
     }
   }
 
-  /** Takes no more events, and waits for those that are queued for at most `timeoutMs`; then gives them up. */
+  /**
+   * Takes no more events. Those that are queued have one more try each, without waits, and `timeoutMs` together; the
+   * rest is given up, with a warning.
+   */
   async close(timeoutMs: number): Promise<void> {
     await Promise.all(this.#deliveries.map((delivery) => delivery.close(timeoutMs)))
   }
@@ -85,10 +88,10 @@ class Delivery {
   readonly #notification: Notification
   readonly #warn: (message: string) => void
   readonly #options: Required<NotifierOptions>
+  readonly #closing = new AbortController()
   readonly #stop = new AbortController()
   #waiting: ReloadEvent[] = []
   #dropped = 0
-  #closed = false
   #running: Promise<void> | undefined
 
   constructor(notification: Notification, onWarning: (message: string) => void, options: NotifierOptions) {
@@ -99,7 +102,7 @@ class Delivery {
   }
 
   add(event: ReloadEvent): void {
-    if (this.#closed) return
+    if (this.#closing.signal.aborted) return
     this.#waiting.push(event)
     if (this.#waiting.length > this.#options.maxWaiting) {
       this.#waiting.shift()
@@ -110,7 +113,7 @@ class Delivery {
   }
 
   async close(timeoutMs: number): Promise<void> {
-    this.#closed = true
+    this.#closing.abort()
     if (this.#running === undefined) return
     const timer = setTimeout(() => this.#stop.abort(), timeoutMs)
     await this.#running
@@ -141,9 +144,9 @@ class Delivery {
       const jittered = Math.random() * Math.min(maxBackOffMs, backOffMs * 2 ** (tries - 1))
       const waitMs = Math.max(jittered, failure.retryAfterMs)
       // A wait that would end after the deadline is not begun.
-      if (failure.transient && !this.#stop.signal.aborted && performance.now() + waitMs < deadline) {
-        // Ends early on close; the try that follows then ends at once and says so.
-        await sleep(waitMs, undefined, { signal: this.#stop.signal, ref: false }).catch(() => {})
+      if (failure.transient && !this.#closing.signal.aborted && performance.now() + waitMs < deadline) {
+        // Ends early on close: the try that follows is the last.
+        await sleep(waitMs, undefined, { signal: this.#closing.signal, ref: false }).catch(() => {})
         continue
       }
       const often = tries === 1 ? '' : ` after ${tries} tries`

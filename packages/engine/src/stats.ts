@@ -82,8 +82,11 @@ class DurationWindow {
 
   quantiles(): Quantiles {
     const sorted = Float64Array.from(this.#newest).sort()
-    // Nearest rank: always a duration that was really measured.
-    const at = (q: number): number => sorted[Math.max(0, Math.ceil(q * sorted.length) - 1)] ?? 0
+    // Nearest rank: always a duration that was really measured, to the microsecond.
+    const at = (q: number): number => {
+      const ms = sorted[Math.max(0, Math.ceil(q * sorted.length) - 1)] ?? 0
+      return Math.round(ms * 1000) / 1000
+    }
     return { count: this.#count, p50Ms: at(0.5), p95Ms: at(0.95), p99Ms: at(0.99) }
   }
 }

@@ -206,6 +206,7 @@ describe('the answer', () => {
     const hook = webhook({ url: `http://127.0.0.1:${port}/ok`, allowHosts: [`127.0.0.1:${port}`] })
     const notifier = new Notifier([hook], (message) => warnings.push(message), { backOffMs: 2 })
     notifier.reload(reloadEvent('rejected'))
+    await expect.poll(() => requests, { timeout: 5000 }).toBe(3)
     await notifier.close(5000)
     expect([requests, warnings]).toEqual([3, []])
   })
