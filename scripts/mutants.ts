@@ -104,18 +104,21 @@ export function testsOf(mutant: Mutant): readonly string[] {
   return typeof mutant.test === 'string' ? [mutant.test] : mutant.test
 }
 
-export type Verdict = 'killed' | 'survived' | 'stale'
+export type Verdict = 'killed' | 'survived' | 'stale' | 'void'
 
 /** Runs every mutant, tells of each as it goes, and says how they ended. */
 export async function runMutants(mutants: readonly Mutant[], say: (line: string) => void): Promise<Verdict[]> {
   const parent = await mkdtemp(join(tmpdir(), 'midflight-mutants-'))
   try {
     const copy = await copyWorkspace(parent)
-    const before = await runTests(copy, [...new Set(mutants.flatMap(testsOf))])
-    if (!before.passed) throw new Error(`the tests fail without any mutant, so they can show nothing\n${before.output}`)
     const verdicts: Verdict[] = []
+    const sound = new Map<string, Promise<Run>>()
     for (const mutant of mutants) {
-      const { verdict, why } = await runMutant(copy, mutant)
+      const tests = testsOf(mutant)
+      const key = tests.join()
+      if (!sound.has(key)) sound.set(key, runTests(copy, tests))
+      const before = await (sound.get(key) as Promise<Run>)
+      const { verdict, why } = before.passed ? await runMutant(copy, mutant) : showsNothing(tests)
       verdicts.push(verdict)
       say(`${verdict.padEnd(8)} ${mutant.name}: ${mutant.guarantee}${why ? `\n         ${why}` : ''}`)
     }
@@ -125,7 +128,16 @@ export async function runMutants(mutants: readonly Mutant[], say: (line: string)
   }
 }
 
-async function runMutant(copy: string, mutant: Mutant): Promise<{ verdict: Verdict; why?: string }> {
+interface Judged {
+  readonly verdict: Verdict
+  readonly why?: string
+}
+
+function showsNothing(tests: readonly string[]): Judged {
+  return { verdict: 'void', why: `${tests.join(', ')} fails without any mutant, and so shows nothing` }
+}
+
+async function runMutant(copy: string, mutant: Mutant): Promise<Judged> {
   const path = join(copy, mutant.file)
   let text: string
   let mutated: string
@@ -152,6 +164,8 @@ if (import.meta.main) {
   const chosen = parts.length === 0 ? all : all.filter(({ name }) => parts.some((part) => name.includes(part)))
   const verdicts = await runMutants(chosen, console.log)
   const count = (verdict: Verdict) => verdicts.filter((each) => each === verdict).length
-  console.log(`\n${count('killed')} killed, ${count('survived')} survived, ${count('stale')} stale`)
+  console.log(
+    `\n${count('killed')} killed, ${count('survived')} survived, ${count('stale')} stale, ${count('void')} void`,
+  )
   if (verdicts.some((verdict) => verdict !== 'killed')) process.exitCode = 1
 }

@@ -20,7 +20,7 @@ const core = ['plan', 'diff', 'schema', 'snapshot', 'journal'].map((name) => `${
 const besideDoors = [`${engine}debounce.ts`, `${engine}triggers/access.ts`]
 
 /** Ideas that fill more than one file; the others import them through this one. */
-const doorsOfOneIdea = ['diff', 'patch', 'snapshot', 'schema', 'text/parse', 'sources/file/watch'].map(
+const doorsOfOneIdea = ['diff', 'entries', 'patch', 'snapshot', 'schema', 'text/parse', 'sources/file/watch'].map(
   (name) => `${engine}${name}.ts`,
 )
 
