@@ -26,6 +26,7 @@ export async function checksFor(schema: Json): Promise<Checks> {
   const make = await loadAjv(draftOf(schema))
   const regExp = await regexpsFor(schema)
   const extensions = [...extensionsIn(schema)]
+  const inherits = namesInherited(schema)
   const matchers = new Map<string, Matcher>()
 
   const compiler = (allErrors: boolean): ((pointer: Pointer) => ValidateFunction) => {
@@ -40,7 +41,8 @@ export async function checksFor(schema: Json): Promise<Checks> {
       strictTuples: false,
       allowMatchingProperties: true,
       useDefaults: true,
-      ownProperties: true,
+      // Looking only at own members takes three times as long, and matters for names that every object inherits.
+      ownProperties: inherits,
       logger: { log: warn, warn, error: warn },
       formats: { ...formats },
       code: { regExp },
@@ -109,6 +111,12 @@ async function loadAjv(draft: '2020-12' | '07'): Promise<new (options: Options) 
     if ((error as { code?: string }).code !== 'ERR_MODULE_NOT_FOUND') throw error
     throw new SchemaError('JSON Schema needs the package ajv: npm install ajv', { cause: error })
   }
+}
+
+/** Whether the schema speaks of members such as `constructor`. */
+function namesInherited(schema: Json): boolean {
+  const text = JSON.stringify(schema)
+  return Object.getOwnPropertyNames(Object.prototype).some((name) => text.includes(`"${name}"`))
 }
 
 function extensionsIn(schema: Json): Set<string> {

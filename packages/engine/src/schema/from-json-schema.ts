@@ -72,8 +72,8 @@ type InferEach<P extends readonly unknown[], Root> = { -readonly [I in keyof P]:
 
 type InferObject<S, Root> = S extends { readonly properties: infer P }
   ? Simplify<
-      { [K in keyof P as K extends Present<S, P> ? K : never]: Infer<P[K], Root> } & {
-        [K in keyof P as K extends Present<S, P> ? never : K]?: Infer<P[K], Root>
+      { -readonly [K in keyof P as K extends Present<S, P> ? K : never]: Infer<P[K], Root> } & {
+        -readonly [K in keyof P as K extends Present<S, P> ? never : K]?: Infer<P[K], Root>
       }
     >
   : S extends { readonly additionalProperties: infer A extends object }
