@@ -74,7 +74,19 @@ const names = Object.keys(contenders).filter((name) => name === floor || name.in
 const rows = modes.flatMap((mode) => names.map((name) => measure(name, mode)))
 rows.push(...names.map((name) => pooled(rows.filter((row) => row.contender === name))))
 
-const heads = ['mode', 'contender', 'p50 ms', 'x', 'p99 ms', 'x', 'missed', 'torn', 'lost bursts', 'calls/burst', 'most']
+const heads = [
+  'mode',
+  'contender',
+  'p50 ms',
+  'x',
+  'p99 ms',
+  'x',
+  'missed',
+  'torn',
+  'lost bursts',
+  'calls/burst',
+  'most',
+]
 const table = rows.map((row) => {
   const base = rows.find((other) => other.mode === row.mode && other.contender === floor)!
   const [p50Ms, p99Ms] = [quantile(row.latenciesMs, 0.5), quantile(row.latenciesMs, 0.99)]

@@ -61,7 +61,11 @@ export async function rig(
       await watching
     },
   }
-  const changes = watchFiles(() => made.set, { onWarning: (message) => warnings.push(message), ...options }, stop.signal)
+  const changes = watchFiles(
+    () => made.set,
+    { onWarning: (message) => warnings.push(message), ...options },
+    stop.signal,
+  )
   const watching = (async () => {
     for await (const _ of changes) {
       texts.push(textOf(files[0]!))

@@ -5,6 +5,7 @@
 export class Hints {
   #paths = new Set<string>()
   #written = false
+  #lastMs = -Infinity
   #wake: (() => void) | undefined
   #timer: NodeJS.Timeout | undefined
   /** What to call at the abort. One listener for all: a race with one promise would leave a reaction on it each time. */
@@ -29,12 +30,14 @@ export class Hints {
     const first = this.#paths.size === 0
     for (const path of paths) this.#paths.add(path)
     this.#written ||= written
+    this.#lastMs = performance.now()
     // Events come in batches, one call each: only the whole batch tells a rename from a rename and a write.
     if (first) setImmediate(() => this.#wake?.())
   }
 
-  take(): { paths: ReadonlySet<string>; written: boolean } {
-    const taken = { paths: this.#paths, written: this.#written }
+  /** `lastMs`: when the last hint of all came, on the clock of `performance.now()`. */
+  take(): { paths: ReadonlySet<string>; written: boolean; lastMs: number } {
+    const taken = { paths: this.#paths, written: this.#written, lastMs: this.#lastMs }
     this.#paths = new Set()
     this.#written = false
     return taken

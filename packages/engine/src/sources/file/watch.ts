@@ -92,7 +92,8 @@ async function* watching(
       const before = states
       states = looks.map(stateOf).join()
       if (states !== before) {
-        movedMs = nowMs
+        // The event says when it moved better than the look that came after it.
+        movedMs = hinted.paths.size > 0 ? hinted.lastMs : nowMs
         growing = before !== '' && !unfinished
       }
       const set = current()
@@ -109,8 +110,8 @@ async function* watching(
       )
       const leftMs = Math.min(movedMs + restMs, startMs + unrestBoundMs) - nowMs
       if (leftMs <= 0) return differing
-      // In small steps: what looked unfinished may be finished long before its time is over.
-      await hints.pause(Math.min(leftMs, Math.max(settleMs, 1)))
+      // What looks unfinished is looked at in small steps: it may be finished long before its time is over.
+      await hints.pause(unfinished ? 1 : Math.ceil(leftMs))
       if (signal.aborted) return []
     }
   }
