@@ -11,7 +11,7 @@ import { isPattern } from './file/glob.ts'
 import { load, resolveReference, type Loaded } from './file/load.ts'
 import { Met } from './file/met.ts'
 import type { Recipe } from './file/recipe.ts'
-import { watchFiles, type WatchSet } from './file/watch.ts'
+import { watchFiles } from './file/watch.ts'
 
 export interface FileOptions {
   /** As status and events show it. Default: `file:` and the paths. */
@@ -81,10 +81,10 @@ export function file(paths: string | readonly string[], options: FileOptions = {
   const { settleMs, pollMs, debounceMs } = options
   const watchOptions = { ...(settleMs === undefined ? {} : { settleMs }), ...(pollMs === undefined ? {} : { pollMs }) }
 
-  const recipe = (): Recipe => ({ ...settings, variables: options.variables ?? process.env })
+  const recipe = (): Recipe => ({ ...settings, variables: options.variables ?? { ...process.env } })
 
   let loaded: Loaded | undefined
-  let watchSet: WatchSet = new Met()
+  let seen = new Met()
   // The watcher compares with what was loaded last. A load that the watcher did not ask for (a dry run, say) and that
   // found something new would hide that from it, so such a load makes the trigger ask.
   let asked = false
@@ -92,7 +92,7 @@ export function file(paths: string | readonly string[], options: FileOptions = {
 
   async function loadNow(signal: AbortSignal): Promise<Document> {
     const wasAsked = asked
-    const before = watchSet
+    const before = seen
     const met = new Met()
     try {
       loaded = await load(recipe(), loaded, met, signal)
@@ -101,7 +101,7 @@ export function file(paths: string | readonly string[], options: FileOptions = {
       met.alsoOf(before)
       throw error
     } finally {
-      watchSet = met
+      seen = met
       if (!wasAsked && met.differsFrom(before)) onFound()
     }
     return loaded.document
@@ -110,14 +110,14 @@ export function file(paths: string | readonly string[], options: FileOptions = {
   async function* requests(signal: AbortSignal, onWarning?: (message: string) => void): AsyncGenerator<ReloadRequest> {
     const over = new AbortController()
     const watchSignal = AbortSignal.any([signal, over.signal])
-    const watched = watchFiles(() => watchSet, { ...watchOptions, ...(onWarning ? { onWarning } : {}) }, watchSignal)[Symbol.asyncIterator]()
-    let seen = watched.next()
+    const watched = watchFiles(() => seen, { ...watchOptions, ...(onWarning ? { onWarning } : {}) }, watchSignal)[Symbol.asyncIterator]()
+    let next = watched.next()
     let found = new Promise<void>((resolve) => (onFound = resolve))
     try {
       for (;;) {
-        const which = await Promise.race([seen, found])
+        const which = await Promise.race([next, found])
         if (which?.done || signal.aborted) return
-        if (which) seen = watched.next()
+        if (which) next = watched.next()
         else found = new Promise<void>((resolve) => (onFound = resolve))
         asked = true
         yield { trigger: 'file' }
@@ -125,7 +125,7 @@ export function file(paths: string | readonly string[], options: FileOptions = {
     } finally {
       onFound = () => {}
       over.abort()
-      await seen
+      await next
     }
   }
 

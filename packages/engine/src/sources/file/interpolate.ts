@@ -57,11 +57,11 @@ class Walk {
   }
 
   value(raw: Json, rawBefore: Json | undefined, before: Json | undefined): Json {
-    if (typeof raw === 'string') return raw.includes('$') ? this.#text(raw) : raw
-    if (typeof raw !== 'object' || raw === null) return raw
+    if (!mayHold(raw)) return raw
+    if (typeof raw === 'string') return this.#text(raw)
     if (this.#trusted && raw === rawBefore && before !== undefined) return before
     if (isArray(raw)) return this.#list(raw, isArray(rawBefore) && isArray(before) ? rawBefore : [], isArray(before) ? before : [])
-    return this.#mapping(raw as JsonObject, rawBefore, before)
+    return this.#mapping(raw, rawBefore, before)
   }
 
   #mapping(raw: JsonObject, rawBefore: Json | undefined, before: Json | undefined): Json {
@@ -69,10 +69,13 @@ class Walk {
     let out: Record<string, Json> | undefined
     for (const key of Object.keys(raw)) {
       const child = raw[key] as Json
-      this.#path.push(key)
-      const value = this.value(child, pair?.rawBefore[key], pair?.before[key])
-      this.#path.pop()
-      if (value !== child) out ??= { ...raw }
+      let value = child
+      if (mayHold(child)) {
+        this.#path.push(key)
+        value = this.value(child, pair?.rawBefore[key], pair?.before[key])
+        this.#path.pop()
+        if (value !== child) out ??= { ...raw }
+      }
       if (out) out[key] = value
     }
     return out ? sameOr(before, out) : raw
@@ -91,10 +94,10 @@ class Walk {
     let out: Json[] | undefined
     for (let i = 0; i < raw.length; i++) {
       const child = raw[i] as Json
-      let value: Json
-      if (i >= head && i < tail && moved.has(child) && this.#trusted && typeof child === 'object') {
+      let value = child
+      if (this.#trusted && i >= head && i < tail && typeof child === 'object' && moved.has(child)) {
         value = moved.get(child) as Json
-      } else {
+      } else if (mayHold(child)) {
         const j = i < tail ? i : i + shift
         this.#path.push(i)
         value = this.value(child, rawBefore[j], before[j])
@@ -122,6 +125,11 @@ class Walk {
       return raw
     }
   }
+}
+
+/** Whether there can be a reference in it. Most values are told apart here, without another call. */
+function mayHold(value: Json): value is string | readonly Json[] | JsonObject {
+  return typeof value === 'string' ? value.includes('$') : typeof value === 'object' && value !== null
 }
 
 /** Only what differs from `raw` can hold a secret, so the rest is passed over. */

@@ -5,21 +5,39 @@
 import { stat } from 'node:fs/promises'
 import { SourceError } from '../../source.ts'
 import { isAbsent } from './read.ts'
-import { identityOf, listingDigest, type SeenFile, type WatchSet } from './watch.ts'
+import { contentDigest, identityOf, listingDigest, type SeenFile, type WatchSet } from './watch.ts'
+
+/** The bytes of a file. Their digest takes two milliseconds a megabyte, so only who needs it makes it. */
+export interface Content {
+  readonly digest: string
+}
+
+export function contentOf(bytes: Uint8Array): Content {
+  let digest: string | undefined
+  return {
+    get digest() {
+      digest ??= contentDigest(bytes)
+      return digest
+    },
+  }
+}
 
 export class Met implements WatchSet {
   readonly files = new Map<string, SeenFile>()
   readonly listings = new Map<string, string>()
+  readonly #contents = new Map<string, Content>()
   readonly #absent = new Set<string>()
 
   clear(): void {
+    this.#contents.clear()
     this.files.clear()
     this.listings.clear()
     this.#absent.clear()
   }
 
-  read(path: string, digest: string, identity: string): void {
-    this.files.set(path, { path, digest, identity })
+  read(path: string, content: Content, identity: string): void {
+    this.#contents.set(path, content)
+    this.files.set(path, { path, identity, get digest() { return content.digest } })
   }
 
   /** It could not be read. A file that was read before in the same load stays as it was read. */
@@ -40,16 +58,23 @@ export class Met implements WatchSet {
   }
 
   /** Takes over what only `before` has: after a load that broke off, what lay behind the break still matters. */
-  alsoOf(before: WatchSet): void {
-    for (const [path, seen] of before.files) if (!this.files.has(path)) this.files.set(path, seen)
+  alsoOf(before: Met): void {
+    for (const [path, seen] of before.files) {
+      if (this.files.has(path)) continue
+      this.files.set(path, seen)
+      const content = before.#contents.get(path)
+      if (content) this.#contents.set(path, content)
+    }
     for (const [path, digest] of before.listings) if (!this.listings.has(path)) this.listings.set(path, digest)
   }
 
   /** Whether it came by something with other content than a load before it did. */
-  differsFrom(before: WatchSet): boolean {
-    for (const [path, { digest }] of before.files) {
-      const now = this.files.get(path)
-      if (now && now.digest !== digest) return true
+  differsFrom(before: Met): boolean {
+    for (const [path, content] of before.#contents) {
+      const now = this.#contents.get(path)
+      // The same content is the same object, unless one of the two loads failed.
+      if (now && now !== content && now.digest !== content.digest) return true
+      if (!now && this.files.has(path)) return true
     }
     for (const [directory, digest] of before.listings) {
       const now = this.listings.get(directory)

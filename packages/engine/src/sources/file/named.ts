@@ -11,7 +11,7 @@ import { dirname, join, resolve } from 'node:path'
 import { isArray, isObject, type Json, type Path } from '../../json.ts'
 import { SourceError, type NamedFile } from '../../source.ts'
 import { filesMatching, isPattern, type Named } from './glob.ts'
-import type { Met } from './met.ts'
+import { contentOf, type Met } from './met.ts'
 import { readWhole } from './read.ts'
 import type { Recipe } from './recipe.ts'
 import { contentDigest, listingDigest } from './watch.ts'
@@ -55,9 +55,9 @@ function* texts(value: Json | undefined, pattern: Path, path: Path): Iterable<{ 
 async function digestOf({ path, file }: Named, recipe: Recipe, met: Met, signal: AbortSignal): Promise<string> {
   try {
     const { bytes, identity } = await readWhole(path, file, recipe, signal)
-    const digest = contentDigest(bytes)
-    met.read(path, digest, identity)
-    return digest
+    const content = contentOf(bytes)
+    met.read(path, content, identity)
+    return content.digest
   } catch (error) {
     met.failed(path, error)
     if (error instanceof SourceError) return 'unreadable'

@@ -1,19 +1,25 @@
 /** Reads and parses each file of one load once, and takes over from the load before what has not changed. */
+import { stat } from 'node:fs/promises'
 import type { Origin } from '../../issue.ts'
 import { isObject } from '../../json.ts'
 import { SourceError } from '../../source.ts'
 import { formatOf, parseText, type Format, type ParsedText } from '../../text/parse.ts'
 import type { Named } from './glob.ts'
-import type { Met } from './met.ts'
+import { contentOf, type Content, type Met } from './met.ts'
 import { readWhole } from './read.ts'
 import type { Recipe } from './recipe.ts'
 import { refuse } from './refuse.ts'
-import { contentDigest } from './watch.ts'
+import { identityOf } from './watch.ts'
 
 export interface Parsed extends Named {
   readonly format: Format
   readonly text: ParsedText
-  readonly digest: string
+  readonly content: Content
+  /** The file's identity when it was read, and when (milliseconds of this process) that was first met. */
+  readonly identity: string
+  readonly firstMetMs: number
+  /** It was read again so long after that nothing could be written since without changing the identity. */
+  readonly believed: boolean
 }
 
 /**
@@ -21,6 +27,12 @@ export interface Parsed extends Named {
  * save in several writes with pauses between. So it is worth another try, which a mistake is not.
  */
 const tornMs = 1000
+
+/**
+ * File systems stamp times in ticks (4 ms on most, 2 s on FAT): a second write within the tick leaves the identity as it
+ * was. So a file whose identity is known is read again until this long (milliseconds) after it was first met.
+ */
+const tickMs = 2100
 
 export class Reader {
   readonly met = new Map<string, Parsed>()
@@ -55,11 +67,12 @@ export class Reader {
   }
 
   async #parse({ path, file }: Named, format: Format, at: string): Promise<Parsed> {
+    const before = this.#before(path, file, format)
+    if (before?.believed && (await this.#isStill(before, at))) return before
     const { bytes, identity, ageMs } = await readWhole(at, file, this.#recipe, this.#signal).catch((error: unknown) => {
       this.#seen.failed(path, error)
       throw error
     })
-    const before = this.#previous?.get(path)
     const recent = Math.abs(ageMs) < tornMs
     let text: ParsedText
     try {
@@ -67,21 +80,38 @@ export class Reader {
       const previous = before?.text
       text = await parseText(bytes, { file, format, limits: this.#recipe.limits, ...(previous ? { previous } : {}) })
     } catch (error) {
-      this.#seen.read(path, contentDigest(bytes), identity)
+      this.#seen.read(path, contentOf(bytes), identity)
       if (error instanceof SourceError && recent) throw new SourceError(error.issues, { transient: true, cause: error })
       throw error
     }
-    const digest = before && before.text === text ? before.digest : contentDigest(bytes)
-    this.#seen.read(path, digest, identity)
-    if (before && before.text === text) return before
-    const origin = text.origin([]) ?? { file }
-    if (text.config === null) throw empty(origin, recent)
-    if (!isObject(text.config)) {
-      const found = Array.isArray(text.config) ? 'is a list' : `is a ${typeof text.config}`
-      throw refuse('schema', origin, `${found} at the root; want a mapping at the root`, { transient: recent })
-    }
-    return { path, file, format, text, digest }
+    const content = before && before.text === text ? before.content : contentOf(bytes)
+    this.#seen.read(path, content, identity)
+    checkRoot(text, file, recent)
+    const nowMs = performance.now()
+    const firstMetMs = before && before.identity === identity ? before.firstMetMs : nowMs
+    return { path, file, format, text, content, identity, firstMetMs, believed: nowMs - firstMetMs >= tickMs }
   }
+
+  /** The same file in the load before. */
+  #before(path: string, file: string, format: Format): Parsed | undefined {
+    const before = this.#previous?.get(path)
+    return before && before.format === format && before.file === file ? before : undefined
+  }
+
+  async #isStill(before: Parsed, at: string): Promise<boolean> {
+    const now = await stat(at, { bigint: true }).catch(() => undefined)
+    if (!now || identityOf(now) !== before.identity) return false
+    this.#seen.read(before.path, before.content, before.identity)
+    return true
+  }
+}
+
+function checkRoot(text: ParsedText, file: string, recent: boolean): void {
+  if (isObject(text.config)) return
+  const origin = text.origin([]) ?? { file }
+  if (text.config === null) throw empty(origin, recent)
+  const found = Array.isArray(text.config) ? 'is a list' : `is a ${typeof text.config}`
+  throw refuse('schema', origin, `${found} at the root; want a mapping at the root`, { transient: recent })
 }
 
 function empty(origin: Origin, transient: boolean): SourceError {

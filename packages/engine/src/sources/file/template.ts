@@ -54,32 +54,30 @@ function parseParts(text: string, start: number, depth: number): { parts: Part[]
   const parts: Part[] = []
   let plain = ''
   let at = start
-  while (at < text.length) {
-    const char = text[at] as string
-    if (char === '}' && depth > 0) break
-    if (char !== '$') {
-      plain += char
-      at++
-    } else if (text[at + 1] === '$') {
-      plain += '$'
-      at += 2
-    } else if (text[at + 1] !== '{' || /\d/.test(text[at + 2] ?? '')) {
-      plain += '$'
-      at++
-      // The brace belongs to `${1}`: it closes nothing.
-      const group = /^\{\d+\}/.exec(text.slice(at, at + 24))?.[0] ?? ''
-      plain += group
-      at += group.length
-    } else {
+  for (;;) {
+    const from = at
+    while (at < text.length && text[at] !== '$' && (text[at] !== '}' || depth === 0)) at++
+    plain += text.slice(from, at)
+    if (text[at] !== '$') break
+    if (text[at + 1] === '{' && !isDigit(text[at + 2])) {
       if (plain !== '') parts.push(plain)
       plain = ''
       const reference = parseReference(text, at, depth)
       parts.push(reference.part)
       at = reference.end
+    } else {
+      // `$$`, a dollar that means nothing, or a group `${1}`, whose brace closes nothing else.
+      const length = text[at + 1] === '$' ? 2 : (/^\$\{\d+\}/.exec(text.slice(at, at + 24))?.[0].length ?? 1)
+      plain += length === 2 ? '$' : text.slice(at, at + length)
+      at += length
     }
   }
   if (plain !== '' || parts.length === 0) parts.push(plain)
   return { parts, end: at }
+}
+
+function isDigit(char: string | undefined): boolean {
+  return char !== undefined && char >= '0' && char <= '9'
 }
 
 function parseReference(text: string, start: number, depth: number): { part: Part; end: number } {

@@ -4,10 +4,9 @@
  */
 import { resolve } from 'node:path'
 import { SourceError } from '../../source.ts'
-import type { Met } from './met.ts'
+import { contentOf, type Met } from './met.ts'
 import { readWhole } from './read.ts'
 import { fill, parseTemplate, pending, UnresolvedReference, type Scope, type Value } from './template.ts'
-import { contentDigest } from './watch.ts'
 
 /** The variables of one `.env` file, references not yet replaced. */
 export type Variables = Readonly<Record<string, unknown>>
@@ -69,7 +68,7 @@ export async function readSecrets(wanted: Iterable<string>, secrets: Secrets, me
     if (secrets.has(path)) continue
     try {
       const { bytes, identity, ageMs } = await readWhole(path, path, { maxBytes: maxSecretBytes, settleMs }, signal)
-      met.read(path, contentDigest(bytes), identity)
+      met.read(path, contentOf(bytes), identity)
       secrets.set(path, secretText(bytes, path, ageMs))
     } catch (error) {
       met.failed(path, error)
