@@ -30,13 +30,21 @@ export function env({ prefix, separator = '__', letters = 'lower', variables }: 
       const issues: Issue[] = []
       const names = new Map<string, string>()
       const root: Record<string, Json> = {}
-      for (const [variable, value] of Object.entries(variables ?? process.env).sort()) {
+      for (const [variable, value] of Object.entries(variables ?? process.env).sort(([a], [b]) => (a < b ? -1 : 1))) {
         if (value === undefined || !variable.startsWith(prefix) || variable === prefix) continue
         const rest = variable.slice(prefix.length)
-        const path = (letters === 'lower' ? rest.toLowerCase() : rest).split(letters === 'lower' ? separator.toLowerCase() : separator)
+        const path = (letters === 'lower' ? rest.toLowerCase() : rest).split(
+          letters === 'lower' ? separator.toLowerCase() : separator,
+        )
         const wrong = place(root, path, value)
         const origin = { file: `${name} ${variable}` }
-        if (wrong) issues.push({ code: wrong.code, path, message: `comes from the variable ${variable}, ${wrong.message}`, origin })
+        if (wrong)
+          issues.push({
+            code: wrong.code,
+            path,
+            message: `comes from the variable ${variable}, ${wrong.message}`,
+            origin,
+          })
         else names.set(pathText(path), variable)
       }
       if (issues.length > 0) throw new SourceError(issues)
@@ -64,7 +72,8 @@ function place(root: Record<string, Json>, path: Path, value: string): Pick<Issu
       object[key] = value
       return undefined
     }
-    if (typeof there === 'string') return { code: 'duplicate-key', message: 'which goes below what another variable sets to a text' }
+    if (typeof there === 'string')
+      return { code: 'duplicate-key', message: 'which goes below what another variable sets to a text' }
     object = (there ?? (object[key] = {})) as Record<string, Json>
   }
   return undefined

@@ -6,7 +6,7 @@ import { resolve } from 'node:path'
 import { SourceError } from '../../source.ts'
 import { contentOf, type Met } from './met.ts'
 import { readWhole } from './read.ts'
-import { fill, parseTemplate, pending, UnresolvedReference, type Scope, type Value } from './template.ts'
+import { fill, parseTemplate, pending, UnresolvedReference, type Scope } from './template.ts'
 
 /** The variables of one `.env` file, references not yet replaced. */
 export type Variables = Readonly<Record<string, unknown>>
@@ -63,7 +63,13 @@ function scopeWithin(options: ScopeOptions, chain: readonly string[]): Scope {
 const maxSecretBytes = 64 * 1024
 
 /** Reads the secret files in `wanted` into `secrets`; why one cannot be read is kept there, for whoever refers to it. */
-export async function readSecrets(wanted: Iterable<string>, secrets: Secrets, met: Met, settleMs: number, signal: AbortSignal): Promise<void> {
+export async function readSecrets(
+  wanted: Iterable<string>,
+  secrets: Secrets,
+  met: Met,
+  settleMs: number,
+  signal: AbortSignal,
+): Promise<void> {
   for (const path of wanted) {
     if (secrets.has(path)) continue
     try {
