@@ -3,18 +3,14 @@
  * themselves are `value.ts` and `keyed.ts`.
  */
 import type { Component } from './component.ts'
+import type { Json } from './json.ts'
 import { keyedComponent, type KeyedComponent, type KeyedOptions } from './keyed.ts'
 import type { AnySchema, ConfigOf, EntryOf, KeyedPathOf, PathOf, ValueAt } from './schema.ts'
 import { valueComponent, type ValueOptions } from './value.ts'
 
 /** Deeply readonly: what `live` and every slice are, since all readers share one frozen snapshot. */
-export type Frozen<T> = T extends string | number | boolean | null | undefined
-  ? T
-  : T extends readonly unknown[]
-    ? { readonly [K in keyof T]: Frozen<T[K]> }
-    : T extends object
-      ? { readonly [K in keyof T]: Frozen<T[K]> }
-      : T
+export type Frozen<T> = [Json] extends [T] ? T : FrozenEach<T>
+type FrozenEach<T> = T extends object ? { readonly [K in keyof T]: Frozen<T[K]> } : T
 
 type SliceOf<C, P> = P extends string
   ? Frozen<ValueAt<C, P>>

@@ -43,7 +43,7 @@ const maxLogged = 20
  */
 export async function start<S extends AnySchema>(options: StartOptions<S>): Promise<Engine<ConfigOf<S>>> {
   const validator = await compile(options.schema, { unknownKeys: options.unknownKeys ?? 'refuse' })
-  const components = ordered((options.components ?? []) as readonly Component<unknown>[])
+  const components = ordered(options.components ?? [])
   const logger = options.logger === false ? undefined : (options.logger ?? standardError)
   const warnings = new Map<string, string>()
   const journal = await openJournal({

@@ -28,7 +28,7 @@ export interface StartOptions<S extends AnySchema> {
   readonly triggers?: readonly Trigger[]
   /** Doors to the running engine: admin HTTP, gRPC, systemd. */
   readonly endpoints?: readonly Endpoint[]
-  readonly components?: readonly Component<never>[]
+  readonly components?: readonly Component[]
   /** What becomes of a reload that holds restart-only changes: refused as a whole, or those are held and the rest applies. */
   readonly restartPolicy?: 'refuse' | 'hold'
   /** Where the last good configuration and the journal are kept (made with mode 0700). Without it neither is. */
