@@ -5,6 +5,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, describe, expect, test } from 'vitest'
+import { jsonSchema, start } from '../src/index.ts'
+import { memory } from '../src/testing/index.ts'
+import { onSignal } from '../src/triggers/signal.ts'
 import { systemdNotify } from '../src/triggers/systemd.ts'
 import { closers, committed, handMade, rejected } from './hand-made-lifecycle.ts'
 
@@ -121,6 +124,30 @@ describe.skipIf(missing.length > 0)(`a service of Type=notify-reload${skipped}`,
     await until('STOPPING=1')
     expect(messages.length).toBeLessThan(20)
     expect(messages.slice(-3).map((message) => message[0])).toEqual(['RELOADING=1', 'READY=1', 'STOPPING=1'])
+  })
+
+  test('systemctl reload, as a real engine sees it: SIGHUP, RELOADING=1 with a later time, READY=1 with the outcome', async () => {
+    const { socketPath, until, messages } = await manager()
+    const source = memory({ log: 'info' })
+    const engine = await start({
+      schema: jsonSchema<{ log: string }>({ type: 'object' }),
+      sources: [{ name: 'm', load: source.load }],
+      triggers: [onSignal()],
+      endpoints: [systemdNotify({ socketPath })],
+      logger: false,
+    })
+    opened.later(() => engine.close())
+    source.set({ log: 'debug' })
+    const hupAt = monotonicUsec()
+    process.kill(process.pid, 'SIGHUP')
+    await until('READY=1', 2)
+    await engine.close()
+    await until('STOPPING=1')
+    expect(messages.slice(2, 4)).toEqual([
+      ['RELOADING=1', expect.stringMatching(/^MONOTONIC_USEC=/)],
+      ['READY=1', expect.stringMatching(/^STATUS=committed: 1 change/)],
+    ])
+    expect(Number(messages[2]?.[1]?.split('=')[1])).toBeGreaterThanOrEqual(hupAt)
   })
 
   test('feeds the watchdog while the event loop turns, where systemd asks this very process for it', async () => {
