@@ -1,7 +1,7 @@
 /** The file source under a real engine: what a user of both sees. */
 import { writeFile } from 'node:fs/promises'
 import { expect, onTestFinished, test, vi } from 'vitest'
-import { jsonSchema, start, value } from '../src/index.ts'
+import { componentsFor, jsonSchema, start } from '../src/index.ts'
 import type { FileOptions } from '../src/sources/file.ts'
 import { tree, type Tree } from './file-tree.ts'
 
@@ -21,12 +21,14 @@ const schema = jsonSchema<Gateway>({
   },
 })
 
+const { value } = componentsFor(schema)
+
 async function started(dir: Tree, options: FileOptions = {}) {
   const applied: number[] = []
   const engine = await start({
     schema,
     sources: [dir.source('gateway.yaml', options)],
-    components: [value({ name: 'port', path: 'port', apply: (next) => void applied.push(next as number) })],
+    components: [value({ name: 'port', path: 'port', apply: (next) => void applied.push(next) })],
     stateDir: dir.at('state'),
     logger: false,
   })
