@@ -41,7 +41,7 @@ export interface Check {
 /** Containers with fewer entries are read again as a whole; it costs less than to remember them. */
 const minEntries = 64
 /** How far from the root entries are noted: `a.b.c.rules` is. */
-const maxNotedDepth = 4
+export const maxNotedDepth = 4
 
 /** Key sequences that are longer, or more varied, go into a `Set` instead. */
 const maxSequence = 32

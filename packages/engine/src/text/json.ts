@@ -17,6 +17,8 @@ export interface JsonText {
   /** Where the entries of large containers are, if there are any. */
   readonly root: Nested | undefined
   readonly mayHaveReferences: boolean
+  /** Some string holds a `$` that was written as an escape. */
+  readonly escapedDollar: boolean
 }
 
 /** @param bytes the text of `source`, with what is not JSON blanked in place */
@@ -34,7 +36,8 @@ export function parseJson(source: SourceText, bytes: Buffer, maxDepth: number): 
     const issue = diagnoseJson(source, text, maxDepth)
     if (issue) throw new SourceError([issue])
   }
-  return { config, bytes, root: check.root, mayHaveReferences: check.escapedDollar || bytes.includes(36) }
+  const { root, escapedDollar } = check
+  return { config, bytes, root, escapedDollar, mayHaveReferences: escapedDollar || bytes.includes(36) }
 }
 
 function refused(source: SourceText, text: string, maxDepth: number, cause: unknown): SourceError {

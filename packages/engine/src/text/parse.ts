@@ -87,13 +87,16 @@ function readOther(source: SourceText, format: Format, limits: TextLimits): Pars
 
 function readJson(bytes: Uint8Array, options: ParseOptions, before: JsonText | undefined): JsonReading {
   const { file, format, limits } = options
-  if (before !== undefined && bytes.length <= limits.maxBytes) {
+  if (format === 'json' && before !== undefined && bytes.length <= limits.maxBytes) {
+    // What did not change was found to be UTF-8 before, and what changed is looked at as it is read.
     const unchecked = new SourceText(file, bytes)
-    const json = parseChanged(before, format === 'jsonc' ? blankComments(unchecked) : unchecked.bytes, limits.maxDepth)
+    const json = parseChanged(before, unchecked.bytes, limits.maxDepth)
     if (json) return { parsed: new ParsedJson(unchecked, json), json }
   }
   const source = checkedText(file, bytes, limits.maxBytes)
-  const json = parseJson(source, format === 'jsonc' ? blankComments(source) : source.bytes, limits.maxDepth)
+  const blanked = format === 'jsonc' ? blankComments(source) : source.bytes
+  const changed = format === 'jsonc' && before ? parseChanged(before, blanked, limits.maxDepth) : undefined
+  const json = changed ?? parseJson(source, blanked, limits.maxDepth)
   return { parsed: new ParsedJson(source, json), json }
 }
 
