@@ -170,7 +170,7 @@ test('a Last-Event-ID that is no number is 400', async () => {
 })
 
 test('F25: a reader of events that takes nothing is dropped, and costs no memory meanwhile', async () => {
-  const { engine, url, head } = await door({ limits: { requestTimeoutMs: 500, eventStreams: 1 } })
+  const { engine, url, head } = await door({ limits: { requestTimeoutMs: 3000, eventStreams: 1 } })
   const slow = wire(url, head('GET /events HTTP/1.1', 'Accept: text/event-stream'))
   await slow.until(/retry/)
   slow.socket.pause()
