@@ -40,14 +40,17 @@ function groups(n: number): Record<string, Record<string, Contender>> {
   const [old, fresh] = [parse(oldText), parse(newText)]
   const [oldById, freshById] = [byId(old), byId(fresh)]
   const oldMap = new Map(old.rules.map((rule) => [rule.id, rule]))
-  const perRule = (equal: (a: unknown, b: unknown) => boolean): Contender => () => () => {
-    let same = 0
-    for (const rule of fresh.rules) {
-      const other = oldMap.get(rule.id)
-      if (other !== undefined && equal(other, rule)) same++
+  const perRule =
+    (equal: (a: unknown, b: unknown) => boolean): Contender =>
+    () =>
+    () => {
+      let same = 0
+      for (const rule of fresh.rules) {
+        const other = oldMap.get(rule.id)
+        if (other !== undefined && equal(other, rule)) same++
+      }
+      return n - same
     }
-    return n - same
-  }
   const others: Record<string, Contender> = {
     'fast-json-patch': () => () => fastJsonPatch.compare(oldById, freshById).length,
     microdiff: () => () => microdiff(oldById, freshById, { cyclesFix: false }).length,
@@ -104,7 +107,8 @@ function report(n: number, group: string, contenders: Record<string, Contender>)
   const medians = Object.entries(contenders).map(([name, make]) => ({ name, ms: median(make) }))
   const reference = medians[0]?.ms ?? 1
   if (options.json) {
-    for (const { name, ms } of medians) console.log(JSON.stringify({ bench: 'diff', n, group, name, ms, ratio: ms / reference }))
+    for (const { name, ms } of medians)
+      console.log(JSON.stringify({ bench: 'diff', n, group, name, ms, ratio: ms / reference }))
     return
   }
   console.log(`\n${n.toLocaleString('en')} rules, ${group}`)

@@ -118,7 +118,8 @@ class Look {
       this.path.pop()
       if (!goOn && this.isEnough()) return false
     }
-    if (Object.getOwnPropertySymbols(value).length > 0) return this.refuse('schema', 'has a symbol for a key; want strings')
+    if (Object.getOwnPropertySymbols(value).length > 0)
+      return this.refuse('schema', 'has a symbol for a key; want strings')
     return true
   }
 

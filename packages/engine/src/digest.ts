@@ -83,7 +83,7 @@ function listTable(list: readonly Json[], like: readonly Json[], source: Buffer 
   const table = emptyTable(listTag, listStart + list.length * recordBytes)
   /** Where in `like` the next entry is expected. */
   let expected = 0
-  for (let i = 0; i < list.length; ) {
+  for (let i = 0; i < list.length;) {
     const found = source === undefined ? -1 : placeNear(like, list[i] as Json, expected)
     if (source === undefined || found < 0) {
       writeRecord(table, listStart + i * recordBytes, summary(list[i] as Json, like[expected]))
@@ -92,7 +92,8 @@ function listTable(list: readonly Json[], like: readonly Json[], source: Buffer 
       continue
     }
     let length = 1
-    while (i + length < list.length && found + length < like.length && list[i + length] === like[found + length]) length++
+    while (i + length < list.length && found + length < like.length && list[i + length] === like[found + length])
+      length++
     const start = listStart + found * recordBytes
     source.copy(table, listStart + i * recordBytes, start, start + length * recordBytes)
     i += length

@@ -102,21 +102,32 @@ class RunningEngine<C> implements Engine<C> {
   #runs = 0
   #closed: Promise<void> | undefined
 
-  constructor(options: StartOptions<AnySchema>, journal: OpenJournal, logger: Logger | undefined, warnings: Map<string, string>, given: Given) {
+  constructor(
+    options: StartOptions<AnySchema>,
+    journal: OpenJournal,
+    logger: Logger | undefined,
+    warnings: Map<string, string>,
+    given: Given,
+  ) {
     this.events = journal
     this.#logger = logger
     this.#warnings = warnings
-    this.#triggers = [...options.sources.flatMap((source) => (isTrigger(source) ? [source] : [])), ...(options.triggers ?? [])]
+    this.#triggers = [
+      ...options.sources.flatMap((source) => (isTrigger(source) ? [source] : [])),
+      ...(options.triggers ?? []),
+    ]
     this.#notifier = new Notifier(options.notify ?? [], (message) => this.#warn('notify', message))
     const states = new Map<string, ComponentState>()
-    for (const component of given.components) states.set(component.name, { runs: 'live', busy: false, lastError: undefined })
+    for (const component of given.components)
+      states.set(component.name, { runs: 'live', busy: false, lastError: undefined })
     this.#core = {
       ...given,
       states,
       closing: this.#closing.signal,
       record: (event) => {
         if (event.kind === 'warning') this.#logger?.warn(event.message)
-        if (event.kind === 'late') this.#logger?.warn(`${event.component}'s ${event.phase} returned after its deadline: ${event.result}`)
+        if (event.kind === 'late')
+          this.#logger?.warn(`${event.component}'s ${event.phase} returned after its deadline: ${event.result}`)
         journal.append(event)
       },
       swap: (live) => this.#swap(live),
@@ -131,8 +142,17 @@ class RunningEngine<C> implements Engine<C> {
     this.#first = await this.#exclusive(() => firstConfiguration(this.#core, run, options.bundled as Json | undefined))
     this.#settled(this.#first.outcome)
     const { from, ageMs, reason } = this.#first
-    if (reason !== undefined) this.#warn('start', `started from ${from}${ageMs === undefined ? '' : `, ${Math.round(ageMs / 1000)} s old`}: ${reason}`)
-    this.events.append({ kind: 'started', from, ...(ageMs !== undefined && { ageMs }), ...(reason !== undefined && { reason }) })
+    if (reason !== undefined)
+      this.#warn(
+        'start',
+        `started from ${from}${ageMs === undefined ? '' : `, ${Math.round(ageMs / 1000)} s old`}: ${reason}`,
+      )
+    this.events.append({
+      kind: 'started',
+      from,
+      ...(ageMs !== undefined && { ageMs }),
+      ...(reason !== undefined && { reason }),
+    })
     for (const trigger of this.#triggers) this.#listening.push(this.#listen(trigger))
     for (const endpoint of options.endpoints ?? []) {
       this.#endpoints.push({ name: endpoint.name, open: await endpoint.open(this.#lifecycle()) })
@@ -199,7 +219,9 @@ class RunningEngine<C> implements Engine<C> {
 
   status(): Status {
     const { live, attempted, components, states, pendingRestart } = this.#core
-    const statuses = components.map((c) => componentStatus(c, this.#core.validator.restartPaths, states.get(c.name) as ComponentState))
+    const statuses = components.map((c) =>
+      componentStatus(c, this.#core.validator.restartPaths, states.get(c.name) as ComponentState),
+    )
     const committedAt = live?.committedAt ?? this.#startedAt
     return {
       state: this.#closed ? 'closed' : this.#running ? 'reloading' : 'running',
@@ -246,12 +268,15 @@ class RunningEngine<C> implements Engine<C> {
     this.#closing.abort()
     const errors: unknown[] = []
     const end = async (what: string, work: () => Promise<void> | undefined) => {
-      await within(closeMs, undefined, work).catch((error: unknown) => errors.push(new Error(`${what}: ${errorText(error)}`)))
+      await within(closeMs, undefined, work).catch((error: unknown) =>
+        errors.push(new Error(`${what}: ${errorText(error)}`)),
+      )
     }
     await end('triggers', async () => void (await Promise.all(this.#listening)))
     await this.#turn
     for (const { name, open } of this.#endpoints) await end(name, () => open.close())
-    if (this.#core.live) for (const component of [...this.#core.components].reverse()) await end(component.name, () => component.close?.())
+    if (this.#core.live)
+      for (const component of [...this.#core.components].reverse()) await end(component.name, () => component.close?.())
     await end('notifications', () => this.#notifier.close(closeMs))
     this.events.append({ kind: 'closed' })
     await end('journal', () => this.events.close())
@@ -267,7 +292,9 @@ class RunningEngine<C> implements Engine<C> {
         this.#superseding = new AbortController()
         const run = this.#newRun(requests)
         this.events.append({ kind: 'reload-began', run: run.number, triggers: run.triggers })
-        const ended = this.#closing.signal.aborted ? dressed(this.#core, run, { kind: 'closed' }) : await reload(this.#core, run)
+        const ended = this.#closing.signal.aborted
+          ? dressed(this.#core, run, { kind: 'closed' })
+          : await reload(this.#core, run)
         return this.#settled(ended)
       })
       this.#next = { requests, outcome }
@@ -327,7 +354,8 @@ class RunningEngine<C> implements Engine<C> {
     this.#metrics.record(outcome)
     const event = this.events.append({ kind: 'reload', outcome })
     this.#notifier.reload(event as Extract<Event, { kind: 'reload' }>)
-    const issues = outcome.kind === 'rejected' ? outcome.issues.slice(0, maxLogged).map((issue) => `\n  ${issueText(issue)}`) : []
+    const issues =
+      outcome.kind === 'rejected' ? outcome.issues.slice(0, maxLogged).map((issue) => `\n  ${issueText(issue)}`) : []
     const line = `reload ${outcome.run} (${outcome.triggers.join(', ')}) ${outcomeText(outcome)}${issues.join('')}`
     if (succeeded(outcome)) this.#logger?.info(line)
     else this.#logger?.error(line)
@@ -339,7 +367,9 @@ class RunningEngine<C> implements Engine<C> {
     const warn = (message: string) => this.#warn(trigger.name, message)
     try {
       for await (const request of paced(trigger.requests(signal, warn), pace, signal)) {
-        this.#request(request).catch((error: unknown) => warn(`a reload ended with an internal error: ${errorText(error)}`))
+        this.#request(request).catch((error: unknown) =>
+          warn(`a reload ended with an internal error: ${errorText(error)}`),
+        )
       }
     } catch (error) {
       if (!signal.aborted) warn(`trigger ${trigger.name} has ended and asks no more: ${errorText(error)}`)

@@ -5,7 +5,12 @@
 import type { Outcome } from './outcome.ts'
 
 export type Event = { readonly id: number; readonly at: string } & (
-  | { readonly kind: 'started'; readonly from: 'sources' | 'last-good' | 'bundled'; readonly ageMs?: number; readonly reason?: string }
+  | {
+      readonly kind: 'started'
+      readonly from: 'sources' | 'last-good' | 'bundled'
+      readonly ageMs?: number
+      readonly reason?: string
+    }
   | { readonly kind: 'reload-began'; readonly run: number; readonly triggers: readonly string[] }
   | { readonly kind: 'reload'; readonly outcome: Outcome }
   /** A component settled after its deadline, and was undone. */

@@ -52,7 +52,9 @@ const inner = new WeakMap<object, Inner>()
 
 /** @throws SchemaError if the schema itself is wrong. */
 export async function examine(options: ExamineOptions): Promise<Examined> {
-  const validator = await compile(options.schema ?? jsonSchema<Json>(true), { unknownKeys: options.unknownKeys ?? 'refuse' })
+  const validator = await compile(options.schema ?? jsonSchema<Json>(true), {
+    unknownKeys: options.unknownKeys ?? 'refuse',
+  })
   const keys = { ...validator.keys, ...options.keys }
   const secretPatterns = [...validator.secretPaths, ...(options.secrets ?? [])]
   const core: Core = {
@@ -74,7 +76,15 @@ export async function examine(options: ExamineOptions): Promise<Examined> {
     attempted: undefined,
     pendingRestart: [],
   }
-  const run = { number: 1, triggers: ['examine'], force: false, superseded: core.closing, startedAt: new Date(), durationsMs: {}, retries: 0 }
+  const run = {
+    number: 1,
+    triggers: ['examine'],
+    force: false,
+    superseded: core.closing,
+    startedAt: new Date(),
+    durationsMs: {},
+    retries: 0,
+  }
   const staged = await stage(core, run)
   if ('ended' in staged) {
     if (staged.ended.kind !== 'rejected') throw new Error(`examine ended as ${staged.ended.kind}`)

@@ -45,7 +45,8 @@ export async function firstConfiguration(core: Core, run: Run, bundled: Json | u
   }
   if (bundled !== undefined && outcome.kind !== 'closed') {
     const started = await startFrom(core, run, { config: structuredClone(bundled) })
-    if (started.kind === 'committed') return { from: 'bundled', outcome: started, reason: [reason, ...tried].join('; ') }
+    if (started.kind === 'committed')
+      return { from: 'bundled', outcome: started, reason: [reason, ...tried].join('; ') }
     tried.push(`the bundled configuration cannot be used: ${reasonOf(started)}`)
   }
   throw new StartError(outcome, tried)
@@ -62,7 +63,11 @@ async function resolved(core: Core, { config, secrets }: LastGood): Promise<Docu
   for (const { path, reference } of secrets) {
     const source = core.sources.find((s) => s.resolve !== undefined)
     if (!source?.resolve) throw new Error(`no source can resolve ${reference}`)
-    const value = await within(core.deadlines.loadMs, core.closing, (signal) => source.resolve?.(reference, signal) ?? reference)
+    const value = await within(
+      core.deadlines.loadMs,
+      core.closing,
+      (signal) => source.resolve?.(reference, signal) ?? reference,
+    )
     whole = replaceAt(whole, path, value)
   }
   return { config: whole, secrets }

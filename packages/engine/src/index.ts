@@ -13,7 +13,16 @@ export type { KeyedComponent, KeyedOptions } from './keyed.ts'
 export { notifyWith, type Notification } from './notify.ts'
 export type { Engine, Logger, PreparedReload, StartOptions } from './options.ts'
 export { outcomeText, succeeded } from './outcome.ts'
-export type { ComponentResult, Outcome, OutcomeKind, Phase, Plan, PlannedComponent, PlanOutcome, ShownChange } from './outcome.ts'
+export type {
+  ComponentResult,
+  Outcome,
+  OutcomeKind,
+  Phase,
+  Plan,
+  PlannedComponent,
+  PlanOutcome,
+  ShownChange,
+} from './outcome.ts'
 export { applyMergePatch, applyPatch, fromPatch, toPatch, PatchError, type PatchOperation } from './patch.ts'
 export { jsonSchema, SchemaError, type AnySchema, type ConfigOf, type JsonSchema } from './schema.ts'
 export { check, share, type Keys, type Limits } from './snapshot.ts'

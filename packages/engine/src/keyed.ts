@@ -214,7 +214,11 @@ function keyIssues(next: Collection, key: string | undefined, base: readonly str
   next.forEach((entry, index) => {
     const id = isObject(entry) ? entry[key] : undefined
     if (typeof id !== 'string' && typeof id !== 'number') {
-      issues.push({ code: 'component', path: [...base, index], message: `has no ${key}; want a string that no other entry has` })
+      issues.push({
+        code: 'component',
+        path: [...base, index],
+        message: `has no ${key}; want a string that no other entry has`,
+      })
       return
     }
     const earlier = first.get(String(id))

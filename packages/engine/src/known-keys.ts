@@ -14,7 +14,9 @@ export class DuplicateKeyError extends Error {
   readonly indexes: readonly [number, number]
 
   constructor(field: string, key: string, indexes: readonly [number, number]) {
-    super(`entries ${indexes[0]} and ${indexes[1]} have the same ${field}, ${JSON.stringify(key)}; want every ${field} once`)
+    super(
+      `entries ${indexes[0]} and ${indexes[1]} have the same ${field}, ${JSON.stringify(key)}; want every ${field} once`,
+    )
     this.key = key
     this.indexes = indexes
   }

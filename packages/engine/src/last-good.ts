@@ -98,7 +98,13 @@ async function readSlot(path: string): Promise<Slot> {
   }
 }
 
-async function writeSlot(directory: string, name: string, config: Json, sequence: number, secrets: readonly SecretValue[]) {
+async function writeSlot(
+  directory: string,
+  name: string,
+  config: Json,
+  sequence: number,
+  secrets: readonly SecretValue[],
+) {
   const path = join(directory, name)
   const beside = `${path}.new`
   const hash = createHash('sha256')

@@ -62,16 +62,34 @@ interface Base {
 
 export type Outcome = Base &
   (
-    | { readonly kind: 'committed'; readonly plan: Plan; readonly components: readonly ComponentResult[]; readonly warnings: readonly string[] }
+    | {
+        readonly kind: 'committed'
+        readonly plan: Plan
+        readonly components: readonly ComponentResult[]
+        readonly warnings: readonly string[]
+      }
     | { readonly kind: 'unchanged' }
     /** Nothing was touched. */
     | { readonly kind: 'rejected'; readonly phase: 'load' | 'validate' | 'check'; readonly issues: readonly Issue[] }
     /** Nothing was touched: these paths cannot change while the process runs. */
     | { readonly kind: 'restart-required'; readonly paths: readonly string[]; readonly plan: Plan }
     /** A component failed; every component runs the old configuration again. */
-    | { readonly kind: 'rolled-back'; readonly failed: string; readonly phase: 'prepare' | 'commit'; readonly cause: string; readonly plan: Plan; readonly components: readonly ComponentResult[] }
+    | {
+        readonly kind: 'rolled-back'
+        readonly failed: string
+        readonly phase: 'prepare' | 'commit'
+        readonly cause: string
+        readonly plan: Plan
+        readonly components: readonly ComponentResult[]
+      }
     /** A rollback failed too: `components` says who runs what. */
-    | { readonly kind: 'degraded'; readonly failed: string; readonly cause: string; readonly plan: Plan; readonly components: readonly ComponentResult[] }
+    | {
+        readonly kind: 'degraded'
+        readonly failed: string
+        readonly cause: string
+        readonly plan: Plan
+        readonly components: readonly ComponentResult[]
+      }
     /** `close()` came first. Nothing was touched. */
     | { readonly kind: 'closed' }
   )

@@ -114,7 +114,10 @@ class Draft {
         return
       }
       default:
-        this.refuse(pointerText(path), `has the op ${shown(operation.op)}; want add, remove, replace, move, copy or test`)
+        this.refuse(
+          pointerText(path),
+          `has the op ${shown(operation.op)}; want add, remove, replace, move, copy or test`,
+        )
     }
   }
 
@@ -129,7 +132,8 @@ class Draft {
   private pointer(operation: JsonObject, field: 'path' | 'from'): string[] {
     const text = operation[field]
     if (typeof text !== 'string') this.refuse('', `has the ${field} ${shown(text)}; want a JSON pointer`)
-    if (text !== '' && !text.startsWith('/')) this.refuse(text, `has a ${field} that is no JSON pointer; want "" or "/…"`)
+    if (text !== '' && !text.startsWith('/'))
+      this.refuse(text, `has a ${field} that is no JSON pointer; want "" or "/…"`)
     if (/~(?![01])/.test(text)) this.refuse(text, 'has a "~" in its pointer that is neither "~0" nor "~1"')
     return parsePointer(text)
   }
@@ -160,7 +164,8 @@ class Draft {
     const pointer = pointerText(path)
     if (!/^(?:0|[1-9][0-9]*)$/.test(step)) this.refuse(pointer, `has ${shown(step)} where the list wants an index`)
     const index = Number(step)
-    if (index > last) this.refuse(pointer, `is not there: ${last < 0 ? 'the list is empty' : `the last index is ${last}`}`)
+    if (index > last)
+      this.refuse(pointer, `is not there: ${last < 0 ? 'the list is empty' : `the last index is ${last}`}`)
     return index
   }
 

@@ -33,7 +33,10 @@ export function ordered(components: readonly Component<unknown>[]): Component<un
     }
     for (const name of component.after) {
       const before = byName.get(name)
-      if (!before) throw new TypeError(`component ${JSON.stringify(component.name)} comes after ${JSON.stringify(name)}, which is not there`)
+      if (!before)
+        throw new TypeError(
+          `component ${JSON.stringify(component.name)} comes after ${JSON.stringify(name)}, which is not there`,
+        )
       visit(before, [...chain, component.name])
     }
     placed.add(component.name)
@@ -71,8 +74,15 @@ export function touchedBy(
 }
 
 /** Paths marked restart-only in the schema that changed although no component reads them. */
-export function unreadRestarts(changes: readonly Change[], before: Json, after: Json, patterns: readonly string[]): Path[] {
-  return changes.flatMap((change) => patterns.flatMap((pattern) => restartsFor(parsePath(pattern), change, before, after)))
+export function unreadRestarts(
+  changes: readonly Change[],
+  before: Json,
+  after: Json,
+  patterns: readonly string[],
+): Path[] {
+  return changes.flatMap((change) =>
+    patterns.flatMap((pattern) => restartsFor(parsePath(pattern), change, before, after)),
+  )
 }
 
 function related(path: Path, change: Path): boolean {
@@ -114,7 +124,12 @@ function unique(paths: readonly Path[]): Path[] {
  * `after` with each of the `held` paths as it is in `before`. Shares everything else.
  * @param keys arrays by dotted path pattern whose steps are entry keys.
  */
-export function holdBack(after: Json, before: Json, held: readonly Path[], keys: Readonly<Record<string, string>>): Json {
+export function holdBack(
+  after: Json,
+  before: Json,
+  held: readonly Path[],
+  keys: Readonly<Record<string, string>>,
+): Json {
   return held.reduce<Json>((config, path) => {
     const source = indexed(before, path, keys)
     const target = indexed(config, path, keys)
@@ -130,7 +145,10 @@ export function indexed(config: Json, path: Path, keys: Readonly<Record<string, 
   for (const [depth, step] of path.entries()) {
     if (isArray(value)) {
       const key = keyOf(path.slice(0, depth), keys)
-      const index: number = key === undefined ? Number(step) : value.findIndex((entry) => isObject(entry) && String(entry[key]) === String(step))
+      const index: number =
+        key === undefined
+          ? Number(step)
+          : value.findIndex((entry) => isObject(entry) && String(entry[key]) === String(step))
       if (!(index >= 0)) return undefined
       out.push(index)
       value = value[index]
@@ -178,7 +196,10 @@ export function shownPlan(
       moreChanges: Math.max(0, t.changes.length - maxShown),
       restartPaths: t.restart.map(pathText),
     })),
-    unread: shownChanges(changes.filter((change) => !read.has(change)), redact),
+    unread: shownChanges(
+      changes.filter((change) => !read.has(change)),
+      redact,
+    ),
     changeCount: changes.length,
   }
 }

@@ -37,7 +37,11 @@ export interface Step {
  * Which of `moves` need not be moves: as many as can stay, together with all entries that are neither removed, added
  * nor in `moves`, in their order. The steps are returned themselves.
  */
-export function stayable<S extends Step>(moves: readonly S[], removed: readonly number[], added: readonly number[]): Set<S> {
+export function stayable<S extends Step>(
+  moves: readonly S[],
+  removed: readonly number[],
+  added: readonly number[],
+): Set<S> {
   if (moves.length === 0) return new Set()
   const out = rising([...removed, ...moves.map((move) => move.from)])
   const arrived = rising([...added, ...moves.map((move) => move.to)])

@@ -80,7 +80,10 @@ export interface Run {
 
 /** What a run ended with, before it has its dress of numbers. */
 type Body<O = Outcome> = O extends Outcome | PlanOutcome ? Omit<O, keyof Dress> : never
-type Dress = Pick<Outcome, 'run' | 'triggers' | 'startedAt' | 'durationMs' | 'durationsMs' | 'retries' | 'pendingRestart'>
+type Dress = Pick<
+  Outcome,
+  'run' | 'triggers' | 'startedAt' | 'durationMs' | 'durationsMs' | 'retries' | 'pendingRestart'
+>
 
 interface Ended {
   readonly ended: Body
@@ -135,7 +138,8 @@ export async function stage(core: Core, run: Run, given?: Given): Promise<Ended 
   const uncertain = (component: Component<unknown>) => run.force || core.states.get(component.name)?.runs === 'unknown'
   const settled = !core.components.some(uncertain) && !run.force
   core.attempted = { config: merged.config, at: new Date() }
-  if (live && settled && merged.config === live.merged.config && core.pendingRestart.length === 0) return unchanged(core, merged, [])
+  if (live && settled && merged.config === live.merged.config && core.pendingRestart.length === 0)
+    return unchanged(core, merged, [])
 
   const bad = check(merged.config, live?.merged.config, core.limits)
   if (bad.length > 0) return rejected('validate', bad, merged, redact)
@@ -146,7 +150,10 @@ export async function stage(core: Core, run: Run, given?: Given): Promise<Ended 
   let config = share(valid.config, live?.config, core.keys)
   core.attempted = { config, at: new Date() }
   let changes = live ? flat(diff(live.config, config, core.keys)) : []
-  let touched = touchedBy(core.components, live?.config, config, changes, { always: uncertain, restartPaths: core.validator.restartPaths })
+  let touched = touchedBy(core.components, live?.config, config, changes, {
+    always: uncertain,
+    restartPaths: core.validator.restartPaths,
+  })
 
   const restart = restartsIn(core, touched, changes, config)
   const pendingRestart = restart.map(pathText)
@@ -185,7 +192,16 @@ export async function stage(core: Core, run: Run, given?: Given): Promise<Ended 
   if (refused.length > 0) return rejected('check', refused, merged, redact, core.keys)
 
   const tx: Transaction = { deadlines: core.deadlines, record: core.record, redact: redact.text }
-  const staged: Staged = { run, live: { config, merged, committedAt: new Date() }, plan: shown, members, tx, redact, pendingRestart, save: given?.save ?? true }
+  const staged: Staged = {
+    run,
+    live: { config, merged, committedAt: new Date() },
+    plan: shown,
+    members,
+    tx,
+    redact,
+    pendingRestart,
+    save: given?.save ?? true,
+  }
   const failed = await timed(run, 'prepare', () => prepareAll(tx, members, core.closing))
   return failed ? rolledBack(core, staged, 'prepare', failed) : staged
 }
@@ -230,11 +246,17 @@ async function load(core: Core): Promise<Ended | { documents: Document[] }> {
   const results = await Promise.allSettled(
     core.sources.map((source) => within(core.deadlines.loadMs, core.closing, (signal) => source.load(signal))),
   )
-  const failures = results.flatMap((r, i) => (r.status === 'rejected' ? [{ error: r.reason as unknown, source: core.sources[i] as Source }] : []))
+  const failures = results.flatMap((r, i) =>
+    r.status === 'rejected' ? [{ error: r.reason as unknown, source: core.sources[i] as Source }] : [],
+  )
   if (failures.some(({ error }) => error instanceof StoppedError)) return closed()
   if (failures.length === 0) return { documents: results.flatMap((r) => (r.status === 'fulfilled' ? [r.value] : [])) }
   return {
-    ended: { kind: 'rejected', phase: 'load', issues: failures.flatMap(({ error, source }) => loadIssues(source.name, error)) },
+    ended: {
+      kind: 'rejected',
+      phase: 'load',
+      issues: failures.flatMap(({ error, source }) => loadIssues(source.name, error)),
+    },
     transient: failures.every(({ error }) => error instanceof SourceError && error.transient),
   }
 }
@@ -247,7 +269,9 @@ function loadIssues(name: string, error: unknown): readonly Issue[] {
 
 async function validate(core: Core, config: Json): Promise<Ended | { config: Json } | { issues: readonly Issue[] }> {
   try {
-    return await within(core.deadlines.validateMs, core.closing, () => core.validator.validate(config, core.live?.config))
+    return await within(core.deadlines.validateMs, core.closing, () =>
+      core.validator.validate(config, core.live?.config),
+    )
   } catch (error) {
     if (error instanceof StoppedError) return closed()
     const code = error instanceof DeadlineError ? 'timeout' : 'internal'
@@ -275,9 +299,17 @@ function checkMember(core: Core, { component, change, state }: Member): readonly
     const issues = component.validate?.(change) ?? []
     const tookMs = performance.now() - began
     if (tookMs <= core.deadlines.validateMs) return issues
-    return [{ code: 'timeout', path: [], message: `component ${component.name} did not validate within ${core.deadlines.validateMs} ms` }]
+    return [
+      {
+        code: 'timeout',
+        path: [],
+        message: `component ${component.name} did not validate within ${core.deadlines.validateMs} ms`,
+      },
+    ]
   } catch (error) {
-    return [{ code: 'internal', path: [], message: `component ${component.name} failed to validate: ${errorText(error)}` }]
+    return [
+      { code: 'internal', path: [], message: `component ${component.name} failed to validate: ${errorText(error)}` },
+    ]
   }
 }
 
@@ -331,7 +363,8 @@ function rejected(
 }
 
 function withOrigin(issue: Issue, merged: Merged, keys: Core['keys']): Issue {
-  const originOf = (path: Path) => merged.origin(at(merged.config, path) === undefined ? (indexed(merged.config, path, keys) ?? path) : path)
+  const originOf = (path: Path) =>
+    merged.origin(at(merged.config, path) === undefined ? (indexed(merged.config, path, keys) ?? path) : path)
   const { firstPath, ...rest } = issue
   const origin = issue.origin ?? originOf(issue.path)
   const first = firstPath && originOf(firstPath)

@@ -52,5 +52,10 @@ export interface Stats {
   readonly successRate: number
   readonly retries: number
   readonly byPhase: Readonly<Record<string, Quantiles>>
-  readonly byComponent: Readonly<Record<string, { readonly committed: number; readonly failed: number; readonly phases: Readonly<Record<string, Quantiles>> }>>
+  readonly byComponent: Readonly<
+    Record<
+      string,
+      { readonly committed: number; readonly failed: number; readonly phases: Readonly<Record<string, Quantiles>> }
+    >
+  >
 }

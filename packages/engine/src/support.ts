@@ -9,10 +9,20 @@ export function supportOf(component: Component<unknown>, marked: readonly string
   const { name, paths, after, hot } = component
   const mine = marked.filter((path) => paths.some((own) => covers(parsePath(own), parsePath(path))))
   const restartFor = hot === 'none' ? paths : [...(hot === 'full' ? [] : hot.restartFor), ...mine]
-  return { component: name, paths, after, hot: hot === 'none' ? 'none' : restartFor.length > 0 ? 'partial' : 'full', restartFor }
+  return {
+    component: name,
+    paths,
+    after,
+    hot: hot === 'none' ? 'none' : restartFor.length > 0 ? 'partial' : 'full',
+    restartFor,
+  }
 }
 
-export function componentStatus(component: Component<unknown>, marked: readonly string[], state: ComponentState): ComponentStatus {
+export function componentStatus(
+  component: Component<unknown>,
+  marked: readonly string[],
+  state: ComponentState,
+): ComponentStatus {
   const { runs, lastError } = state
   return { ...supportOf(component, marked), runs, ...(lastError !== undefined && { lastError }) }
 }

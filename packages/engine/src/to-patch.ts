@@ -21,7 +21,8 @@ function collect(delta: Delta, path: Path, patch: PatchOperation[]): void {
       return
     case 'set':
       if (delta.after === undefined) patch.push({ op: 'remove', path: pointerText(path) })
-      else patch.push({ op: delta.before === undefined ? 'add' : 'replace', path: pointerText(path), value: delta.after })
+      else
+        patch.push({ op: delta.before === undefined ? 'add' : 'replace', path: pointerText(path), value: delta.after })
       return
     case 'object':
       for (const [key, field] of delta.fields) collect(field, [...path, key], patch)

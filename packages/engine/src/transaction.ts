@@ -57,7 +57,11 @@ export function resultOf({ component, state, durationsMs, result, error }: Membe
   return { component: component.name, result, runs, durationsMs, ...(error !== undefined && { error }) }
 }
 
-export async function prepareAll(tx: Transaction, members: readonly Member[], stop: AbortSignal): Promise<Failure | undefined> {
+export async function prepareAll(
+  tx: Transaction,
+  members: readonly Member[],
+  stop: AbortSignal,
+): Promise<Failure | undefined> {
   for (const member of members) {
     try {
       member.prepared = await timed(member, 'prepare', () =>
@@ -132,7 +136,9 @@ export async function disposeAll(tx: Transaction, members: readonly Member[]): P
   const warnings: string[] = []
   for (const member of members) {
     try {
-      await timed(member, 'dispose', () => within(limitOf(tx, member, 'rollbackMs'), undefined, () => member.prepared?.dispose()))
+      await timed(member, 'dispose', () =>
+        within(limitOf(tx, member, 'rollbackMs'), undefined, () => member.prepared?.dispose()),
+      )
     } catch (error) {
       warnings.push(tx.redact(`${member.component.name} could not let go of the old: ${errorText(error)}`))
     }
@@ -206,7 +212,12 @@ function failure(tx: Transaction, member: Member, error: unknown): Failure {
   member.result = 'failed'
   member.error = cause
   member.state.lastError = cause
-  return { component: member.component.name, cause, transient: isTransient(error), stopped: error instanceof StoppedError }
+  return {
+    component: member.component.name,
+    cause,
+    transient: isTransient(error),
+    stopped: error instanceof StoppedError,
+  }
 }
 
 function limitOf(tx: Transaction, { component }: Member, which: 'prepareMs' | 'commitMs' | 'rollbackMs'): number {

@@ -38,7 +38,9 @@ export function valueComponent<S, T>(options: ValueOptions<S, T>, paths: string 
     ...(validate && {
       validate: ({ after }: SliceChange<S>) =>
         validate(after).map((issue) =>
-          typeof issue === 'string' ? { code: 'component' as const, path: single ? parsePath(paths) : [], message: issue } : issue,
+          typeof issue === 'string'
+            ? { code: 'component' as const, path: single ? parsePath(paths) : [], message: issue }
+            : issue,
         ),
     }),
     async prepare({ before, after }, signal): Promise<Prepared> {

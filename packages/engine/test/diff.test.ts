@@ -45,7 +45,16 @@ describe('the changes', () => {
   })
 
   test('find keyed collections below any step', () => {
-    const before = { pools: { x: { members: [{ host: 'h1', w: 1 }, { host: 'h2', w: 1 }] } } }
+    const before = {
+      pools: {
+        x: {
+          members: [
+            { host: 'h1', w: 1 },
+            { host: 'h2', w: 1 },
+          ],
+        },
+      },
+    }
     const after = { pools: { x: { members: [{ host: 'h2', w: 5 }] } } }
     expect(between(before, after)).toEqual([
       ['removed', 'pools.x.members.h1', { before: { host: 'h1', w: 1 } }],
@@ -54,13 +63,19 @@ describe('the changes', () => {
   })
 
   test('of a list without a key bear indexes, and equal stretches stay', () => {
-    expect(between({ tags: ['a', 'b', 'c'] }, { tags: ['a', 'x', 'b', 'c'] })).toEqual([['added', 'tags.1', { after: 'x' }]])
-    expect(between({ tags: ['a', 'b', 'c'] }, { tags: ['a', 'x', 'c'] })).toEqual([['changed', 'tags.1', { before: 'b', after: 'x' }]])
+    expect(between({ tags: ['a', 'b', 'c'] }, { tags: ['a', 'x', 'b', 'c'] })).toEqual([
+      ['added', 'tags.1', { after: 'x' }],
+    ])
+    expect(between({ tags: ['a', 'b', 'c'] }, { tags: ['a', 'x', 'c'] })).toEqual([
+      ['changed', 'tags.1', { before: 'b', after: 'x' }],
+    ])
     expect(between({ tags: ['a', 'b', 'c'] }, { tags: ['b', 'c'] })).toEqual([['removed', 'tags.0', { before: 'a' }]])
   })
 
   test('report an entry or object that came as one', () => {
-    expect(between({}, { log: { level: 'info', to: ['file'] } })).toEqual([['added', 'log', { after: { level: 'info', to: ['file'] } }]])
+    expect(between({}, { log: { level: 'info', to: ['file'] } })).toEqual([
+      ['added', 'log', { after: { level: 'info', to: ['file'] } }],
+    ])
     expect(between(1, { a: 1 })).toEqual([['changed', '', { before: 1, after: { a: 1 } }]])
   })
 
@@ -90,18 +105,25 @@ describe('the entries that differ', () => {
       fc.property(entries, entries, fc.boolean(), (a, b, shared) => {
         const before = freezeDeep(copy(a)) as Json[]
         const after = (shared ? share(copy(b), before, {}) : copy(b)) as Json[]
-        const byId = (list: Json[]): Map<string, Json> => new Map(list.map((entry) => [(entry as { id: string }).id, entry]))
+        const byId = (list: Json[]): Map<string, Json> =>
+          new Map(list.map((entry) => [(entry as { id: string }).id, entry]))
         const [old, fresh] = [byId(a), byId(b)]
         const { added, removed, updated } = diffEntries(before, after, 'id')
         expect([...added.keys()].sort()).toEqual([...fresh.keys()].filter((id) => !old.has(id)).sort())
         expect([...removed.keys()].sort()).toEqual([...old.keys()].filter((id) => !fresh.has(id)).sort())
-        expect([...updated.keys()].sort()).toEqual([...fresh.keys()].filter((id) => old.has(id) && !equal(old.get(id), fresh.get(id))).sort())
+        expect([...updated.keys()].sort()).toEqual(
+          [...fresh.keys()].filter((id) => old.has(id) && !equal(old.get(id), fresh.get(id))).sort(),
+        )
       }),
     )
   })
 
   test('of an object are known by its keys', () => {
-    const result = diffEntries({ a: 1, b: [2], c: 3 }, { b: [2], c: 4, toString: 5 } as unknown as Json as { [key: string]: Json }, undefined)
+    const result = diffEntries(
+      { a: 1, b: [2], c: 3 },
+      { b: [2], c: 4, toString: 5 } as unknown as Json as { [key: string]: Json },
+      undefined,
+    )
     expect([...result.added]).toEqual([['toString', 5]])
     expect([...result.removed]).toEqual([['a', 1]])
     expect([...result.updated]).toEqual([['c', { before: 3, after: 4 }]])
@@ -131,7 +153,12 @@ describe('the entries that differ', () => {
   })
 
   test('are found, and duplicates too, along any line of versions: refused ones, rollbacks, old ones', () => {
-    const step = fc.record({ from: fc.nat(20), drop: fc.nat(40), add: fc.array(fc.nat(40), { maxLength: 3 }), moved: fc.boolean() })
+    const step = fc.record({
+      from: fc.nat(20),
+      drop: fc.nat(40),
+      add: fc.array(fc.nat(40), { maxLength: 3 }),
+      moved: fc.boolean(),
+    })
     fc.assert(
       fc.property(fc.array(step, { maxLength: 20 }), (steps) => {
         const versions: (readonly Json[])[] = [freezeDeep([{ id: 'r0' }, { id: 'r1' }])]

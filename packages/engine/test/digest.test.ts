@@ -26,8 +26,31 @@ describe('the digest', () => {
 
   test('is typed: values that print alike differ (B6, prior-art B1)', () => {
     const values: Json[] = [
-      { a: 1 }, { a: '1' }, [1, 23], [12, 3], [123], ['1', '23'], null, 'None', 'null', '', [], {}, [[]], [{}], { a: null },
-      { a: '1&b=2' }, { a: '1', b: '2' }, 0, '0', false, 'false', [null], ['null'], { port: 8088 }, { port: '8088' },
+      { a: 1 },
+      { a: '1' },
+      [1, 23],
+      [12, 3],
+      [123],
+      ['1', '23'],
+      null,
+      'None',
+      'null',
+      '',
+      [],
+      {},
+      [[]],
+      [{}],
+      { a: null },
+      { a: '1&b=2' },
+      { a: '1', b: '2' },
+      0,
+      '0',
+      false,
+      'false',
+      [null],
+      ['null'],
+      { port: 8088 },
+      { port: '8088' },
     ]
     expect(new Set(values.map((value) => digest(value))).size).toBe(values.length)
   })
@@ -47,10 +70,18 @@ describe('the digest', () => {
   })
 
   test('is the same whether or not an earlier version is at hand', () => {
-    const wide = fc.tuple(fc.array(tree, { maxLength: 3 }), fc.array(edited, { minLength: 1, maxLength: 4 }), fc.nat(3000))
+    const wide = fc.tuple(
+      fc.array(tree, { maxLength: 3 }),
+      fc.array(edited, { minLength: 1, maxLength: 4 }),
+      fc.nat(3000),
+    )
     fc.assert(
       fc.property(wide, ([more, edits, size]) => {
-        let live = freezeDeep({ list: Array.from({ length: size }, (_, i) => padded(i)), map: mapOf(size), more } as Json)
+        let live = freezeDeep({
+          list: Array.from({ length: size }, (_, i) => padded(i)),
+          map: mapOf(size),
+          more,
+        } as Json)
         digest(live)
         for (const [, value] of edits) {
           const next = copy(live) as { list: Json[]; map: Record<string, Json>; more: Json }

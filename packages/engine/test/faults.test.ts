@@ -77,7 +77,10 @@ test('F52: a commit that settles after the rollback is rolled back again; until 
   const { engine, set } = await started([a, b], { a: 1, b: 1 })
   const { open, passed } = gate()
   a.on = { commit: () => passed }
-  expect(await set({ a: 2, b: 1 })).toMatchObject({ kind: 'degraded', components: [{ component: 'a', runs: 'unknown' }] })
+  expect(await set({ a: 2, b: 1 })).toMatchObject({
+    kind: 'degraded',
+    components: [{ component: 'a', runs: 'unknown' }],
+  })
   expect(engine.status().healthy).toBe(false)
   expect(await set({ a: 3, b: 1 })).toMatchObject({ kind: 'rejected', phase: 'check' })
   const told = late(engine.events)

@@ -32,73 +32,74 @@ const reference = fc.constantFrom<JsonObject[]>(
   { $ref: '#/$defs/two', minProperties: 1 },
 )
 
-const { schemaNode } = fc.letrec<{ schemaNode: JsonObject; object: JsonObject; array: JsonObject; combined: JsonObject }>(
-  (tie) => ({
-    schemaNode: fc.oneof(
-      { depthSize: 'small', withCrossShrink: true },
-      scalarSchema,
-      reference,
-      tie('object'),
-      tie('array'),
-      tie('combined'),
-    ),
-    object: fc
-      .record(
-        {
-          type: fc.constant('object'),
-          properties: fc.dictionary(fc.constantFrom(...names), tie('schemaNode'), { maxKeys: 3 }),
-          required: fc.uniqueArray(fc.constantFrom(...names), { maxLength: 2 }),
-          additionalProperties: fc.oneof(fc.constant(false), fc.constant(true), tie('schemaNode')),
-          patternProperties: fc.dictionary(fc.constantFrom('^x', 'a$'), tie('schemaNode'), { maxKeys: 2 }),
-          propertyNames: fc.constantFrom<JsonObject[]>({ maxLength: 1 }, { pattern: '^[a-c]' }),
-          maxProperties: fc.integer({ min: 1, max: 4 }),
-          dependentRequired: fc.constant({ a: ['b'] }),
-          default: fc.constantFrom<Json[]>({}, { a: 1 }),
-        },
-        { requiredKeys: [] },
-      )
-      .map((node) => node as JsonObject),
-    array: fc
-      .record(
-        {
-          type: fc.constant('array'),
-          items: tie('schemaNode'),
-          minItems: fc.constantFrom(1, 2),
-          maxItems: fc.constantFrom(2, 5),
-          uniqueItems: fc.constant(true),
-          contains: scalarSchema,
-          prefixItems: fc.array(tie('schemaNode'), { minLength: 1, maxLength: 2 }),
-        },
-        { requiredKeys: ['items'] },
-      )
-      .map((node) => node as JsonObject),
-    combined: fc
-      .tuple(
-        tie('schemaNode'),
-        tie('schemaNode'),
-        fc.constantFrom('anyOf', 'allOf', 'oneOf', 'if', 'not', 'beside', 'unevaluated'),
-      )
-      .map(([one, two, kind]): JsonObject => {
-        if (kind === 'if') return { ...two, if: one, then: { type: 'object' } }
-        if (kind === 'not') return { ...two, not: one }
-        if (kind === 'beside') return { ...two, anyOf: [one, {}] }
-        if (kind === 'unevaluated') return { ...two, allOf: [one], unevaluatedProperties: false }
-        return { [kind]: [one, two] }
-      }),
-  }),
-)
+const { schemaNode } = fc.letrec<{
+  schemaNode: JsonObject
+  object: JsonObject
+  array: JsonObject
+  combined: JsonObject
+}>((tie) => ({
+  schemaNode: fc.oneof(
+    { depthSize: 'small', withCrossShrink: true },
+    scalarSchema,
+    reference,
+    tie('object'),
+    tie('array'),
+    tie('combined'),
+  ),
+  object: fc
+    .record(
+      {
+        type: fc.constant('object'),
+        properties: fc.dictionary(fc.constantFrom(...names), tie('schemaNode'), { maxKeys: 3 }),
+        required: fc.uniqueArray(fc.constantFrom(...names), { maxLength: 2 }),
+        additionalProperties: fc.oneof(fc.constant(false), fc.constant(true), tie('schemaNode')),
+        patternProperties: fc.dictionary(fc.constantFrom('^x', 'a$'), tie('schemaNode'), { maxKeys: 2 }),
+        propertyNames: fc.constantFrom<JsonObject[]>({ maxLength: 1 }, { pattern: '^[a-c]' }),
+        maxProperties: fc.integer({ min: 1, max: 4 }),
+        dependentRequired: fc.constant({ a: ['b'] }),
+        default: fc.constantFrom<Json[]>({}, { a: 1 }),
+      },
+      { requiredKeys: [] },
+    )
+    .map((node) => node as JsonObject),
+  array: fc
+    .record(
+      {
+        type: fc.constant('array'),
+        items: tie('schemaNode'),
+        minItems: fc.constantFrom(1, 2),
+        maxItems: fc.constantFrom(2, 5),
+        uniqueItems: fc.constant(true),
+        contains: scalarSchema,
+        prefixItems: fc.array(tie('schemaNode'), { minLength: 1, maxLength: 2 }),
+      },
+      { requiredKeys: ['items'] },
+    )
+    .map((node) => node as JsonObject),
+  combined: fc
+    .tuple(
+      tie('schemaNode'),
+      tie('schemaNode'),
+      fc.constantFrom('anyOf', 'allOf', 'oneOf', 'if', 'not', 'beside', 'unevaluated'),
+    )
+    .map(([one, two, kind]): JsonObject => {
+      if (kind === 'if') return { ...two, if: one, then: { type: 'object' } }
+      if (kind === 'not') return { ...two, not: one }
+      if (kind === 'beside') return { ...two, anyOf: [one, {}] }
+      if (kind === 'unevaluated') return { ...two, allOf: [one], unevaluatedProperties: false }
+      return { [kind]: [one, two] }
+    }),
+}))
 
 /** ajv refuses a default at the root of what it compiles, where it has no effect. */
 function withoutDefault({ default: _, ...node }: JsonObject): JsonObject {
   return node
 }
 
-const rootSchema = fc
-  .tuple(schemaNode, schemaNode, schemaNode)
-  .map(([root, one, two]): JsonObject => ({
-    ...withoutDefault(root),
-    $defs: { one: withoutDefault(one), two: withoutDefault(two) },
-  }))
+const rootSchema = fc.tuple(schemaNode, schemaNode, schemaNode).map(([root, one, two]): JsonObject => ({
+  ...withoutDefault(root),
+  $defs: { one: withoutDefault(one), two: withoutDefault(two) },
+}))
 
 const anyTree: fc.Arbitrary<Json> = fc.letrec<{ tree: Json }>((tie) => ({
   tree: fc.oneof(
@@ -215,40 +216,45 @@ async function verdict(validator: Validator, config: Json, live: Json | undefine
 test('cold, and beside the live tree, a configuration gets the verdict and the defaults that plain ajv gives it', async () => {
   const told = { valid: 0, invalid: 0, lives: 0 }
   await fc.assert(
-    fc.asyncProperty(rootSchema, fc.integer(), fc.array(anyTree, { minLength: 1, maxLength: 3 }), async (schema, seed, spare) => {
-      let whole: ReturnType<typeof plainAjv>
-      try {
-        whole = plainAjv(schema)
-      } catch {
-        await expect(compile(jsonSchema(schema))).rejects.toThrow('JSON Schema')
-        return
-      }
-      let validator: Validator
-      try {
-        validator = await compile(jsonSchema(schema))
-      } catch (error) {
-        if (!String(error).includes('refers to itself')) throw error
-        return // ajv would never come to an end
-      }
-      const random = seeded(seed)
-      const fresh = (): Json => structuredClone(spare[Math.floor(random() * spare.length)]!)
-      let live: Json | undefined
-      for (let round = 0; round < 12; round++) {
-        const anew = live === undefined || random() < 0.1
-        const config: Json = anew ? grow(schema, schema, random, 0) : edit(live!, random, 0.2, fresh)
-        const wanted = whole(config)
-        expect(await verdict(validator, structuredClone(config), undefined)).toEqual(wanted)
-        if (live !== undefined) {
-          told.lives++
-          expect(await verdict(validator, structuredClone(config), live)).toEqual(wanted)
+    fc.asyncProperty(
+      rootSchema,
+      fc.integer(),
+      fc.array(anyTree, { minLength: 1, maxLength: 3 }),
+      async (schema, seed, spare) => {
+        let whole: ReturnType<typeof plainAjv>
+        try {
+          whole = plainAjv(schema)
+        } catch {
+          await expect(compile(jsonSchema(schema))).rejects.toThrow('JSON Schema')
+          return
         }
-        const saw = await verdict(validator, config, live)
-        expect(saw).toEqual(wanted)
-        if (wanted === undefined) told.invalid++
-        else told.valid++
-        if (saw !== undefined) live = frozen(saw)
-      }
-    }),
+        let validator: Validator
+        try {
+          validator = await compile(jsonSchema(schema))
+        } catch (error) {
+          if (!String(error).includes('refers to itself')) throw error
+          return // ajv would never come to an end
+        }
+        const random = seeded(seed)
+        const fresh = (): Json => structuredClone(spare[Math.floor(random() * spare.length)]!)
+        let live: Json | undefined
+        for (let round = 0; round < 12; round++) {
+          const anew = live === undefined || random() < 0.1
+          const config: Json = anew ? grow(schema, schema, random, 0) : edit(live!, random, 0.2, fresh)
+          const wanted = whole(config)
+          expect(await verdict(validator, structuredClone(config), undefined)).toEqual(wanted)
+          if (live !== undefined) {
+            told.lives++
+            expect(await verdict(validator, structuredClone(config), live)).toEqual(wanted)
+          }
+          const saw = await verdict(validator, config, live)
+          expect(saw).toEqual(wanted)
+          if (wanted === undefined) told.invalid++
+          else told.valid++
+          if (saw !== undefined) live = frozen(saw)
+        }
+      },
+    ),
     { numRuns: process.env['MIDFLIGHT_LONG'] ? 5_000 : 150 },
   )
   // The test is worth something only if both verdicts and live trees were common.

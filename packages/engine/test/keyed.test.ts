@@ -46,7 +46,9 @@ async function scraping(jobs: Json, faults: Faults = {}) {
     key: 'name',
     replaceFor: ['path'],
     validate: ({ timeout, interval }) =>
-      timeout !== undefined && interval !== undefined && timeout > interval ? ['scrape timeout greater than scrape interval'] : [],
+      timeout !== undefined && interval !== undefined && timeout > interval
+        ? ['scrape timeout greater than scrape interval']
+        : [],
     start(job, id): Loop {
       faults.start?.(id)
       calls.push(`start ${id}`)
@@ -162,7 +164,11 @@ describe('undoing', () => {
     const third = { name: 'third', interval: 1, path: '/' }
     const { engine, loops, calls, set } = await scraping([prometheus, node, third])
     const before = new Map(loops.running)
-    const next = [{ ...prometheus, interval: 30 }, { ...third, path: '/x' }, { name: 'new', interval: 1 }]
+    const next = [
+      { ...prometheus, interval: 30 },
+      { ...third, path: '/x' },
+      { name: 'new', interval: 1 },
+    ]
     expect(await set(next, { fail: 'no' })).toMatchObject({ kind: 'rolled-back', failed: 'last' })
     expect([...loops.running.keys()].toSorted()).toEqual([...before.keys()].toSorted())
     for (const [id, loop] of before) {
@@ -183,7 +189,8 @@ describe('undoing', () => {
     })
     const outcome = await set([{ ...prometheus, path: '/x' }, { name: 'good' }, { name: 'bad' }])
     expect(outcome).toMatchObject({ kind: 'rolled-back', phase: 'prepare', cause: 'bad: CA file missing' })
-    const told = (what: string) => calls.flatMap((call) => (call.startsWith(what) ? [call.slice(what.length)] : [])).toSorted()
+    const told = (what: string) =>
+      calls.flatMap((call) => (call.startsWith(what) ? [call.slice(what.length)] : [])).toSorted()
     expect(told('start ')).toContain('good')
     expect(told('stop ')).toEqual(told('start '))
     expect([...loops.running.keys()]).toEqual(['prometheus'])
@@ -199,7 +206,10 @@ describe('undoing', () => {
         throw new Error('no')
       },
     })
-    const outcome = await set([{ ...prometheus, interval: 1 }, { ...node, interval: 1 }])
+    const outcome = await set([
+      { ...prometheus, interval: 1 },
+      { ...node, interval: 1 },
+    ])
     expect(outcome).toMatchObject({ kind: 'rolled-back', phase: 'commit' })
     expect([...loops.running.values()].map((loop) => loop.interval)).toEqual([15, 15])
     await engine.close()
@@ -225,7 +235,8 @@ describe('undoing', () => {
           fault = 'none'
           const live = engine.live.jobs
           expect([...loops.running.keys()].toSorted()).toEqual(live.map((job) => job.name).toSorted())
-          for (const job of live) expect(loops.running.get(job.name)).toMatchObject({ interval: job.interval, stopped: false })
+          for (const job of live)
+            expect(loops.running.get(job.name)).toMatchObject({ interval: job.interval, stopped: false })
         }
         await engine.close()
       }),
@@ -259,7 +270,12 @@ test('an object is a keyed collection too, by its own keys; a restart-only field
     update: (running, plugin) => void (running.workers = plugin.workers),
   })
   const source = memory({ plugins: { a: { enabled: true, workers: 1 } } })
-  const engine = await start({ schema: plugins, sources: [{ name: 'm', load: source.load }], components: [pool], logger: false })
+  const engine = await start({
+    schema: plugins,
+    sources: [{ name: 'm', load: source.load }],
+    components: [pool],
+    logger: false,
+  })
   source.set({ plugins: { a: { enabled: true, workers: 2 }, b: { enabled: true, workers: 1 } } })
   expect(await engine.reload()).toMatchObject({ kind: 'committed' })
   expect(pool.running.get('a')).toEqual({ workers: 2 })

@@ -39,7 +39,11 @@ describe('I7: the last good configuration on disk', () => {
 
   test('a source whose content is bad does not keep a process from starting either', async () => {
     const stateDir = folder()
-    const schema = jsonSchema({ type: 'object', required: ['limit'], properties: { limit: { type: 'integer', minimum: 1 } } })
+    const schema = jsonSchema({
+      type: 'object',
+      required: ['limit'],
+      properties: { limit: { type: 'integer', minimum: 1 } },
+    })
     const source = memory({ limit: 5 })
     await (await start({ schema, sources: [source], stateDir, logger: false })).close()
     source.set({ limit: 0 })
@@ -128,7 +132,12 @@ describe('I7: the last good configuration on disk', () => {
   test('F12: a state directory that cannot be written is a warning, and the reload counts', async () => {
     const stateDir = folder()
     const source = memory({ a: 1 })
-    const engine = await start({ schema: anything, sources: [{ name: 'm', load: source.load }], stateDir, logger: false })
+    const engine = await start({
+      schema: anything,
+      sources: [{ name: 'm', load: source.load }],
+      stateDir,
+      logger: false,
+    })
     rmSync(stateDir, { recursive: true })
     writeFileSync(stateDir, 'in the way')
     source.set({ a: 2 })
@@ -155,7 +164,9 @@ describe('I7: the last good configuration on disk', () => {
     let told = 0
     for (let round = 0; round < rounds; round++) {
       const [command, ...args] = node as [string, ...string[]]
-      const child = spawn(command, [...args, program('save-forever.ts'), dir, String(told)], { stdio: ['ignore', 'pipe', 'inherit'] })
+      const child = spawn(command, [...args, program('save-forever.ts'), dir, String(told)], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      })
       let text = ''
       const begun = new Promise<void>((resolve) => {
         child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
@@ -179,35 +190,61 @@ describe('I7: the last good configuration on disk', () => {
 
   const strace = existsSync('/usr/bin/strace')
 
-  test.skipIf(!strace)('F1, F10, F11: killed or failing at each system call of a save, the one before or the new one loads (skipped without strace)', async () => {
-    let disturbed = 0
-    for (const call of ['openat', 'write', 'fsync', 'rename', 'close']) {
-      for (const fault of ['signal=KILL', ...(call === 'close' ? [] : ['error=ENOSPC'])]) {
-        for (let when = 1; when <= 3; when++) {
-          const dir = folder()
-          await lastGoodIn(dir).save({ release: 1 }, [])
-          await lastGoodIn(dir).save({ release: 2 }, [])
-          // -P limits the faults to calls that touch the slot that is written next, or its directory.
-          const only = ['-P', join(dir, `${slotA}.new`), '-P', dir, '-e', `inject=${call}:${fault}:when=${when}`]
-          try {
-            execFileSync('strace', ['-f', '-qq', '-o', '/dev/null', ...only, ...node, program('save-once.ts'), dir], { stdio: 'ignore' })
-          } catch {
-            disturbed++ // killed, or told that it could not save: either way what is on disk decides
+  test.skipIf(!strace)(
+    'F1, F10, F11: killed or failing at each system call of a save, the one before or the new one loads (skipped without strace)',
+    async () => {
+      let disturbed = 0
+      for (const call of ['openat', 'write', 'fsync', 'rename', 'close']) {
+        for (const fault of ['signal=KILL', ...(call === 'close' ? [] : ['error=ENOSPC'])]) {
+          for (let when = 1; when <= 3; when++) {
+            const dir = folder()
+            await lastGoodIn(dir).save({ release: 1 }, [])
+            await lastGoodIn(dir).save({ release: 2 }, [])
+            // -P limits the faults to calls that touch the slot that is written next, or its directory.
+            const only = ['-P', join(dir, `${slotA}.new`), '-P', dir, '-e', `inject=${call}:${fault}:when=${when}`]
+            try {
+              execFileSync('strace', ['-f', '-qq', '-o', '/dev/null', ...only, ...node, program('save-once.ts'), dir], {
+                stdio: 'ignore',
+              })
+            } catch {
+              disturbed++ // killed, or told that it could not save: either way what is on disk decides
+            }
+            const { found } = await lastGoodIn(dir).load()
+            expect([2, 3], `${call} ${fault} ${when}`).toContain((found?.config as { release: number }).release)
           }
-          const { found } = await lastGoodIn(dir).load()
-          expect([2, 3], `${call} ${fault} ${when}`).toContain((found?.config as { release: number }).release)
         }
       }
-    }
-    expect(disturbed).toBeGreaterThanOrEqual(10)
-  }, 120_000)
+      expect(disturbed).toBeGreaterThanOrEqual(10)
+    },
+    120_000,
+  )
 
-  test.skipIf(!strace)('F9: the slot is synced before it is renamed, and its directory after that (skipped without strace)', () => {
-    const dir = folder()
-    const log = join(dir, 'calls')
-    execFileSync('strace', ['-f', '-y', '-qq', '-o', log, '-e', 'trace=fsync,fdatasync,rename', ...node, program('save-once.ts'), dir])
-    const pattern = /(fsync|rename)\(.*?(last-good\.a\.json\.new|midflight-last-good-\w+)>?[,")]/
-    const calls = readFileSync(log, 'utf8').split('\n').flatMap((line) => pattern.exec(line)?.slice(1, 3).join(' ') ?? [])
-    expect(calls).toEqual(['fsync last-good.a.json.new', 'rename last-good.a.json.new', expect.stringMatching(/^fsync midflight-last-good-\w+$/)])
-  })
+  test.skipIf(!strace)(
+    'F9: the slot is synced before it is renamed, and its directory after that (skipped without strace)',
+    () => {
+      const dir = folder()
+      const log = join(dir, 'calls')
+      execFileSync('strace', [
+        '-f',
+        '-y',
+        '-qq',
+        '-o',
+        log,
+        '-e',
+        'trace=fsync,fdatasync,rename',
+        ...node,
+        program('save-once.ts'),
+        dir,
+      ])
+      const pattern = /(fsync|rename)\(.*?(last-good\.a\.json\.new|midflight-last-good-\w+)>?[,")]/
+      const calls = readFileSync(log, 'utf8')
+        .split('\n')
+        .flatMap((line) => pattern.exec(line)?.slice(1, 3).join(' ') ?? [])
+      expect(calls).toEqual([
+        'fsync last-good.a.json.new',
+        'rename last-good.a.json.new',
+        expect.stringMatching(/^fsync midflight-last-good-\w+$/),
+      ])
+    },
+  )
 })

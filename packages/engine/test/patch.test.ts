@@ -49,18 +49,48 @@ describe('a delta as JSON Patch (RFC 6902)', () => {
 describe('JSON Patch', () => {
   // The examples of RFC 6902, appendix A, with its numbers.
   const cases: { name: string; before: Json; patch: PatchOperation[]; after: Json }[] = [
-    { name: 'A.1 adds a member', before: { foo: 'bar' }, patch: [{ op: 'add', path: '/baz', value: 'qux' }], after: { baz: 'qux', foo: 'bar' } },
-    { name: 'A.2 adds an element', before: { foo: ['bar', 'baz'] }, patch: [{ op: 'add', path: '/foo/1', value: 'qux' }], after: { foo: ['bar', 'qux', 'baz'] } },
-    { name: 'A.3 removes a member', before: { baz: 'qux', foo: 'bar' }, patch: [{ op: 'remove', path: '/baz' }], after: { foo: 'bar' } },
-    { name: 'A.4 removes an element', before: { foo: ['bar', 'qux', 'baz'] }, patch: [{ op: 'remove', path: '/foo/1' }], after: { foo: ['bar', 'baz'] } },
-    { name: 'A.5 replaces', before: { baz: 'qux', foo: 'bar' }, patch: [{ op: 'replace', path: '/baz', value: 'boo' }], after: { baz: 'boo', foo: 'bar' } },
+    {
+      name: 'A.1 adds a member',
+      before: { foo: 'bar' },
+      patch: [{ op: 'add', path: '/baz', value: 'qux' }],
+      after: { baz: 'qux', foo: 'bar' },
+    },
+    {
+      name: 'A.2 adds an element',
+      before: { foo: ['bar', 'baz'] },
+      patch: [{ op: 'add', path: '/foo/1', value: 'qux' }],
+      after: { foo: ['bar', 'qux', 'baz'] },
+    },
+    {
+      name: 'A.3 removes a member',
+      before: { baz: 'qux', foo: 'bar' },
+      patch: [{ op: 'remove', path: '/baz' }],
+      after: { foo: 'bar' },
+    },
+    {
+      name: 'A.4 removes an element',
+      before: { foo: ['bar', 'qux', 'baz'] },
+      patch: [{ op: 'remove', path: '/foo/1' }],
+      after: { foo: ['bar', 'baz'] },
+    },
+    {
+      name: 'A.5 replaces',
+      before: { baz: 'qux', foo: 'bar' },
+      patch: [{ op: 'replace', path: '/baz', value: 'boo' }],
+      after: { baz: 'boo', foo: 'bar' },
+    },
     {
       name: 'A.6 moves a member',
       before: { foo: { bar: 'baz', waldo: 'fred' }, qux: { corge: 'grault' } },
       patch: [{ op: 'move', from: '/foo/waldo', path: '/qux/thud' }],
       after: { foo: { bar: 'baz' }, qux: { corge: 'grault', thud: 'fred' } },
     },
-    { name: 'A.7 moves an element', before: { foo: ['all', 'grass', 'cows', 'eat'] }, patch: [{ op: 'move', from: '/foo/1', path: '/foo/3' }], after: { foo: ['all', 'cows', 'eat', 'grass'] } },
+    {
+      name: 'A.7 moves an element',
+      before: { foo: ['all', 'grass', 'cows', 'eat'] },
+      patch: [{ op: 'move', from: '/foo/1', path: '/foo/3' }],
+      after: { foo: ['all', 'cows', 'eat', 'grass'] },
+    },
     {
       name: 'A.8 tests',
       before: { baz: 'qux', foo: ['a', 2, 'c'] },
@@ -70,9 +100,24 @@ describe('JSON Patch', () => {
       ],
       after: { baz: 'qux', foo: ['a', 2, 'c'] },
     },
-    { name: 'A.10 adds a nested object', before: { foo: 'bar' }, patch: [{ op: 'add', path: '/child', value: { grandchild: {} } }], after: { foo: 'bar', child: { grandchild: {} } } },
-    { name: 'A.14 reads ~01 as ~1', before: { '/': 9, '~1': 10 }, patch: [{ op: 'test', path: '/~01', value: 10 }], after: { '/': 9, '~1': 10 } },
-    { name: 'A.16 appends', before: { foo: ['bar'] }, patch: [{ op: 'add', path: '/foo/-', value: ['abc', 'def'] }], after: { foo: ['bar', ['abc', 'def']] } },
+    {
+      name: 'A.10 adds a nested object',
+      before: { foo: 'bar' },
+      patch: [{ op: 'add', path: '/child', value: { grandchild: {} } }],
+      after: { foo: 'bar', child: { grandchild: {} } },
+    },
+    {
+      name: 'A.14 reads ~01 as ~1',
+      before: { '/': 9, '~1': 10 },
+      patch: [{ op: 'test', path: '/~01', value: 10 }],
+      after: { '/': 9, '~1': 10 },
+    },
+    {
+      name: 'A.16 appends',
+      before: { foo: ['bar'] },
+      patch: [{ op: 'add', path: '/foo/-', value: ['abc', 'def'] }],
+      after: { foo: ['bar', ['abc', 'def']] },
+    },
     { name: 'replaces the whole', before: { foo: 1 }, patch: [{ op: 'replace', path: '', value: [] }], after: [] },
     {
       name: 'copies, and the copy is its own',
@@ -94,9 +139,24 @@ describe('JSON Patch', () => {
   })
 
   const bad: [string, Json, unknown, string][] = [
-    ['A.9 a test that fails', { baz: 'qux' }, [{ op: 'test', path: '/baz', value: 'bar' }], 'operation 0, at "/baz": is "qux"; want "bar"'],
-    ['A.12 an absent parent', { foo: 'bar' }, [{ op: 'add', path: '/baz/bat', value: 'qux' }], 'operation 0, at "/baz": is not there'],
-    ['A.15 a string for a number', { '~1': 10 }, [{ op: 'test', path: '/~01', value: '10' }], 'operation 0, at "/~01": is 10; want "10"'],
+    [
+      'A.9 a test that fails',
+      { baz: 'qux' },
+      [{ op: 'test', path: '/baz', value: 'bar' }],
+      'operation 0, at "/baz": is "qux"; want "bar"',
+    ],
+    [
+      'A.12 an absent parent',
+      { foo: 'bar' },
+      [{ op: 'add', path: '/baz/bat', value: 'qux' }],
+      'operation 0, at "/baz": is not there',
+    ],
+    [
+      'A.15 a string for a number',
+      { '~1': 10 },
+      [{ op: 'test', path: '/~01', value: '10' }],
+      'operation 0, at "/~01": is 10; want "10"',
+    ],
     ['an index beyond the end', { a: [1] }, [{ op: 'add', path: '/a/2', value: 1 }], 'the last index is 1'],
     ['an index with a leading zero', { a: [1] }, [{ op: 'remove', path: '/a/00' }], 'wants an index'],
     ['"-" where something must be', { a: [1] }, [{ op: 'remove', path: '/a/-' }], 'wants an index'],
@@ -106,8 +166,18 @@ describe('JSON Patch', () => {
     ['a move into itself', { a: { b: 1 } }, [{ op: 'move', from: '/a', path: '/a/b' }], 'is inside'],
     ['a removal of the root', { a: 1 }, [{ op: 'remove', path: '' }], 'cannot be removed'],
     ['a forbidden key', { a: 1 }, [{ op: 'add', path: '/__proto__', value: {} }], 'would set a prototype'],
-    ['a path through a forbidden key', { a: 1 }, [{ op: 'add', path: '/__proto__/polluted', value: 1 }], 'is not there'],
-    ['a forbidden key in a value', { a: 1 }, [{ op: 'add', path: '/b', value: JSON.parse('{"__proto__":{"x":1}}') as Json }], 'would set a prototype'],
+    [
+      'a path through a forbidden key',
+      { a: 1 },
+      [{ op: 'add', path: '/__proto__/polluted', value: 1 }],
+      'is not there',
+    ],
+    [
+      'a forbidden key in a value',
+      { a: 1 },
+      [{ op: 'add', path: '/b', value: JSON.parse('{"__proto__":{"x":1}}') as Json }],
+      'would set a prototype',
+    ],
     ['no value', { a: 1 }, [{ op: 'add', path: '/b' }], 'has no value'],
     ['no pointer', { a: 1 }, [{ op: 'add', path: 'b', value: 1 }], 'no JSON pointer'],
     ['a bad escape', { a: 1 }, [{ op: 'add', path: '/~2', value: 1 }], 'neither "~0" nor "~1"'],

@@ -51,8 +51,22 @@ describe('a snapshot', () => {
   })
 
   test('keeps equal parts of a changed entry', () => {
-    const live = freezeDeep({ rules: [{ id: 'a', match: { host: 'x' }, limit: { rps: 1 } }, { id: 'b', match: { host: 'y' } }] })
-    const next = share({ rules: [{ id: 'b', match: { host: 'y' } }, { id: 'a', match: { host: 'x' }, limit: { rps: 2 } }] }, live, keys) as typeof live
+    const live = freezeDeep({
+      rules: [
+        { id: 'a', match: { host: 'x' }, limit: { rps: 1 } },
+        { id: 'b', match: { host: 'y' } },
+      ],
+    })
+    const next = share(
+      {
+        rules: [
+          { id: 'b', match: { host: 'y' } },
+          { id: 'a', match: { host: 'x' }, limit: { rps: 2 } },
+        ],
+      },
+      live,
+      keys,
+    ) as typeof live
     expect(next.rules[0]).toBe(live.rules[1])
     expect(next.rules[1]?.match).toBe(live.rules[0]?.match)
     expect(next.rules[1]?.limit).toEqual({ rps: 2 })
@@ -112,7 +126,12 @@ describe('a value is refused', () => {
     ['infinity', JSON.parse('[1e400]'), '0', 'is Infinity; want a finite number'],
     ['an integer that is not exact', { a: JSON.parse('9007199254740993') }, 'a', 'no longer exact'],
     ['__proto__', JSON.parse('{"a":{"__proto__":{"x":1}}}'), 'a.__proto__', 'would set a prototype'],
-    ['constructor.prototype', JSON.parse('{"constructor":{"prototype":{}}}'), 'constructor.prototype', 'leads to a prototype'],
+    [
+      'constructor.prototype',
+      JSON.parse('{"constructor":{"prototype":{}}}'),
+      'constructor.prototype',
+      'leads to a prototype',
+    ],
     ['half of a surrogate pair', { a: '\ud800' }, 'a', 'half of a surrogate pair'],
     ['half of a surrogate pair in a key', { 'x\udc00': 1 }, 'x\udc00', 'half of a surrogate pair'],
     ['a cycle', cyclic, Array(100).fill('self').join('.'), 'nested more than 100 deep'],

@@ -34,17 +34,20 @@ function plain(expected: unknown): unknown {
 
 const folder = testsFolder()
 
-test.skipIf(!folder)(`toml-test is read as it asks, except where listed (needs Debian's ${debianPackage})`, async () => {
-  const root = folder as string
-  const found = new Map<string, string>()
-  const names = readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.toml'))
-  for (const name of names.sort()) {
-    const valid = name.startsWith('valid/')
-    const json = valid ? readFileSync(join(root, name.replace(/toml$/, 'json')), 'utf8') : 'null'
-    const expected = valid ? { config: plain(JSON.parse(json)) } : 'refusal'
-    const differs = disagreement(await outcome('toml', readFileSync(join(root, name))), expected)
-    if (differs) found.set(name, differs)
-  }
-  expect(names.length).toBeGreaterThan(300)
-  expectListed('toml', found)
-})
+test.skipIf(!folder)(
+  `toml-test is read as it asks, except where listed (needs Debian's ${debianPackage})`,
+  async () => {
+    const root = folder as string
+    const found = new Map<string, string>()
+    const names = readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.toml'))
+    for (const name of names.sort()) {
+      const valid = name.startsWith('valid/')
+      const json = valid ? readFileSync(join(root, name.replace(/toml$/, 'json')), 'utf8') : 'null'
+      const expected = valid ? { config: plain(JSON.parse(json)) } : 'refusal'
+      const differs = disagreement(await outcome('toml', readFileSync(join(root, name))), expected)
+      if (differs) found.set(name, differs)
+    }
+    expect(names.length).toBeGreaterThan(300)
+    expectListed('toml', found)
+  },
+)

@@ -2,7 +2,21 @@
 import fc from 'fast-check'
 import type { Json } from '../src/json.ts'
 
-export const awkwardKeys = ['', 'constructor', 'toString', 'hasOwnProperty', '0', '~1/', 'a', 'b', 'c', 'id', 'ä', '€', '😀']
+export const awkwardKeys = [
+  '',
+  'constructor',
+  'toString',
+  'hasOwnProperty',
+  '0',
+  '~1/',
+  'a',
+  'b',
+  'c',
+  'id',
+  'ä',
+  '€',
+  '😀',
+]
 
 const key = fc.constantFrom(...awkwardKeys)
 const scalar: fc.Arbitrary<Json> = fc.oneof(
@@ -27,7 +41,10 @@ export const tree: fc.Arbitrary<Json> = fc.letrec<{ tree: Json; list: Json; obje
 
 /** Entries of a keyed collection, in any order, some of them deep. */
 export const entries = fc
-  .uniqueArray(fc.tuple(fc.integer({ min: 0, max: 30 }), fc.oneof(scalar, tree)), { selector: (e) => e[0], maxLength: 30 })
+  .uniqueArray(fc.tuple(fc.integer({ min: 0, max: 30 }), fc.oneof(scalar, tree)), {
+    selector: (e) => e[0],
+    maxLength: 30,
+  })
   .map((list) => list.map(([id, value]) => ({ id: `r${id}`, value })) as Json[])
 
 /** A copy that shares nothing. */

@@ -5,7 +5,15 @@ import { expectTypeOf, test } from 'vitest'
 import * as z from 'zod'
 import type { Component } from '../src/component.ts'
 import type { Json } from '../src/json.ts'
-import { jsonSchema, type AnySchema, type ConfigOf, type EntryOf, type KeyedPathOf, type PathOf, type ValueAt } from '../src/schema.ts'
+import {
+  jsonSchema,
+  type AnySchema,
+  type ConfigOf,
+  type EntryOf,
+  type KeyedPathOf,
+  type PathOf,
+  type ValueAt,
+} from '../src/schema.ts'
 
 interface Tree {
   name: string
@@ -27,11 +35,25 @@ interface Gateway {
 test('paths go through members, optional and nullable ones too, and stop at lists, records and recursion', () => {
   expectTypeOf<PathOf<Gateway>>().toEqualTypeOf<
     | ''
-    | 'log' | 'log.level' | 'log.format'
-    | 'server' | 'server.port' | 'server.tls' | 'server.tls.cert'
-    | 'rules' | 'upstreams' | 'ports' | 'labels'
-    | 'auth' | 'auth.kind' | 'auth.user' | 'auth.token'
-    | 'tree' | 'tree.name' | 'tree.children' | 'tree.left'
+    | 'log'
+    | 'log.level'
+    | 'log.format'
+    | 'server'
+    | 'server.port'
+    | 'server.tls'
+    | 'server.tls.cert'
+    | 'rules'
+    | 'upstreams'
+    | 'ports'
+    | 'labels'
+    | 'auth'
+    | 'auth.kind'
+    | 'auth.user'
+    | 'auth.token'
+    | 'tree'
+    | 'tree.name'
+    | 'tree.children'
+    | 'tree.left'
   >()
 })
 
@@ -65,7 +87,10 @@ const literal = jsonSchema({
     server: { type: 'object', required: ['port'], properties: { port: { type: 'integer' }, host: { type: 'string' } } },
     log: { type: 'object', default: {}, properties: { level: { enum: ['info', 'debug'], default: 'info' } } },
     rules: { type: 'array', items: { $ref: '#/$defs/rule' } },
-    upstreams: { type: 'object', additionalProperties: { type: 'object', required: ['url'], properties: { url: { type: 'string' } } } },
+    upstreams: {
+      type: 'object',
+      additionalProperties: { type: 'object', required: ['url'], properties: { url: { type: 'string' } } },
+    },
     pair: { type: 'array', minItems: 2, prefixItems: [{ type: 'string' }, { type: 'number' }], items: false },
     limit: { anyOf: [{ type: 'integer' }, { const: 'none' }] },
     maybe: { type: ['string', 'null'] },
@@ -73,7 +98,15 @@ const literal = jsonSchema({
   },
   $defs: {
     rule: { type: 'object', required: ['id'], properties: { id: { type: 'string' }, limit: { type: 'number' } } },
-    tree: { type: 'object', required: ['name'], properties: { name: { type: 'string' }, sub: { type: 'array', items: { $ref: '#/$defs/tree' } }, next: { $ref: '#/$defs/tree' } } },
+    tree: {
+      type: 'object',
+      required: ['name'],
+      properties: {
+        name: { type: 'string' },
+        sub: { type: 'array', items: { $ref: '#/$defs/tree' } },
+        next: { $ref: '#/$defs/tree' },
+      },
+    },
   },
 })
 type Literal = ConfigOf<typeof literal>
@@ -127,7 +160,11 @@ test('zod, valibot, arktype and JSON Schema literals type the components in the 
       upstreams: z.record(z.string(), z.object({ url: z.string() })),
     }),
   )
-  inZod.value({ name: 'log', path: 'log.level', apply: (next) => expectTypeOf(next).toEqualTypeOf<'info' | 'debug' | undefined>() })
+  inZod.value({
+    name: 'log',
+    path: 'log.level',
+    apply: (next) => expectTypeOf(next).toEqualTypeOf<'info' | 'debug' | undefined>(),
+  })
   inZod.keyed({
     name: 'rules',
     path: 'rules',
@@ -148,18 +185,46 @@ test('zod, valibot, arktype and JSON Schema literals type the components in the 
   inZod.keyed({ name: 'rules', path: 'rules', key: 'idd', start: () => 1 })
 
   const inValibot = componentsFor(
-    v.object({ log: v.optional(v.object({ level: v.picklist(['info', 'debug']) })), rules: v.array(v.object({ id: v.string() })) }),
+    v.object({
+      log: v.optional(v.object({ level: v.picklist(['info', 'debug']) })),
+      rules: v.array(v.object({ id: v.string() })),
+    }),
   )
-  inValibot.value({ name: 'log', path: 'log', apply: (next) => expectTypeOf(next).toEqualTypeOf<{ level: 'info' | 'debug' } | undefined>() })
-  inValibot.keyed({ name: 'rules', path: 'rules', key: 'id', start: (rule) => expectTypeOf(rule).toEqualTypeOf<{ id: string }>() })
+  inValibot.value({
+    name: 'log',
+    path: 'log',
+    apply: (next) => expectTypeOf(next).toEqualTypeOf<{ level: 'info' | 'debug' } | undefined>(),
+  })
+  inValibot.keyed({
+    name: 'rules',
+    path: 'rules',
+    key: 'id',
+    start: (rule) => expectTypeOf(rule).toEqualTypeOf<{ id: string }>(),
+  })
 
-  const inArktype = componentsFor(type({ 'log?': { level: "'info' | 'debug'" }, rules: type({ id: 'string' }).array() }))
-  inArktype.value({ name: 'log', path: 'log.level', apply: (next) => expectTypeOf(next).toEqualTypeOf<'info' | 'debug' | undefined>() })
-  inArktype.keyed({ name: 'rules', path: 'rules', key: 'id', start: (rule) => expectTypeOf(rule).toEqualTypeOf<{ id: string }>() })
+  const inArktype = componentsFor(
+    type({ 'log?': { level: "'info' | 'debug'" }, rules: type({ id: 'string' }).array() }),
+  )
+  inArktype.value({
+    name: 'log',
+    path: 'log.level',
+    apply: (next) => expectTypeOf(next).toEqualTypeOf<'info' | 'debug' | undefined>(),
+  })
+  inArktype.keyed({
+    name: 'rules',
+    path: 'rules',
+    key: 'id',
+    start: (rule) => expectTypeOf(rule).toEqualTypeOf<{ id: string }>(),
+  })
 
   const inJson = componentsFor(literal)
   inJson.value({ name: 'port', path: 'server.port', apply: (next) => expectTypeOf(next).toEqualTypeOf<number>() })
-  inJson.keyed({ name: 'rules', path: 'rules', key: 'id', start: (rule) => expectTypeOf(rule.limit).toEqualTypeOf<number | undefined>() })
+  inJson.keyed({
+    name: 'rules',
+    path: 'rules',
+    key: 'id',
+    start: (rule) => expectTypeOf(rule.limit).toEqualTypeOf<number | undefined>(),
+  })
 })
 
 test('recursive schemas end', () => {

@@ -44,7 +44,11 @@ function issueOf(error: ErrorObject, value: Json, base: Path, context: IssueCont
     }
     case 'dependentRequired':
     case 'dependencies':
-      return { code: 'schema', path: [...path, name], message: `is missing; wanted wherever ${JSON.stringify(params['property'])} is` }
+      return {
+        code: 'schema',
+        path: [...path, name],
+        message: `is missing; wanted wherever ${JSON.stringify(params['property'])} is`,
+      }
     case 'additionalProperties':
     case 'unevaluatedProperties': {
       const known = Object.keys(isObject(node['properties']) ? node['properties'] : {})
@@ -55,18 +59,38 @@ function issueOf(error: ErrorObject, value: Json, base: Path, context: IssueCont
     }
     case 'propertyNames': {
       const key = String(params['propertyName'])
-      return { code: 'schema', path: [...path, key], message: `is not an allowed name; want ${wanted(node['propertyNames'], context.root)}` }
+      return {
+        code: 'schema',
+        path: [...path, key],
+        message: `is not an allowed name; want ${wanted(node['propertyNames'], context.root)}`,
+      }
     }
     case 'false schema':
       return { code: 'schema', path, message: 'is not allowed here' }
     case 'contains':
-      return { code: 'schema', path, message: `is ${found(data, path, node, context)}; want ${containsText(params)} ${wanted(node['contains'], context.root)}` }
+      return {
+        code: 'schema',
+        path,
+        message: `is ${found(data, path, node, context)}; want ${containsText(params)} ${wanted(node['contains'], context.root)}`,
+      }
     case 'uniqueItems':
-      return { code: 'schema', path, message: `has equal entries at ${String(params['j'])} and ${String(params['i'])}; want a list without duplicates` }
+      return {
+        code: 'schema',
+        path,
+        message: `has equal entries at ${String(params['j'])} and ${String(params['i'])}; want a list without duplicates`,
+      }
     case 'not':
-      return { code: 'schema', path, message: `is ${found(data, path, node, context)}; want anything but ${wanted(node['not'], context.root)}` }
+      return {
+        code: 'schema',
+        path,
+        message: `is ${found(data, path, node, context)}; want anything but ${wanted(node['not'], context.root)}`,
+      }
     default:
-      return { code: 'schema', path, message: `is ${counted(error.keyword, data) ?? found(data, path, node, context)}; want ${wanted(node, context.root)}` }
+      return {
+        code: 'schema',
+        path,
+        message: `is ${counted(error.keyword, data) ?? found(data, path, node, context)}; want ${wanted(node, context.root)}`,
+      }
   }
 }
 
@@ -93,7 +117,9 @@ function counted(keyword: string, data: Json | undefined): string | undefined {
 
 function containsText(params: Record<string, Json>): string {
   const [least, most] = [params['minContains'] ?? 1, params['maxContains']]
-  return most === undefined ? `at least ${String(least)} entry that is` : `${String(least)} to ${String(most)} entries that are`
+  return most === undefined
+    ? `at least ${String(least)} entry that is`
+    : `${String(least)} to ${String(most)} entries that are`
 }
 
 /** The path below `value` with numbers for indexes, and what stands there. */
@@ -151,7 +177,11 @@ function mayMean(branch: Json, data: Json, root: Json): boolean {
   if (!isObject(data) || !isObject(node['properties'])) return true
   return Object.entries(node['properties']).every(([name, property]) => {
     const value = Object.hasOwn(data, name) ? data[name] : undefined
-    const allowed = isObject(property) ? (property['const'] === undefined ? property['enum'] : [property['const']]) : undefined
+    const allowed = isObject(property)
+      ? property['const'] === undefined
+        ? property['enum']
+        : [property['const']]
+      : undefined
     return value === undefined || !isArray(allowed) || allowed.includes(value)
   })
 }
@@ -165,7 +195,8 @@ function hasType(data: Json, type: Json): boolean {
 }
 
 function target(node: Json | undefined, root: Json): Json | undefined {
-  for (let i = 0; i < 8 && isObject(node) && typeof node['$ref'] === 'string'; i++) node = resolveLocal(root, node['$ref'])
+  for (let i = 0; i < 8 && isObject(node) && typeof node['$ref'] === 'string'; i++)
+    node = resolveLocal(root, node['$ref'])
   return node
 }
 

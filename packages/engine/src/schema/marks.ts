@@ -14,13 +14,21 @@ export interface Marks {
 /** Secret: `x-midflight-secret: true`, `writeOnly: true` or `format: 'password'`. */
 export function isSecret(node: Json | undefined): boolean {
   return (
-    isObject(node) && (node['x-midflight-secret'] === true || node['writeOnly'] === true || node['format'] === 'password')
+    isObject(node) &&
+    (node['x-midflight-secret'] === true || node['writeOnly'] === true || node['format'] === 'password')
   )
 }
 
 const sameValue = ['allOf', 'anyOf', 'oneOf'] as const
 const sameValueSingle = ['not', 'if', 'then', 'else'] as const
-const everyEntry = ['items', 'additionalItems', 'additionalProperties', 'contains', 'unevaluatedItems', 'unevaluatedProperties'] as const
+const everyEntry = [
+  'items',
+  'additionalItems',
+  'additionalProperties',
+  'contains',
+  'unevaluatedItems',
+  'unevaluatedProperties',
+] as const
 
 /**
  * @throws SchemaError if a marked value stands inside a recursive definition: no list of paths could name it, and a
@@ -55,18 +63,22 @@ export function marksOf(root: Json): Marks {
     if (typeof node['$ref'] === 'string') visit(resolveLocal(root, node['$ref']), path)
     for (const word of sameValue) for (const part of list(node[word])) visit(part, path)
     for (const word of sameValueSingle) visit(node[word], path)
-    for (const part of Object.values(isObject(node['dependentSchemas']) ? node['dependentSchemas'] : {})) visit(part, path)
+    for (const part of Object.values(isObject(node['dependentSchemas']) ? node['dependentSchemas'] : {}))
+      visit(part, path)
     for (const [name, part] of members(node['properties'])) visit(part, [...path, name])
     for (const [, part] of members(node['patternProperties'])) visit(part, [...path, '*'])
     for (const word of everyEntry) visit(node[word], [...path, '*'])
-    for (const [i, part] of [...list(node['prefixItems']), ...list(node['items'])].entries()) visit(part, [...path, String(i)])
+    for (const [i, part] of [...list(node['prefixItems']), ...list(node['items'])].entries())
+      visit(part, [...path, String(i)])
     stack.pop()
   }
   visit(root, [])
 
   for (const node of recursive) {
     if (anyWithin(root, node, marked)) {
-      throw new SchemaError('a value marked secret, restart-only or keyed stands inside a recursive definition, where no path can name it')
+      throw new SchemaError(
+        'a value marked secret, restart-only or keyed stands inside a recursive definition, where no path can name it',
+      )
     }
   }
   return { secretPaths: [...secretPaths], keys, restartPaths: [...restartPaths] }

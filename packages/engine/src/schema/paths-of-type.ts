@@ -37,7 +37,11 @@ export type EntryOf<T> =
 /** The paths at which a keyed collection may stand: an array of objects, or a record. */
 export type KeyedPathOf<C> = Untyped<C> extends true ? string : KeyedAmong<C, PathOf<C>>
 
-type KeyedAmong<C, P extends string> = P extends unknown ? (IsCollection<ValueAt<C, P>> extends true ? P : never) : never
+type KeyedAmong<C, P extends string> = P extends unknown
+  ? IsCollection<ValueAt<C, P>> extends true
+    ? P
+    : never
+  : never
 
 type IsCollection<T> =
   Untyped<T> extends true
@@ -79,4 +83,13 @@ type Known<T, Above> = Above extends readonly [infer A] ? ([T, A] extends [A, T]
 type MemberOf<C, K extends string> = C extends Leaf ? undefined : K extends keyof C ? C[K] : undefined
 
 type NotPlain = `${string}${'.' | '[' | ']' | '"' | ' '}${string}` | ''
-type Leaf = null | undefined | boolean | number | string | bigint | symbol | readonly unknown[] | ((...args: never) => unknown)
+type Leaf =
+  | null
+  | undefined
+  | boolean
+  | number
+  | string
+  | bigint
+  | symbol
+  | readonly unknown[]
+  | ((...args: never) => unknown)

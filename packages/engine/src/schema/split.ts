@@ -61,7 +61,9 @@ const objectWords = 'properties patternProperties additionalProperties propertyN
 const objectShallow = 'type required minProperties maxProperties dependentRequired'.split(' ')
 const arrayShallow = 'type minItems maxItems uniqueItems'.split(' ')
 const wholeWords =
-  'allOf anyOf oneOf not if then else dependentSchemas dependencies contains minContains maxContains enum const'.split(' ')
+  'allOf anyOf oneOf not if then else dependentSchemas dependencies contains minContains maxContains enum const'.split(
+    ' ',
+  )
 const contextWords = ['$dynamicRef', '$dynamicAnchor', '$recursiveRef', '$recursiveAnchor', '$anchor']
 const partsName = 'midflight:parts'
 
@@ -102,7 +104,11 @@ export function split(schema: Json): Split {
   }
 
   const makeNode = (pointer: Pointer, written: Json | undefined): Node => {
-    const unit: Node = { kind: 'unit', whole: pointer, fills: written === undefined || mentions(schema, written, hasDefault) }
+    const unit: Node = {
+      kind: 'unit',
+      whole: pointer,
+      fills: written === undefined || mentions(schema, written, hasDefault),
+    }
     if (!isObject(written) || '$ref' in written || !mentions(schema, written, isCollection)) return unit
     const combined = pick(written, wholeWords)
     const kind = kindOf(written)
@@ -110,7 +116,8 @@ export function split(schema: Json): Split {
     const own = kind === 'object' ? [...objectWords, ...objectShallow] : ['items', ...arrayShallow]
     const free = (word: string): boolean =>
       annotations.has(word) || word.startsWith('x-') || (word === '$id' && pointer === '#')
-    if (!Object.keys(written).every((word) => own.includes(word) || wholeWords.includes(word) || free(word))) return unit
+    if (!Object.keys(written).every((word) => own.includes(word) || wholeWords.includes(word) || free(word)))
+      return unit
     const also = Object.keys(combined).length > 0 ? part(combined) : undefined
     return kind === 'object' ? objectNode(pointer, written, also) : arrayNode(pointer, written, also)
   }
@@ -180,7 +187,11 @@ function isPlainReference(node: Json | undefined): node is JsonObject & { readon
 }
 
 function dependsOnContext(schema: JsonObject): boolean {
-  return mentions(schema, schema, (node) => contextWords.some((word) => word in node) || ('$id' in node && node !== schema))
+  return mentions(
+    schema,
+    schema,
+    (node) => contextWords.some((word) => word in node) || ('$id' in node && node !== schema),
+  )
 }
 
 /** Whether a node in or below `start`, references followed, may pass `test`. Data that looks like a schema counts too. */

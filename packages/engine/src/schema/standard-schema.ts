@@ -29,7 +29,8 @@ export function compileStandard(schema: StandardSchemaV1, unknownKeys: 'refuse' 
       const output = asJson(result.value, [], issues, new Set())
       if (output !== undefined && unknownKeys === 'refuse') findDropped(config, output, [], described, issues)
       if (issues.length > 0) return { issues: issues.slice(0, maxIssues) }
-      if (output === undefined) return { issues: [{ code: 'schema', path: [], message: 'is turned into nothing by the schema' }] }
+      if (output === undefined)
+        return { issues: [{ code: 'schema', path: [], message: 'is turned into nothing by the schema' }] }
       return { config: output }
     },
   }
@@ -58,7 +59,9 @@ function issuesFrom(issue: StandardIssue, config: Json, context: IssueContext): 
   if (value !== undefined && forbids.test(issue.message)) return [unknownAt(path, config, context.root)]
   const [node] = nodesAt(context.root, path)
   const is = value === undefined ? 'is missing' : `is ${found(value, path, node, context)}`
-  return [{ code: 'schema', path, message: `${is}; ${complaint(issue.message, extra.expected, node, value, context, path)}` }]
+  return [
+    { code: 'schema', path, message: `${is}; ${complaint(issue.message, extra.expected, node, value, context, path)}` },
+  ]
 }
 
 /** How valibot and arktype say that a key is one too many. */
@@ -67,7 +70,14 @@ const forbids = /expected never|must be removed/i
 const stock = /^(Invalid |Too small|Too big)/
 
 /** The author's own words if there are any; otherwise what the schema's description, or the library, wants. */
-function complaint(message: string, expected: unknown, node: Json | undefined, value: Json | undefined, context: IssueContext, path: Path): string {
+function complaint(
+  message: string,
+  expected: unknown,
+  node: Json | undefined,
+  value: Json | undefined,
+  context: IssueContext,
+  path: Path,
+): string {
   if (node !== undefined && node !== true && stock.test(message)) return `want ${wanted(node, context.root)}`
   const said = /expected (.+?)(?: but received .*|, received .*)?$/is.exec(message)?.[1]
   if (stock.test(message) && said !== undefined) return `want ${said}`
@@ -79,7 +89,11 @@ function complaint(message: string, expected: unknown, node: Json | undefined, v
 function unknownAt(path: Path, config: Json, described: Json): Issue {
   const parent = at(config, path.slice(0, -1))
   const known = namesOf(nodesAt(described, path.slice(0, -1)))
-  return unknownKey(path, known.filter((name) => !isObject(parent) || !Object.hasOwn(parent, name)), known)
+  return unknownKey(
+    path,
+    known.filter((name) => !isObject(parent) || !Object.hasOwn(parent, name)),
+    known,
+  )
 }
 
 function pathOf(issue: StandardIssue, config: Json): Path {
@@ -94,7 +108,11 @@ function pathOf(issue: StandardIssue, config: Json): Path {
 /** The nodes of the description that apply at `path`. */
 function nodesAt(root: Json, path: Path): Json[] {
   let nodes = spread([root], root)
-  for (const step of path) nodes = spread(nodes.flatMap((node) => below(node, step)), root)
+  for (const step of path)
+    nodes = spread(
+      nodes.flatMap((node) => below(node, step)),
+      root,
+    )
   return nodes.filter((node) => node !== true)
 }
 
@@ -122,7 +140,9 @@ function spread(nodes: readonly Json[], root: Json): Json[] {
 }
 
 function namesOf(nodes: readonly Json[]): string[] {
-  return nodes.flatMap((node) => (isObject(node) && isObject(node['properties']) ? Object.keys(node['properties']) : []))
+  return nodes.flatMap((node) =>
+    isObject(node) && isObject(node['properties']) ? Object.keys(node['properties']) : [],
+  )
 }
 
 /** The validated value as plain JSON: members that are undefined are left out, what JSON cannot hold is an issue. */
@@ -136,7 +156,9 @@ function asJson(value: unknown, path: Path, issues: Issue[], above: Set<object>)
   if (typeof value !== 'object') return refuse(`a ${typeof value}`)
   if (above.has(value)) return refuse('a cycle')
   above.add(value)
-  const json = Array.isArray(value) ? arrayAsJson(value, path, issues, above) : objectAsJson(value, path, issues, above, refuse)
+  const json = Array.isArray(value)
+    ? arrayAsJson(value, path, issues, above)
+    : objectAsJson(value, path, issues, above, refuse)
   above.delete(value)
   return json
 }
@@ -151,10 +173,19 @@ function arrayAsJson(value: readonly unknown[], path: Path, issues: Issue[], abo
   return copy ?? (value as Json[])
 }
 
-function objectAsJson(value: object, path: Path, issues: Issue[], above: Set<object>, refuse: (what: string) => null): Json {
+function objectAsJson(
+  value: object,
+  path: Path,
+  issues: Issue[],
+  above: Set<object>,
+  refuse: (what: string) => null,
+): Json {
   const prototype: unknown = Object.getPrototypeOf(value)
-  if (prototype !== Object.prototype && prototype !== null) return refuse(`a ${value.constructor?.name ?? 'class instance'}`)
-  const kept = Object.entries(value).map(([key, member]) => [key, member, asJson(member, [...path, key], issues, above)] as const)
+  if (prototype !== Object.prototype && prototype !== null)
+    return refuse(`a ${value.constructor?.name ?? 'class instance'}`)
+  const kept = Object.entries(value).map(
+    ([key, member]) => [key, member, asJson(member, [...path, key], issues, above)] as const,
+  )
   if (kept.every(([, member, json]) => member === json && json !== undefined)) return value as JsonObject
   return Object.fromEntries(kept.flatMap(([key, , json]) => (json === undefined ? [] : [[key, json]])))
 }

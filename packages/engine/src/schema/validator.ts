@@ -8,7 +8,10 @@ export interface Validator {
    * `live`: the last validated tree that may share subtrees (same references) with `config`; those need no second
    * look where the schema allows.
    */
-  validate(config: Json, live: Json | undefined): Promise<{ readonly config: Json } | { readonly issues: readonly Issue[] }>
+  validate(
+    config: Json,
+    live: Json | undefined,
+  ): Promise<{ readonly config: Json } | { readonly issues: readonly Issue[] }>
   /** Dotted patterns with `*`: what the schema marks secret. */
   readonly secretPaths: readonly string[]
   /** From `x-midflight-key` on arrays: `{ rules: 'id' }`. */

@@ -23,7 +23,9 @@ export function wanted(node: Json | undefined, root: Json, depth = 0): string {
   if (isArray(choices)) {
     if (isSecret(node)) return `one of the ${choices.length} allowed values`
     const texts = choices.slice(0, maxChoices).map((choice) => JSON.stringify(choice))
-    return choices.length > maxChoices ? `one of ${texts.join(', ')} and ${choices.length - maxChoices} more` : either(texts)
+    return choices.length > maxChoices
+      ? `one of ${texts.join(', ')} and ${choices.length - maxChoices} more`
+      : either(texts)
   }
   if (typeof node['$ref'] === 'string' && depth < 8) {
     const target = resolveLocal(root, node['$ref'])
@@ -45,10 +47,13 @@ export function either(texts: readonly string[]): string {
 }
 
 function kindOfLimits(node: JsonObject): string {
-  if (['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum', 'multipleOf'].some((word) => word in node)) return 'number'
+  if (['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum', 'multipleOf'].some((word) => word in node))
+    return 'number'
   if (['minLength', 'maxLength', 'pattern', 'format'].some((word) => word in node)) return 'string'
-  if (['minItems', 'maxItems', 'uniqueItems', 'items', 'prefixItems', 'contains'].some((word) => word in node)) return 'array'
-  if (['minProperties', 'maxProperties', 'properties', 'required', 'additionalProperties'].some((word) => word in node)) return 'object'
+  if (['minItems', 'maxItems', 'uniqueItems', 'items', 'prefixItems', 'contains'].some((word) => word in node))
+    return 'array'
+  if (['minProperties', 'maxProperties', 'properties', 'required', 'additionalProperties'].some((word) => word in node))
+    return 'object'
   return 'other'
 }
 
@@ -62,17 +67,24 @@ function limitsOf(type: string, node: JsonObject): string[] {
   switch (type) {
     case 'number':
     case 'integer':
-      return [...range(node), ...(node['multipleOf'] === undefined ? [] : [`that is a multiple of ${text(node['multipleOf'])}`])]
+      return [
+        ...range(node),
+        ...(node['multipleOf'] === undefined ? [] : [`that is a multiple of ${text(node['multipleOf'])}`]),
+      ]
     case 'string': {
       const limits = sizes(node['minLength'], node['maxLength'], 'character')
       const blank = node['minLength'] === 1 && node['maxLength'] === undefined
       if (blank) limits.splice(0, 1, 'that is not empty')
-      if (typeof node['format'] === 'string' && node['format'] !== 'password') limits.push(`in the format ${node['format']}`)
+      if (typeof node['format'] === 'string' && node['format'] !== 'password')
+        limits.push(`in the format ${node['format']}`)
       if (typeof node['pattern'] === 'string') limits.push(`matching ${node['pattern']}`)
       return limits
     }
     case 'array':
-      return [...sizes(node['minItems'], node['maxItems'], 'entry', 'entries'), ...(node['uniqueItems'] === true ? ['without duplicates'] : [])]
+      return [
+        ...sizes(node['minItems'], node['maxItems'], 'entry', 'entries'),
+        ...(node['uniqueItems'] === true ? ['without duplicates'] : []),
+      ]
     case 'object':
       return sizes(node['minProperties'], node['maxProperties'], 'member')
     default:

@@ -32,7 +32,9 @@ export function scripted(name: string, options: ScriptedOptions = {}): ScriptedC
     slice: ([value]) => value,
     hot: options.hot ?? 'full',
     ...(options.deadlines && { deadlines: options.deadlines }),
-    ...(options.validate && { validate: ({ after }: SliceChange<Json | undefined>) => options.validate?.(after) ?? [] }),
+    ...(options.validate && {
+      validate: ({ after }: SliceChange<Json | undefined>) => options.validate?.(after) ?? [],
+    }),
     on: {},
     get live() {
       return live

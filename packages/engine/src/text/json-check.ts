@@ -350,7 +350,18 @@ function stepOf(key: string, raw: Buffer, before: Step | undefined): Step {
   const mask0 = raw.length >= 4 ? -1 : (1 << (raw.length * 8)) - 1
   const mask1 = raw.length >= 8 ? -1 : raw.length <= 4 ? 0 : (1 << ((raw.length - 4) * 8)) - 1
   const length = before === undefined ? 0 : before.length + 1
-  return { key, raw, word0: words.readInt32LE(0), mask0, word1: words.readInt32LE(4), mask1, before, length, next: [], inner: undefined }
+  return {
+    key,
+    raw,
+    word0: words.readInt32LE(0),
+    mask0,
+    word1: words.readInt32LE(4),
+    mask1,
+    before,
+    length,
+    next: [],
+    inner: undefined,
+  }
 }
 
 function sameFrom(bytes: Buffer, p: number, raw: Buffer, from: number): boolean {

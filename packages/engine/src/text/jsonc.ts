@@ -21,7 +21,7 @@ export function blankComments(source: SourceText): Buffer {
   let last = 0
   let lastAt = -1
   let before = 0
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     const c = bytes[at]
     if (c === quote) {
       before = last

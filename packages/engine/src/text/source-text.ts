@@ -129,7 +129,7 @@ function firstBadByte(bytes: Buffer): number {
       size >>= 1
     }
   }
-  for (let at = good; at < bytes.length; ) {
+  for (let at = good; at < bytes.length;) {
     let length = 1
     while (length <= 4 && !isUtf8(bytes.subarray(at, at + length))) length++
     if (length > 4) return at

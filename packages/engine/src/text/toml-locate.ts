@@ -121,7 +121,7 @@ class Follower implements Followed {
 
   #list(path: Path): void {
     this.#at++
-    for (let index = 0; ; ) {
+    for (let index = 0; ;) {
       this.#gap()
       const c = this.#text[this.#at]
       if (c === undefined) return

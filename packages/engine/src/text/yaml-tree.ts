@@ -209,7 +209,13 @@ class Builder {
     if (!Object.hasOwn(map, key)) return
     if (frame.merged?.delete(key)) return
     const path = this.#path()
-    throw new TreeError('duplicate-key', position, path, 'has the same key twice; want it once', this.#firstKey(frame, key))
+    throw new TreeError(
+      'duplicate-key',
+      position,
+      path,
+      'has the same key twice; want it once',
+      this.#firstKey(frame, key),
+    )
   }
 
   /** Where `key` is written first in the mapping: looked for only once it is known to be there twice. */
@@ -259,7 +265,11 @@ class Builder {
     for (const source of Array.isArray(value) ? value : [value]) {
       this.#countMerged(1, position)
       if (typeof source !== 'object' || source === null || Array.isArray(source)) {
-        this.#fail('syntax', frame.keyPosition, 'merges (<<) something that is no mapping; want a mapping or a list of them')
+        this.#fail(
+          'syntax',
+          frame.keyPosition,
+          'merges (<<) something that is no mapping; want a mapping or a list of them',
+        )
       }
       const map = frame.map as { [key: string]: Tree }
       for (const key of Object.keys(source)) {

@@ -18,7 +18,12 @@ export function isLoopback(address: string): boolean {
  * The IP address to bind for `host`.
  * @throws Error if others could reach it and there is no token, or if the name has no address.
  */
-export async function bindAddress(door: string, host: string, port: number, token: string | undefined): Promise<string> {
+export async function bindAddress(
+  door: string,
+  host: string,
+  port: number,
+  token: string | undefined,
+): Promise<string> {
   const { address } = await lookup(host)
   if (token === undefined && !isLoopback(address)) {
     throw new Error(
@@ -76,5 +81,7 @@ export function listenError(door: string, address: string, error: unknown): Erro
           : error instanceof Error
             ? error.message
             : String(error)
-  return new Error(`${door}: cannot listen on ${address}: ${reason}${code === undefined ? '' : ` (${String(code)})`}`, { cause: error })
+  return new Error(`${door}: cannot listen on ${address}: ${reason}${code === undefined ? '' : ` (${String(code)})`}`, {
+    cause: error,
+  })
 }

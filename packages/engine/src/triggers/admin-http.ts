@@ -85,24 +85,34 @@ async function open(
     const foreign = refusal(request, at, options.allowedHosts ?? [])
     if (foreign !== undefined) return problemReply(403, 'foreign-host-or-origin', foreign)
     const { url = '', method = '' } = request
-    if (url.length > maxUrlLength) return problemReply(414, 'uri-too-long', `the URL has ${url.length} characters; want at most ${maxUrlLength}`)
+    if (url.length > maxUrlLength)
+      return problemReply(414, 'uri-too-long', `the URL has ${url.length} characters; want at most ${maxUrlLength}`)
     if (!url.startsWith('/')) return problemReply(400, 'bad-request', 'want a path that starts with "/"')
 
     const [path = '', search = ''] = url.split(/\?(.*)/s)
     const route = routeFor(path)
     if (route?.open === undefined && !permits(request.headers.authorization)) {
-      return problemReply(401, 'unauthorized', 'want Authorization: Bearer and the token', { headers: { 'www-authenticate': 'Bearer' } })
+      return problemReply(401, 'unauthorized', 'want Authorization: Bearer and the token', {
+        headers: { 'www-authenticate': 'Bearer' },
+      })
     }
     if (route === undefined) return problemReply(404, 'not-found', 'nothing is here; / lists what there is')
     if (!route.methods.includes(method)) {
       const allow = route.methods.join(', ')
-      return problemReply(405, 'method-not-allowed', `${method} does nothing here; want ${allow}`, { headers: { allow } })
+      return problemReply(405, 'method-not-allowed', `${method} does nothing here; want ${allow}`, {
+        headers: { allow },
+      })
     }
     const query = new URLSearchParams(search)
     checkQuery(query, route.query)
     const lastEventId = request.headers['last-event-id']
     return route.answer(
-      { path, query, accept: request.headers.accept, lastEventId: typeof lastEventId === 'string' ? lastEventId : undefined },
+      {
+        path,
+        query,
+        accept: request.headers.accept,
+        lastEventId: typeof lastEventId === 'string' ? lastEventId : undefined,
+      },
       doorway,
     )
   }
@@ -120,10 +130,13 @@ async function open(
     })
     if ('status' in reply) return send(response, reply, limits.requestTimeoutMs, closing)
     if (closing || streams.size >= limits.eventStreams) {
-      const busy = problemReply(503, 'busy', `there are ${streams.size} readers of events already`, { headers: { 'retry-after': '5' } })
+      const busy = problemReply(503, 'busy', `there are ${streams.size} readers of events already`, {
+        headers: { 'retry-after': '5' },
+      })
       return send(response, busy, limits.requestTimeoutMs, closing)
     }
-    if (request.method === 'HEAD') return send(response, { status: 200, type: 'text/event-stream', body: '' }, limits.requestTimeoutMs, closing)
+    if (request.method === 'HEAD')
+      return send(response, { status: 200, type: 'text/event-stream', body: '' }, limits.requestTimeoutMs, closing)
     streams.add(response)
     const times = { heartbeatMs: limits.heartbeatMs, stallMs: limits.requestTimeoutMs }
     await streamEvents(response, engine.events, reply.streamAfter, times).finally(() => streams.delete(response))
@@ -194,7 +207,11 @@ const lingerMs = 500
  * connection would be reset, and the caller might never see why.
  */
 function refuseBody(request: IncomingMessage, response: ServerResponse): void {
-  const { status, type, body } = problemReply(413, 'too-large', `the body is larger than ${maxBodyBytes} bytes; none is needed`)
+  const { status, type, body } = problemReply(
+    413,
+    'too-large',
+    `the body is larger than ${maxBodyBytes} bytes; none is needed`,
+  )
   response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(body), connection: 'close' })
   response.write(body)
   request.resume()
@@ -207,6 +224,10 @@ function send(response: ServerResponse, reply: Reply, stallMs: number, last: boo
   // A reader that takes nothing of its answer must not hold a connection for ever. Node resets this for the next request.
   response.socket?.setTimeout(stallMs)
   if (last) response.setHeader('connection', 'close')
-  response.writeHead(reply.status, { ...reply.headers, 'content-type': reply.type, 'content-length': Buffer.byteLength(reply.body) })
+  response.writeHead(reply.status, {
+    ...reply.headers,
+    'content-type': reply.type,
+    'content-length': Buffer.byteLength(reply.body),
+  })
   response.end(reply.body)
 }

@@ -117,7 +117,8 @@ function lifecycleCalls(
       }
       answer(call.request).then(
         (value) => reply(null, value),
-        (error: unknown) => reply({ code: grpc.status.INTERNAL, details: error instanceof Error ? error.message : String(error) }),
+        (error: unknown) =>
+          reply({ code: grpc.status.INTERNAL, details: error instanceof Error ? error.message : String(error) }),
       )
     }
   return {
@@ -148,7 +149,11 @@ function outcomeMessage(outcome: Outcome | PlanOutcome): object {
 /** The names that health may be asked for; the empty one means the whole server. */
 const healthNames = ['', 'midflight.v1.Lifecycle', 'grpc.health.v1.Health']
 
-function healthCalls(grpc: typeof Grpc, engine: Lifecycle, watchers: Set<() => void>): Grpc.UntypedServiceImplementation {
+function healthCalls(
+  grpc: typeof Grpc,
+  engine: Lifecycle,
+  watchers: Set<() => void>,
+): Grpc.UntypedServiceImplementation {
   const now = (): string => {
     const { state, healthy } = engine.status()
     return healthy && state !== 'closed' ? 'SERVING' : 'NOT_SERVING'

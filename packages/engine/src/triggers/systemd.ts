@@ -101,8 +101,12 @@ async function notify(command: string, socketPath: string, message: readonly str
     execFile(command, [...message], { env, timeout: sendLimitMs }, (error, _, stderr) => {
       if (error === null) return resolve()
       const missing = error.code === 'ENOENT'
-      const why = missing ? 'there is no such program; install systemd, or leave systemdNotify() out' : stderr.trim() || error.message
-      reject(new Error(`systemd: ${command} could not send ${message[0] ?? ''} to ${socketPath}: ${why}`, { cause: error }))
+      const why = missing
+        ? 'there is no such program; install systemd, or leave systemdNotify() out'
+        : stderr.trim() || error.message
+      reject(
+        new Error(`systemd: ${command} could not send ${message[0] ?? ''} to ${socketPath}: ${why}`, { cause: error }),
+      )
     })
   })
 }

@@ -30,4 +30,9 @@ export function prometheusText(openMetrics: string): string {
   return `${lines.join('\n')}\n`
 }
 
-const olderTypes: Record<string, string> = { unknown: 'untyped', info: 'gauge', stateset: 'gauge', gaugehistogram: 'histogram' }
+const olderTypes: Record<string, string> = {
+  unknown: 'untyped',
+  info: 'gauge',
+  stateset: 'gauge',
+  gaugehistogram: 'histogram',
+}

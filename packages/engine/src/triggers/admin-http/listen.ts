@@ -6,7 +6,12 @@ import { dirname, join } from 'node:path'
 import { bindAddress, hostPort, listenError } from '../access.ts'
 
 /** @throws Error that names the address, or says why it may not be bound. */
-export async function listenTcp(server: Server, host: string, port: number, token: string | undefined): Promise<number> {
+export async function listenTcp(
+  server: Server,
+  host: string,
+  port: number,
+  token: string | undefined,
+): Promise<number> {
   const address = await bindAddress('admin HTTP', host, port, token)
   await listening(server, { host: address, port }, hostPort(host, port))
   return (server.address() as AddressInfo).port
@@ -23,7 +28,9 @@ export async function listenUnix(server: Server, path: string): Promise<() => Pr
   await refuseIfTaken(path)
   const longest = Math.max(Buffer.byteLength(path), Buffer.byteLength(join(dirname(path), '.mf-XXXXXX', 's')))
   if (longest > maxPathBytes) {
-    throw new RangeError(`admin HTTP: ${path} is too long for a unix socket; want a path some ${longest - maxPathBytes} bytes shorter`)
+    throw new RangeError(
+      `admin HTTP: ${path} is too long for a unix socket; want a path some ${longest - maxPathBytes} bytes shorter`,
+    )
   }
   // Bound in a private directory, made private itself, then renamed: at no moment can others connect, and what was
   // left behind at `path` is replaced in one step.
@@ -50,7 +57,8 @@ export async function listenUnix(server: Server, path: string): Promise<() => Pr
 async function refuseIfTaken(path: string): Promise<void> {
   const found = await lstat(path).catch(absent)
   if (found === undefined) return
-  if (!found.isSocket()) throw new Error(`admin HTTP: ${path} is there already and is not a socket; remove it or name another`)
+  if (!found.isSocket())
+    throw new Error(`admin HTTP: ${path} is there already and is not a socket; remove it or name another`)
   const code = await new Promise<string | undefined>((resolve) => {
     const probe = connect(path, () => {
       probe.destroy()
@@ -74,7 +82,9 @@ async function listening(server: Server, options: ListenOptions, shownAddress: s
     server.listen(options, () => {
       server.off('error', onError)
       // From here on errors are about single connections, such as no file descriptors left: the door stays open.
-      server.on('error', (error) => process.emitWarning(`admin HTTP on ${shownAddress}: ${error.message}`, 'MidflightWarning'))
+      server.on('error', (error) =>
+        process.emitWarning(`admin HTTP on ${shownAddress}: ${error.message}`, 'MidflightWarning'),
+      )
       resolve()
     })
   })

@@ -145,7 +145,8 @@ function disabled(ask: Ask): Reply {
 
 function askedReload(ask: Ask, { asked }: Doorway): Reply {
   const reload = asked.get(ask.path.slice('/-/reload/'.length))
-  if (reload === undefined) return problemReply(404, 'not-found', 'no reload with this id; only the newest 100 are kept')
+  if (reload === undefined)
+    return problemReply(404, 'not-found', 'no reload with this id; only the newest 100 are kept')
   const headers: Record<string, string> = reload.state === 'running' ? { 'retry-after': '1' } : {}
   if (wantsJson(ask.accept)) return jsonReply(200, reload, headers)
   if (reload.state === 'running') return textReply(200, 'running', headers)

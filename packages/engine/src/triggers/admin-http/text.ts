@@ -51,11 +51,15 @@ export function statusLines(status: Status): string {
   ]
   if (attempted !== undefined) lines.push(`attempted:  ${attempted.digest} at ${attempted.at}`)
   if (lastOutcome !== undefined) lines.push(`last:       ${outcomeText(lastOutcome)}`)
-  lines.push(`runs:       ${stats.runs}, ${(stats.successRate * 100).toFixed(1)} % successful, ${stats.retries} retries`)
+  lines.push(
+    `runs:       ${stats.runs}, ${(stats.successRate * 100).toFixed(1)} % successful, ${stats.retries} retries`,
+  )
   if (status.pendingRequests > 0) lines.push(`waiting:    ${status.pendingRequests} requests`)
   if (status.pendingRestart.length > 0) lines.push(`restart:    ${status.pendingRestart.join(', ')}`)
   for (const { component, hot, runs, lastError } of status.components) {
-    lines.push(`component:  ${component}, hot ${hot}, runs ${runs}${lastError === undefined ? '' : `, last error: ${lastError}`}`)
+    lines.push(
+      `component:  ${component}, hot ${hot}, runs ${runs}${lastError === undefined ? '' : `, last error: ${lastError}`}`,
+    )
   }
   if (status.sources.length > 0) lines.push(`sources:    ${status.sources.join(', ')}`)
   if (status.triggers.length > 0) lines.push(`triggers:   ${status.triggers.join(', ')}`)
