@@ -79,4 +79,5 @@ await stop()
 writer.disconnect()
 // It may still be at its last change.
 await once(writer, 'exit')
+if (!directory.startsWith(tmpdir())) throw new Error(`will not remove ${directory}`)
 rmSync(directory, { recursive: true })

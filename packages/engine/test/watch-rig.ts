@@ -2,7 +2,7 @@
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { symlinkSync, unlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { onTestFinished } from 'vitest'
 import { watchFiles } from '../src/sources/file/watch.ts'
@@ -86,9 +86,15 @@ export function textOf(path: string): string | undefined {
   }
 }
 
+/** Removes only what `temporaryDirectory` made and what is in it: a wrong path is an error, not a lost checkout. */
+export function removeTree(path: string): void {
+  if (!resolve(path).startsWith(join(tmpdir(), 'midflight-watch-'))) throw new Error(`will not remove ${path}`)
+  rmSync(path, { recursive: true, force: true })
+}
+
 export function temporaryDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), 'midflight-watch-'))
-  onTestFinished(() => rmSync(directory, { recursive: true, force: true }))
+  onTestFinished(() => removeTree(directory))
   return directory
 }
 
@@ -129,7 +135,7 @@ export function configMap(directory: string, text: string): { file: string; upda
       symlinkSync(next, join(directory, '..data_tmp'))
       renameSync(join(directory, '..data_tmp'), join(directory, '..data'))
       unlinkSync(join(directory, current, 'config.yaml'))
-      rmSync(join(directory, current), { recursive: true })
+      removeTree(join(directory, current))
       current = next
     },
   }

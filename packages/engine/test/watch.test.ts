@@ -1,12 +1,21 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { appendFileSync, chmodSync, mkdirSync, renameSync, rmSync, rmdirSync, symlinkSync } from 'node:fs'
+import { appendFileSync, chmodSync, mkdirSync, renameSync, rmdirSync, symlinkSync } from 'node:fs'
 import { truncateSync, unlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { listingDigest, watchFiles } from '../src/sources/file/watch.ts'
-import { configMap, rig, saveAsVim, saveByRename, temporaryDirectory, until, watchHandles } from './watch-rig.ts'
+import {
+  configMap,
+  removeTree,
+  rig,
+  saveAsVim,
+  saveByRename,
+  temporaryDirectory,
+  until,
+  watchHandles,
+} from './watch-rig.ts'
 import { seenNow, setOf } from './watch-set.ts'
 
 function written(text = 'a: 1\n'): string {
@@ -187,7 +196,7 @@ test('directories that come later are watched from where they begin', async () =
   await sleep(20)
   writeFileSync(file, 'a: 1\n')
   await watched.loaded('a: 1\n')
-  rmSync(join(root, 'a'), { recursive: true })
+  removeTree(join(root, 'a'))
   await watched.loaded(undefined)
   mkdirSync(join(root, 'a', 'b', 'c'), { recursive: true })
   writeFileSync(file, 'a: 2\n')

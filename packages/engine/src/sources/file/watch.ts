@@ -27,7 +27,7 @@ const unwatchedPollMs = 250
 /** A file that was seen growing has a slow writer: it must rest this long. */
 const growingMs = 10
 /** What looks unfinished must rest this long. */
-const unfinishedMs = 50
+const unfinishedMs = 100
 /** A change this soon after the last one was told belongs to a burst ... */
 const burstMs = 50
 /** ... and a burst is told when it has paused this long. So is a listing: the new file is still being written. */
