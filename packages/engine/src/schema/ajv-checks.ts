@@ -45,7 +45,8 @@ export async function checksFor(schema: Json): Promise<Checks> {
       ownProperties: inherits,
       logger: { log: warn, warn, error: warn },
       formats: { ...formats },
-      code: { regExp },
+      // Strict mode, so that a default which cannot be written into a frozen object is an error and not left out.
+      code: { regExp, process: (code) => `"use strict";${code}` },
     }
     let ajv: Ajv | undefined // made when it is first needed: most programs never see an invalid configuration
     const compiled = new Map<Pointer, ValidateFunction>()
@@ -55,11 +56,12 @@ export async function checksFor(schema: Json): Promise<Checks> {
       const check = explained(() => {
         if (ajv === undefined) {
           ajv = new make(options)
-          ajv.addVocabulary(extensions)
+          ajv.addVocabulary(['$anchor', ...extensions])
           addUniqueItems(ajv)
           if (isObject(schema)) ajv.addSchema(schema, schemaKey)
         }
-        return ajv.compile(isObject(schema) ? { $ref: schemaKey + pointer } : (schema as boolean))
+        if (!isObject(schema)) return ajv.compile(schema as boolean)
+        return (pointer === '#' ? ajv.getSchema(schemaKey) : undefined) ?? ajv.compile({ $ref: schemaKey + pointer })
       })
       const mistake = mistakeIn(warnings)
       if (mistake !== undefined) throw new SchemaError(`JSON Schema: ${plain(mistake)}`)

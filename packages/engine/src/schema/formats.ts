@@ -1,9 +1,9 @@
 /**
- * The values of `format` that are checked. Small checks on what the platform offers, instead of one more package.
+ * The values of `format` that are checked. Small checks on what the platform and the RFCs offer, instead of one more package.
  * Any other format is refused when the schema is compiled: an annotation that looks like a check and does not check
  * would be believed.
  */
-import { isIP, isIPv4 } from 'node:net'
+import { isIP, isIPv4, isIPv6 } from 'node:net'
 
 /** RFC 3339, section 5.6. */
 const date = /^(\d{4})-(\d\d)-(\d\d)$/
@@ -13,8 +13,17 @@ const duration = /^P(?:\d+W|(?=[\dT])(?:\d+Y(?:\d+M(?:\d+D)?)?|\d+M(?:\d+D)?|\d+
 const hostLabel = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/i
 const mailLocal = /^[a-z0-9!#$%&'*+/=?^_`{|}~-]+$/i
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
-const scheme = /^[a-z][a-z0-9+.-]*:/i
-const notInUri = /[^\x21\x23-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]|%(?![0-9a-f]{2})/i
+/** RFC 3986, appendix A, as character classes: `plain` may stand in a path segment. */
+const plain = String.raw`(?:[\w.~!$&'()*+,;=:@-]|%[\dA-Fa-f]{2})`
+const noColon = String.raw`(?:[\w.~!$&'()*+,;=@-]|%[\dA-Fa-f]{2})`
+const host = String.raw`(?:\[[\dA-Fa-f:.]+\]|\[v[\dA-Fa-f]+\.[\w.~!$&'()*+,;=:-]+\]|(?:[\w.~!$&'()*+,;=-]|%[\dA-Fa-f]{2})*)`
+const user = String.raw`(?:(?:[\w.~!$&'()*+,;=:-]|%[\dA-Fa-f]{2})*@)?`
+const fromAuthority = String.raw`//${user}${host}(?::\d*)?(?:/${plain}*)*`
+const tail = String.raw`(?:\?(?:${plain}|[/?])*)?(?:#(?:${plain}|[/?])*)?`
+const rooted = String.raw`/(?:${plain}+(?:/${plain}*)*)?`
+const uri = new RegExp(`^[A-Za-z][A-Za-z\\d+.-]*:(?:${fromAuthority}|${rooted}|${plain}+(?:/${plain}*)*|)${tail}$`)
+const relative = new RegExp(`^(?:${fromAuthority}|${rooted}|${noColon}+(?:/${plain}*)*|)${tail}$`)
+const literalHost = /^[^/?#]*\/\/(?:[^@/?#]*@)?\[([\da-f:.]+)\]/i
 const pointer = /^(?:\/(?:[^~/]|~[01])*)*$/
 
 export const formats: Readonly<Record<string, (text: string) => boolean>> = {
@@ -34,13 +43,23 @@ export const formats: Readonly<Record<string, (text: string) => boolean>> = {
   hostname: isHostname,
   ipv4: isIPv4,
   ipv6: (text) => isIP(text) === 6 && !text.includes('%'),
-  uri: (text) => scheme.test(text) && !notInUri.test(text) && URL.canParse(text),
-  'uri-reference': (text) => !notInUri.test(text) && URL.canParse(text, 'http://a.example/'),
+  uri: isUri,
+  'uri-reference': (text) => isUri(text) || (relative.test(text) && hostIsAddress(text)),
   uuid: (text) => uuid.test(text),
   'json-pointer': (text) => pointer.test(text),
   regex: isRegex,
   /** Not a check: marks a secret. */
   password: () => true,
+}
+
+function isUri(text: string): boolean {
+  return uri.test(text) && hostIsAddress(text)
+}
+
+/** Between brackets stands an IPv6 address, or something of a later version. */
+function hostIsAddress(text: string): boolean {
+  const found = literalHost.exec(text)
+  return !found || isIPv6(found[1]!)
 }
 
 function isDate(text: string): boolean {

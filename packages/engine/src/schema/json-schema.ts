@@ -15,7 +15,7 @@ import { Walk } from './walk.ts'
 
 /** @throws SchemaError with what is wrong in the schema. */
 export async function compileJsonSchema(schema: Json): Promise<Validator> {
-  if (isObject(schema) && '$async' in schema) throw new SchemaError('JSON Schema: $async is not supported')
+  refuseUnsupported(schema)
   const parts = split(schema)
   const checks = await checksFor(parts.schema)
   const whole = checks.fast('#')
@@ -43,5 +43,19 @@ export async function compileJsonSchema(schema: Json): Promise<Validator> {
       const all = walked(config, live)
       return 'issues' in all ? all : { issues: first }
     },
+  }
+}
+
+/** `$dynamicRef`: ajv decides some of it wrongly, and does not come to an end on some. Refused beats mistaken. */
+function refuseUnsupported(schema: Json): void {
+  const open: Json[] = [schema]
+  for (let node = open.pop(); node !== undefined; node = open.pop()) {
+    if (typeof node !== 'object' || node === null) continue
+    for (const word of ['$dynamicRef', '$recursiveRef', '$async']) {
+      if (isObject(node) && typeof node[word] === (word === '$async' ? 'boolean' : 'string')) {
+        throw new SchemaError(`JSON Schema: ${word} is not supported`)
+      }
+    }
+    for (const child of Object.values(node) as Json[]) open.push(child)
   }
 }

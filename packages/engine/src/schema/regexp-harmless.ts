@@ -4,8 +4,8 @@
  *
  * Refused: back references and lookaround; a repeated group that can match one text in several ways; more than two
  * open-ended repetitions in a row that compete for the same characters. A repeated group passes if it repeats at most
- * once, if each round has one fixed length, or if each round begins with a character that occurs nowhere else in it
- * (`(-[a-z0-9]+)*`), for then a text divides into rounds in one way only.
+ * once, if each round has one fixed length, or if each round begins or ends with a character that occurs nowhere else in it
+ * (`(-[a-z0-9]+)*`, `([a-z]+/)*`), for then a text divides into rounds in one way only.
  */
 import { emptySet, everything, join, overlap, readRegexp, type Chars, type Group, type Item } from './regexp-read.ts'
 
@@ -49,6 +49,7 @@ function startsAnywhere(sequence: readonly Item[]): boolean {
 }
 
 function roundsAreClear(options: readonly (readonly Item[])[]): boolean {
+  if (options.length === 1 && beginsUniquely(options[0]!.toReversed(), options)) return true
   const firsts = options.map(firstOf)
   const apart = firsts.every((first, i) =>
     firsts.every((other, j) => i === j || (first !== undefined && other !== undefined && !overlap(first, other))),
@@ -79,7 +80,7 @@ function beginsUniquely(option: readonly Item[], options: readonly (readonly Ite
   const first = firstOf(option)
   if (first === undefined) return false
   const start = option.findIndex((item) => item.kind !== 'edge')
-  const elsewhere = options.filter((other) => other !== option).flat()
+  const elsewhere = options.length === 1 ? [] : options.filter((other) => other !== option).flat()
   return [...option.slice(start + 1), ...elsewhere].every((item) => !overlap(charsOf(item), first))
 }
 

@@ -23,7 +23,8 @@ interface Re2 {
 export async function regexpsFor(schema: Json): Promise<CompileRegexp> {
   const re2 = [...sourcesIn(schema)].every(isHarmless) ? undefined : await loadRe2()
   const compile = (source: string, flags: string): Matcher => {
-    if (isHarmless(source)) return native(source, flags)
+    const expression = native(source, flags)
+    if (isHarmless(source)) return expression
     if (re2 !== undefined) return linear(re2, source)
     throw new SchemaError(
       `the pattern ${source} may take exponential time; simplify it, or have it run in linear time: npm install re2js`,
