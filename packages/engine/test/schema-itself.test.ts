@@ -14,12 +14,20 @@ const wrong: [string, Json, RegExp][] = [
   ['an unknown keyword', { requried: ['a'] }, /unknown keyword: "requried"/],
   ['an unknown type', { type: 'strng' }, /type must be equal to one of the allowed values/],
   ['an unknown format', { format: 'creditcard' }, /unknown format "creditcard"/],
-  ['another dialect', { $schema: 'http://json-schema.org/draft-04/schema#' }, /want https:\/\/json-schema.org\/draft\/2020-12/],
+  [
+    'another dialect',
+    { $schema: 'http://json-schema.org/draft-04/schema#' },
+    /want https:\/\/json-schema.org\/draft\/2020-12/,
+  ],
   ['a reference to elsewhere', { $ref: 'https://example.com/other.json' }, /can't resolve reference/],
   ['a reference to itself', { $ref: '#' }, /refers to itself/],
   ['a pattern that is none', { pattern: '(' }, /regex|no regular expression/],
   ['a dynamic reference', { $dynamicRef: '#a' }, /\$dynamicRef is not supported/],
-  ['a key that is no name', { properties: { a: { type: 'array', 'x-midflight-key': 7 } } }, /x-midflight-key at a is 7/],
+  [
+    'a key that is no name',
+    { properties: { a: { type: 'array', 'x-midflight-key': 7 } } },
+    /x-midflight-key at a is 7/,
+  ],
 ]
 test.each(wrong)('a schema with %s is refused when it is compiled', async (_, schema, message) => {
   await expect(compile(jsonSchema(schema))).rejects.toThrow(SchemaError)
@@ -50,10 +58,34 @@ test('a missing ajv and a missing re2js are told with the command that installs 
 
 describe('patterns', () => {
   const harmless = [
-    '^[a-z0-9]+(?:-[a-z0-9]+)*$', '^[A-Z_][A-Z0-9_]*$', '^(?:[0-9]{1,3}\\.){3}[0-9]{1,3}$', '^v?\\d+\\.\\d+\\.\\d+(-[0-9a-z]+(\\.[0-9a-z]+)*)?$',
-    '^https?://', '^(GET|POST|PUT)$', '^[^@\\s]+@[^@\\s]+$', '.*', '^/(?:[\\w-]+/)*$', '\\d+(ms|s|m|h)', '^x', '^\\p{L}+$', '[\\]a-]+',
+    '^[a-z0-9]+(?:-[a-z0-9]+)*$',
+    '^[A-Z_][A-Z0-9_]*$',
+    '^(?:[0-9]{1,3}\\.){3}[0-9]{1,3}$',
+    '^v?\\d+\\.\\d+\\.\\d+(-[0-9a-z]+(\\.[0-9a-z]+)*)?$',
+    '^https?://',
+    '^(GET|POST|PUT)$',
+    '^[^@\\s]+@[^@\\s]+$',
+    '.*',
+    '^/(?:[\\w-]+/)*$',
+    '\\d+(ms|s|m|h)',
+    '^x',
+    '^\\p{L}+$',
+    '[\\]a-]+',
   ]
-  const risky = ['^(a+)+$', '(a*)*', '(a|a)*$', '(a|ab)*c', '^(.*)*$', '(x+x+)+y', '^(\\w+\\s?)*$', '(?=a)b', '(a)\\1', '^([a-z]+-?)+$', 'a*a*a*a*b', '(']
+  const risky = [
+    '^(a+)+$',
+    '(a*)*',
+    '(a|a)*$',
+    '(a|ab)*c',
+    '^(.*)*$',
+    '(x+x+)+y',
+    '^(\\w+\\s?)*$',
+    '(?=a)b',
+    '(a)\\1',
+    '^([a-z]+-?)+$',
+    'a*a*a*a*b',
+    '(',
+  ]
   test.each(harmless)('%s runs natively', (source) => {
     expect(isHarmless(source)).toBe(true)
   })
@@ -88,13 +120,21 @@ describe('patterns', () => {
 describe('formats', () => {
   const cases: [string, string[], string[]][] = [
     ['date', ['2024-02-29'], ['2023-02-29', '2024-13-01', '2024-1-1']],
-    ['date-time', ['2024-02-29T23:59:60Z', '2024-01-01t00:00:00.5+01:00'], ['2024-01-01', '2024-01-01T24:00:00Z', '2024-01-01T12:00:60Z']],
+    [
+      'date-time',
+      ['2024-02-29T23:59:60Z', '2024-01-01t00:00:00.5+01:00'],
+      ['2024-01-01', '2024-01-01T24:00:00Z', '2024-01-01T12:00:60Z'],
+    ],
     ['duration', ['P1D', 'PT5M', 'P1Y2M3DT4H', 'P2W'], ['P', 'PT', '5m', 'P1Y2W']],
     ['email', ['a.b@example.com', 'x@[127.0.0.1]'], ['a', 'a@', '@b', 'a..b@c']],
     ['hostname', ['example.com', 'a-b', '1.2.3'], ['-a', 'a_b', 'a..b', `${'a'.repeat(64)}.b`]],
     ['ipv4', ['127.0.0.1'], ['127.0.0.01', '256.0.0.1', '::1']],
     ['ipv6', ['::1', 'fe80::1'], ['fe80::1%eth0', '127.0.0.1']],
-    ['uri', ['https://user@host:8080/a?b=c#d', 'urn:a:b', 'http://[::1]/'], ['/a', 'http://a b', 'http://[::1', 'http://h:port']],
+    [
+      'uri',
+      ['https://user@host:8080/a?b=c#d', 'urn:a:b', 'http://[::1]/'],
+      ['/a', 'http://a b', 'http://[::1', 'http://h:port'],
+    ],
     ['regex', ['^a+$'], ['(']],
   ]
   test.each(cases)('%s', (format, good, bad) => {

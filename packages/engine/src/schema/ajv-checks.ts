@@ -90,19 +90,27 @@ function explained<T>(step: () => T): T {
     return step()
   } catch (error) {
     if (error instanceof SchemaError) throw error
-    throw new SchemaError(`JSON Schema: ${plain(error instanceof Error ? error.message : String(error))}`, { cause: error })
+    throw new SchemaError(`JSON Schema: ${plain(error instanceof Error ? error.message : String(error))}`, {
+      cause: error,
+    })
   }
 }
 
 function plain(message: string): string {
-  return message.replaceAll(schemaKey, '').replace(/^strict mode: /, '').replace(/^schema is invalid: data/, 'invalid at ')
+  return message
+    .replaceAll(schemaKey, '')
+    .replace(/^strict mode: /, '')
+    .replace(/^schema is invalid: data/, 'invalid at ')
 }
 
 function draftOf(schema: Json): '2020-12' | '07' {
-  const named = isObject(schema) && typeof schema['$schema'] === 'string' ? schema['$schema'].replace(/#$/, '') : undefined
+  const named =
+    isObject(schema) && typeof schema['$schema'] === 'string' ? schema['$schema'].replace(/#$/, '') : undefined
   const draft = named === undefined ? '2020-12' : drafts[named]
   if (draft !== undefined) return draft
-  throw new SchemaError(`JSON Schema: $schema is ${JSON.stringify(named)}; want ${Object.keys(drafts).slice(0, 2).join(' or ')}`)
+  throw new SchemaError(
+    `JSON Schema: $schema is ${JSON.stringify(named)}; want ${Object.keys(drafts).slice(0, 2).join(' or ')}`,
+  )
 }
 
 async function loadAjv(draft: '2020-12' | '07'): Promise<new (options: Options) => Ajv> {

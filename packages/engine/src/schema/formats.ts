@@ -9,7 +9,8 @@ import { isIP, isIPv4, isIPv6 } from 'node:net'
 const date = /^(\d{4})-(\d\d)-(\d\d)$/
 const time = /^(\d\d):(\d\d):(\d\d)(?:\.\d+)?(?:z|([+-])(\d\d):(\d\d))$/i
 /** RFC 3339, appendix A. */
-const duration = /^P(?:\d+W|(?=[\dT])(?:\d+Y(?:\d+M(?:\d+D)?)?|\d+M(?:\d+D)?|\d+D)?(?:T(?=\d)(?:\d+H(?:\d+M(?:\d+S)?)?|\d+M(?:\d+S)?|\d+S)?)?)$/
+const duration =
+  /^P(?:\d+W|(?=[\dT])(?:\d+Y(?:\d+M(?:\d+D)?)?|\d+M(?:\d+D)?|\d+D)?(?:T(?=\d)(?:\d+H(?:\d+M(?:\d+S)?)?|\d+M(?:\d+S)?|\d+S)?)?)$/
 const hostLabel = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/i
 const mailLocal = /^[a-z0-9!#$%&'*+/=?^_`{|}~-]+$/i
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
@@ -94,7 +95,8 @@ function isMailLocal(text: string): boolean {
 
 function isRegex(text: string): boolean {
   try {
-    return new RegExp(text, 'u') !== undefined
+    new RegExp(text, 'u')
+    return true
   } catch {
     return false
   }

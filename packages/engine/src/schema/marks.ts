@@ -39,7 +39,7 @@ export function marksOf(root: Json): Marks {
   const restartPaths = new Set<string>()
   const keys: Record<string, string> = {}
   const stack: JsonObject[] = []
-  let recursive = new Set<JsonObject>()
+  const recursive = new Set<JsonObject>()
 
   const marked = (node: JsonObject): boolean =>
     isSecret(node) || node['x-midflight-restart'] === true || typeof node['x-midflight-key'] === 'string'

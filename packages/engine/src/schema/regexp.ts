@@ -37,7 +37,9 @@ function native(source: string, flags: string): Matcher {
   try {
     return new RegExp(source, flags)
   } catch (error) {
-    throw new SchemaError(`the pattern ${source} is no regular expression: ${(error as Error).message}`, { cause: error })
+    throw new SchemaError(`the pattern ${source} is no regular expression: ${(error as Error).message}`, {
+      cause: error,
+    })
   }
 }
 
@@ -71,7 +73,8 @@ function sourcesIn(schema: Json): Set<string> {
     if (typeof node !== 'object' || node === null) continue
     if (isObject(node)) {
       if (typeof node['pattern'] === 'string') found.add(node['pattern'])
-      if (isObject(node['patternProperties'])) for (const source of Object.keys(node['patternProperties'])) found.add(source)
+      if (isObject(node['patternProperties']))
+        for (const source of Object.keys(node['patternProperties'])) found.add(source)
     }
     for (const child of Object.values(node) as Json[]) open.push(child)
   }

@@ -10,7 +10,7 @@
  * little to save; tuples; `unevaluated…`, which depends on its surroundings; defaults inside combinators; and the
  * whole schema, where dynamic references or nested `$id`s make the meaning of a part depend on the way to it.
  */
-import { isArray, isObject, type Json, type JsonObject } from '../json.ts'
+import { isObject, type Json, type JsonObject } from '../json.ts'
 import { resolveLocal } from './marks.ts'
 
 /** A JSON pointer into `Split.schema`, in URI form (`#/properties/rules`). */
