@@ -17,19 +17,41 @@ export function canonicalText(value: Json): string {
 }
 
 function containerText(value: readonly Json[] | { readonly [key: string]: Json }): string {
-  let text = ''
-  if (Array.isArray(value)) {
-    for (let i = 0; i < value.length; i++) text += (i === 0 ? '' : ',') + canonicalText(value[i] as Json)
-    return `[${text}]`
-  }
-  const fields = value as { readonly [key: string]: Json }
-  for (const key of sortedKeys(Object.keys(fields))) {
-    text += `${text === '' ? '' : ','}${stringText(key)}:${canonicalText(fields[key] as Json)}`
-  }
-  return `{${text}}`
+  return smallText(value, Infinity) as string
 }
 
-const escaped = /["\\\p{Cc}\p{Cs}]/u
+/** The canonical text of a container, or `undefined` if it has more than `maxLength` UTF-16 code units. */
+export function smallText(value: object, maxLength: number): string | undefined {
+  let text = ''
+  if (Array.isArray(value)) {
+    for (let i = 0; i < value.length; i++) {
+      const part = partText(value[i] as Json, maxLength)
+      if (part === undefined || text.length > maxLength) return undefined
+      text = i === 0 ? part : `${text},${part}`
+    }
+    return within(`[${text}]`, maxLength)
+  }
+  const fields = value as { readonly [key: string]: Json }
+  const { sorted, labels } = shapeOf(Object.keys(fields))
+  for (let i = 0; i < sorted.length; i++) {
+    const part = partText(fields[sorted[i] as string] as Json, maxLength)
+    if (part === undefined || text.length > maxLength) return undefined
+    text += (labels[i] as string) + part
+  }
+  return within(`{${text}}`, maxLength)
+}
+
+function partText(value: Json, maxLength: number): string | undefined {
+  return typeof value === 'object' && value !== null ? smallText(value, maxLength) : canonicalText(value)
+}
+
+function within(text: string, maxLength: number): string | undefined {
+  return text.length > maxLength ? undefined : text
+}
+
+// Not by \p{Cc}: this is tested for every text, and classes of properties take three times as long.
+// oxlint-disable-next-line no-control-regex
+const escaped = /["\\\u0000-\u001f\ud800-\udfff]/
 
 export function stringText(value: string): string {
   if (!escaped.test(value)) return `"${value}"`
@@ -45,23 +67,26 @@ function numberText(value: number): string {
 interface Shape {
   readonly keys: readonly string[]
   readonly sorted: readonly string[]
+  /** The sorted keys as they stand in the text, comma and colon included. */
+  readonly labels: readonly string[]
 }
 
-/** The entries of a collection have the same keys in the same order: those are sorted once. By their first key. */
-const shapes = new Map<string, Shape>()
+/** The entries of a collection have the same keys in the same order: those are sorted once. By first key and count. */
+const shapes = new Map<string, Map<number, Shape>>()
 const maxShapes = 1000
 
-/** Sorts `keys` by UTF-16 code units; may sort in place. */
-export function sortedKeys(keys: string[]): readonly string[] {
-  if (keys.length < 2) return keys
-  if (keys.length > 64) return keys.sort()
-  const name = keys[0] as string
-  const known = shapes.get(name)
-  if (known !== undefined && sameKeys(known.keys, keys)) return known.sorted
+function shapeOf(keys: readonly string[]): Shape {
+  const name = keys[0] ?? ''
+  const known = shapes.get(name)?.get(keys.length)
+  if (known !== undefined && sameKeys(known.keys, keys)) return known
   const sorted = keys.toSorted()
+  const shape = { keys, sorted, labels: sorted.map((key, i) => `${i === 0 ? '' : ','}${stringText(key)}:`) }
+  if (keys.length > 64) return shape
   if (shapes.size >= maxShapes) shapes.clear()
-  shapes.set(name, { keys, sorted })
-  return sorted
+  const byCount = shapes.get(name)
+  if (byCount === undefined) shapes.set(name, new Map([[keys.length, shape]]))
+  else byCount.set(keys.length, shape)
+  return shape
 }
 
 export function sameKeys(a: readonly string[], b: readonly string[]): boolean {

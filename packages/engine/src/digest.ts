@@ -6,7 +6,7 @@
  * copies the table and makes the records of what changed only.
  */
 import { hash } from 'node:crypto'
-import { canonicalText, sameKeys, sortedKeys, stringText } from './canonical.ts'
+import { canonicalText, sameKeys, smallText, stringText } from './canonical.ts'
 import { isArray, isObject, type Json, type JsonObject } from './json.ts'
 
 /** A container whose canonical text has more bytes is large. Part of the definition. */
@@ -19,8 +19,6 @@ const objectTag = 0x4f // 'O'
 /** Records begin after the tag, and of an object after the sum of its keys. */
 const listStart = 1
 const objectStart = 1 + 32
-/** Two bytes per entry at least: longer lists are large whatever they hold. */
-const maxSmallList = maxTextBytes / 2
 
 /** What is kept of a large container. */
 interface Large {
@@ -54,28 +52,21 @@ export function digest(tree: Json, like?: Json): string {
 /** The canonical text of a scalar or a small container; what is kept of a large one. */
 function summary(value: Json, like: Json | undefined): string | Large {
   if (typeof value !== 'object' || value === null) return canonicalText(value)
+  const text = smallText(value, maxTextBytes)
+  if (text !== undefined && isSmall(text)) return text
   const cached = known.get(value)
   if (cached !== undefined) return cached
   const found = isArray(value)
     ? ofList(value, isArray(like) ? like : [])
     : ofObject(value as JsonObject, isObject(like) ? like : {})
-  if (typeof found !== 'string' && Object.isFrozen(value)) known.set(value, found)
+  if (Object.isFrozen(value)) known.set(value, found)
   return found
 }
 
-function ofList(list: readonly Json[], like: readonly Json[]): string | Large {
+function ofList(list: readonly Json[], like: readonly Json[]): Large {
   const old = known.get(like)
-  if (old?.table !== undefined || list.length > maxSmallList) {
-    const table = listTable(list, like, old?.table)
-    if (list.length > maxSmallList || isSurelyLarge(table, listStart)) return large(table, undefined, old)
-  }
-  const parts: (string | Large)[] = []
-  for (let i = 0; i < list.length; i++) parts.push(summary(list[i] as Json, like[i]))
-  const text = listText(parts)
-  if (text !== undefined && isSmall(text)) return text
-  const table = emptyTable(listTag, listStart + list.length * recordBytes)
-  for (let i = 0; i < parts.length; i++) writeRecord(table, listStart + i * recordBytes, parts[i] as string | Large)
-  return large(table, undefined, undefined)
+  // Copies, because reading the entries of a frozen list takes five times as long.
+  return large(listTable(list.slice(), like.slice(), old?.table), undefined, old)
 }
 
 /** Copies the records of what `list` has in common with `like`, whose table is `source`. */
@@ -110,22 +101,20 @@ function placeNear(list: readonly Json[], entry: Json, expected: number): number
   return -1
 }
 
-function ofObject(value: JsonObject, like: JsonObject): string | Large {
+function ofObject(value: JsonObject, like: JsonObject): Large {
   const own = Object.keys(value)
   const old = known.get(like)
   if (old?.table !== undefined && old.keys !== undefined && sameKeys(own, Object.keys(like))) {
-    const table = objectTable(value, like, old.table, old.keys.sorted)
-    if (isSurelyLarge(table, objectStart)) return large(table, old.keys, old)
+    return large(objectTable(value, like, old.table, old.keys.sorted), old.keys, old)
   }
-  const sorted = sortedKeys(own)
-  const parts: (string | Large)[] = []
-  for (const key of sorted) parts.push(summary(value[key] as Json, Object.hasOwn(like, key) ? like[key] : undefined))
-  const text = objectText(sorted, parts)
-  if (text !== undefined && isSmall(text)) return text
+  const sorted = own.sort()
   const keys = { sorted, sum: sha256(`[${sorted.map(stringText).join(',')}]`) }
-  const table = emptyTable(objectTag, objectStart + parts.length * recordBytes)
+  const table = emptyTable(objectTag, objectStart + sorted.length * recordBytes)
   keys.sum.copy(table, 1)
-  for (let i = 0; i < parts.length; i++) writeRecord(table, objectStart + i * recordBytes, parts[i] as string | Large)
+  sorted.forEach((key, i) => {
+    const child = summary(value[key] as Json, Object.hasOwn(like, key) ? like[key] : undefined)
+    writeRecord(table, objectStart + i * recordBytes, child)
+  })
   return large(table, keys, undefined)
 }
 
@@ -148,38 +137,8 @@ function large(table: Buffer, keys: SortedKeys | undefined, from: Large | undefi
   return { sum: sha256(table), table, keys, from }
 }
 
-/** `undefined` if it is certain to be longer than a small container's text. */
-function listText(parts: readonly (string | Large)[]): string | undefined {
-  let length = 0
-  for (const part of parts) {
-    if (typeof part !== 'string') return undefined
-    length += part.length + 1
-    if (length > maxTextBytes) return undefined
-  }
-  return `[${parts.join(',')}]`
-}
-
-function objectText(sorted: readonly string[], parts: readonly (string | Large)[]): string | undefined {
-  let text = '{'
-  for (let i = 0; i < parts.length; i++) {
-    const part = parts[i]
-    if (typeof part !== 'string' || text.length + part.length > maxTextBytes) return undefined
-    text += `${i === 0 ? '' : ','}${stringText(sorted[i] as string)}:${part}`
-  }
-  return `${text}}`
-}
-
 function isSmall(text: string): boolean {
-  return text.length <= maxTextBytes && Buffer.byteLength(text) <= maxTextBytes
-}
-
-/** By what the records tell of the length of the texts, which is at most their real length. */
-function isSurelyLarge(table: Buffer, start: number): boolean {
-  let length = 0
-  for (let at = start; at < table.length && length <= maxTextBytes; at += recordBytes) {
-    length += (table[at] as number) === 0 ? maxInlineBytes + 1 : (table[at] as number)
-  }
-  return length > maxTextBytes
+  return text.length * 3 <= maxTextBytes || Buffer.byteLength(text) <= maxTextBytes
 }
 
 /** First byte 1 to 32: that many bytes of text, then zeros. First byte 0: a SHA-256. */
