@@ -335,19 +335,26 @@ describe('where it may go', () => {
 const mayMount = spawnSync('unshare', ['-m', 'true'], { stdio: 'ignore' }).status === 0
 
 test.skipIf(!mayMount)('a name is refused if any of its addresses is (skipped: mounts are not allowed here)', () => {
+  const pairs = ['127.0.0.1', '10.0.0.7', '224.0.0.1', '240.0.0.1']
   const folder = mkdtempSync(join(tmpdir(), 'midflight-hosts-'))
   try {
-    writeFileSync(join(folder, 'hosts'), '1.1.1.1 both.test\n127.0.0.1 both.test\n')
+    writeFileSync(
+      join(folder, 'hosts'),
+      pairs.map((address, i) => `1.1.1.1 both${i}.test\n${address} both${i}.test\n`).join(''),
+    )
+    // The system sorts them: loopback comes first, and what it cannot route to last.
     // The hosts file is changed in a mount namespace of its own, which ends with the process.
     const script = `
       import { execFileSync } from 'node:child_process'
       import { webhook } from ${JSON.stringify(new URL('../src/webhook.ts', import.meta.url).href)}
       execFileSync('mount', ['--bind', process.argv.at(-1) + '/hosts', '/etc/hosts'])
-      const hook = webhook({ url: 'http://both.test:9/' })
-      await hook.send(${JSON.stringify(reloadEvent('committed'))}, AbortSignal.timeout(5000)).catch((error) => console.log(error.message))`
+      for (let i = 0; i < ${pairs.length}; i++) {
+        const hook = webhook({ url: 'http://both' + i + '.test:9/', timeoutMs: 500 })
+        await hook.send(${JSON.stringify(reloadEvent('committed'))}, new AbortController().signal).catch((error) => console.log(error.message))
+      }`
     const node = [process.execPath, '--conditions=source', '--input-type=module-typescript', '-e', script, folder]
     const said = execFileSync('unshare', ['-m', ...node], { encoding: 'utf8' })
-    expect(said).toContain('both.test resolves to 127.0.0.1, which is loopback')
+    pairs.forEach((address, i) => expect(said).toContain(`both${i}.test resolves to ${address}, which is `))
   } finally {
     rmSync(folder, { recursive: true })
   }
