@@ -51,7 +51,10 @@ test('an edit is live by itself, a mistake in an included file is refused with i
   await writeFile(dir.at('base.yaml'), `${base}jobs: none\n`)
   await vi.waitFor(() => expect(engine.status().lastOutcome?.kind).toBe('rejected'), { timeout: 10_000 })
   const outcome = engine.status().lastOutcome
-  expect(outcome).toMatchObject({ phase: 'validate', issues: [{ path: ['jobs'], origin: { file: 'base.yaml', line: 2, column: 7 } }] })
+  expect(outcome).toMatchObject({
+    phase: 'validate',
+    issues: [{ path: ['jobs'], origin: { file: 'base.yaml', line: 2, column: 7 } }],
+  })
   expect(engine.live.port).toBe(81)
 
   await writeFile(dir.at('base.yaml'), `${base}jobs: []\n`)

@@ -17,7 +17,16 @@ test('another separator, and letters as they are', async () => {
 })
 
 test('variables that contradict each other, or name nothing, are refused by name, without their values', async () => {
-  const variables = { A_X: 'hunter2', A_X__Y: 'hunter2', A_Z: '1', A_z: '2', A_P____Q: '3', A___PROTO____X: '4', A_W__Y: '1', A_W: '1' }
+  const variables = {
+    A_X: 'hunter2',
+    A_X__Y: 'hunter2',
+    A_Z: '1',
+    A_z: '2',
+    A_P____Q: '3',
+    A___PROTO____X: '4',
+    A_W__Y: '1',
+    A_W: '1',
+  }
   const error = await refusal(load(env({ prefix: 'A_', variables })))
   expect(error.issues.map((issue) => [issue.origin?.file, issue.code])).toEqual([
     ['env:A_ A_P____Q', 'syntax'],
@@ -30,7 +39,9 @@ test('variables that contradict each other, or name nothing, are refused by name
 })
 
 test('a forbidden name is refused', async () => {
-  const error = await refusal(load(env({ prefix: 'A_', separator: '.', letters: 'keep', variables: { 'A_x.__proto__.y': '1' } })))
+  const error = await refusal(
+    load(env({ prefix: 'A_', separator: '.', letters: 'keep', variables: { 'A_x.__proto__.y': '1' } })),
+  )
   expect(error.issues).toMatchObject([{ code: 'forbidden-key' }])
   expect(({} as { y?: unknown }).y).toBeUndefined()
 })

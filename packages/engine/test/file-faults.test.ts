@@ -1,5 +1,16 @@
 import { execFileSync } from 'node:child_process'
-import { closeSync, copyFileSync, existsSync, openSync, readdirSync, renameSync, rmSync, statSync, utimesSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  copyFileSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeSync,
+} from 'node:fs'
 import { mkdir, symlink, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { describe, expect, test } from 'vitest'
@@ -15,7 +26,11 @@ describe('is refused', () => {
   test('a file that is not there, as something that may pass', async () => {
     const dir = await tree()
     const error = await refusal(dir.load('nope/gateway.yaml'))
-    expect(error).toMatchObject({ message: 'nope/gateway.yaml is not there', transient: true, issues: [{ code: 'unreadable' }] })
+    expect(error).toMatchObject({
+      message: 'nope/gateway.yaml is not there',
+      transient: true,
+      issues: [{ code: 'unreadable' }],
+    })
   })
 
   test('a FIFO, without waiting for a writer', async () => {
@@ -26,7 +41,9 @@ describe('is refused', () => {
 
   test('/dev/zero, a link to it, and a directory with the name of a file', async () => {
     const dir = await tree()
-    expect((await refusal(dir.load('/dev/zero', { format: 'yaml' }))).message).toBe('/dev/zero is a device; want a regular file')
+    expect((await refusal(dir.load('/dev/zero', { format: 'yaml' }))).message).toBe(
+      '/dev/zero is a device; want a regular file',
+    )
     await symlink('/dev/zero', dir.at('zero.yaml'))
     expect((await refusal(dir.load('zero.yaml'))).message).toBe('zero.yaml is a device; want a regular file')
     await mkdir(dir.at('env'))
@@ -43,9 +60,15 @@ describe('is refused', () => {
   test('a file that is too large, with both sizes, before it is read', async () => {
     const dir = await tree({ 'a.json': '{"a":1}', 'b.json': '{}' })
     const error = await refusal(dir.load('a.json', { limits: { maxBytes: 6 } }))
-    expect(error).toMatchObject({ message: 'a.json has 7 bytes; want at most 6 bytes', transient: false, issues: [{ code: 'limit' }] })
+    expect(error).toMatchObject({
+      message: 'a.json has 7 bytes; want at most 6 bytes',
+      transient: false,
+      issues: [{ code: 'limit' }],
+    })
     await truncate(dir.at('b.json'), 10 * 1024 ** 3)
-    expect((await refusal(dir.load('b.json'))).message).toBe('b.json has 10 GiB (10737418240 bytes); want at most 128 MiB (134217728 bytes)')
+    expect((await refusal(dir.load('b.json'))).message).toBe(
+      'b.json has 10 GiB (10737418240 bytes); want at most 128 MiB (134217728 bytes)',
+    )
   })
 
   test.each([
@@ -67,7 +90,10 @@ describe('is refused', () => {
   ])('%s with %j: empty never means "nothing is configured" (Z2, I11)', async (name, text) => {
     const dir = await tree({ [name]: text })
     longAgo(dir.at(name))
-    expect(await refusal(dir.load(name))).toMatchObject({ transient: false, issues: [{ code: 'empty', origin: { file: name } }] })
+    expect(await refusal(dir.load(name))).toMatchObject({
+      transient: false,
+      issues: [{ code: 'empty', origin: { file: name } }],
+    })
   })
 
   test('an empty one among several', async () => {
@@ -122,7 +148,10 @@ describe('F17 a torn write', () => {
     const dir = await tree({ 'a.yaml': 'n: 0\n' })
     const timer = setInterval(() => utimesSync(dir.at('a.yaml'), new Date(), new Date()), 2)
     try {
-      expect(await refusal(dir.load('a.yaml', { settleMs: 50 }))).toMatchObject({ transient: true, issues: [{ code: 'unreadable' }] })
+      expect(await refusal(dir.load('a.yaml', { settleMs: 50 }))).toMatchObject({
+        transient: true,
+        issues: [{ code: 'unreadable' }],
+      })
     } finally {
       clearInterval(timer)
     }
@@ -158,15 +187,20 @@ test('files that are swapped together are never mixed (F44)', async () => {
 
 const otherDevice = existsSync('/dev/shm') && statSync('/dev/shm').dev !== statSync(tmpdir()).dev
 
-test.skipIf(!otherDevice)('F18 a rename across devices, which is a copy, is read whole (skipped: /dev/shm is not another device)', async () => {
-  const other = new Tree('/dev/shm')
-  await other.write({ 'new.json': JSON.stringify({ rules: Array.from({ length: 20_000 }, (_, i) => ({ id: `r${i}` })) }) })
-  const dir = await tree({ 'a.json': '{"rules":[]}' })
-  expect(() => renameSync(other.at('new.json'), dir.at('a.json'))).toThrow('EXDEV')
-  copyFileSync(other.at('new.json'), dir.at('a.json'))
-  const { config } = await dir.load('a.json')
-  expect((config as { rules: unknown[] }).rules).toHaveLength(20_000)
-})
+test.skipIf(!otherDevice)(
+  'F18 a rename across devices, which is a copy, is read whole (skipped: /dev/shm is not another device)',
+  async () => {
+    const other = new Tree('/dev/shm')
+    await other.write({
+      'new.json': JSON.stringify({ rules: Array.from({ length: 20_000 }, (_, i) => ({ id: `r${i}` })) }),
+    })
+    const dir = await tree({ 'a.json': '{"rules":[]}' })
+    expect(() => renameSync(other.at('new.json'), dir.at('a.json'))).toThrow('EXDEV')
+    copyFileSync(other.at('new.json'), dir.at('a.json'))
+    const { config } = await dir.load('a.json')
+    expect((config as { rules: unknown[] }).rules).toHaveLength(20_000)
+  },
+)
 
 test('an abort ends a load, and no file stays open', async () => {
   const dir = await tree({ 'a.yaml': 'a: 1\n' })

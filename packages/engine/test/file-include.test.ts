@@ -75,17 +75,29 @@ describe('outside of the directory of the top file', () => {
   })
 
   test('a file below may include one above it, inside', async () => {
-    const dir = await tree({ 'conf/a.yaml': 'include: sub/b.yaml\n', 'conf/sub/b.yaml': 'include: ../c.yaml\n', 'conf/c.yaml': 'c: 1\n' })
+    const dir = await tree({
+      'conf/a.yaml': 'include: sub/b.yaml\n',
+      'conf/sub/b.yaml': 'include: ../c.yaml\n',
+      'conf/c.yaml': 'c: 1\n',
+    })
     expect((await dir.load('conf/a.yaml')).config).toEqual({ c: 1 })
   })
 
   test('a link that leads there is refused', async () => {
-    const dir = await tree({ 'secret.yaml': 'secret: 1\n', 'conf/a.yaml': 'include: link.yaml\n', 'conf/b.yaml': 'include: d/*.yaml\n' })
+    const dir = await tree({
+      'secret.yaml': 'secret: 1\n',
+      'conf/a.yaml': 'include: link.yaml\n',
+      'conf/b.yaml': 'include: d/*.yaml\n',
+    })
     await symlink('../secret.yaml', dir.at('conf/link.yaml'))
     await symlink('..', dir.at('conf/d'))
     const { message } = await refusal(dir.load('conf/a.yaml'))
-    expect(message).toMatch(/^conf\/link\.yaml is a link that leads outside of conf; want .* \(also at conf\/a\.yaml:1:10\)$/)
-    expect((await refusal(dir.load('conf/b.yaml'))).message).toContain('conf/d/secret.yaml is a link that leads outside of conf')
+    expect(message).toMatch(
+      /^conf\/link\.yaml is a link that leads outside of conf; want .* \(also at conf\/a\.yaml:1:10\)$/,
+    )
+    expect((await refusal(dir.load('conf/b.yaml'))).message).toContain(
+      'conf/d/secret.yaml is a link that leads outside of conf',
+    )
   })
 
   test('links that stay inside are followed, as in a ConfigMap mount', async () => {
@@ -117,9 +129,16 @@ test('what is not a file name is refused where it stands', async () => {
 })
 
 test('a name may hold variables, but no secret', async () => {
-  const dir = await tree({ 'a.yaml': 'include: ${STAGE}.yaml\n', 'prod.yaml': 'p: 1\n', 'b.yaml': 'include: ${file:name}\n', name: 'prod.yaml' })
+  const dir = await tree({
+    'a.yaml': 'include: ${STAGE}.yaml\n',
+    'prod.yaml': 'p: 1\n',
+    'b.yaml': 'include: ${file:name}\n',
+    name: 'prod.yaml',
+  })
   expect((await dir.load('a.yaml', { variables: { STAGE: 'prod' } })).config).toEqual({ p: 1 })
-  expect((await refusal(dir.load('a.yaml'))).message).toContain('a.yaml:1:10 include refers to STAGE, which is not defined')
+  expect((await refusal(dir.load('a.yaml'))).message).toContain(
+    'a.yaml:1:10 include refers to STAGE, which is not defined',
+  )
   expect((await refusal(dir.load('b.yaml'))).message).toContain('include refers to a secret')
 })
 

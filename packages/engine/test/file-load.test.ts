@@ -11,7 +11,12 @@ describe('one file', () => {
       'a.jsonc': '{\n  // why\n  "server": { "port": 80 },\n}',
       'a.toml': '[server]\nport = 80\n',
     })
-    const places = { 'a.yaml': 'a.yaml:2:9', 'a.json': 'a.json:2:23', 'a.jsonc': 'a.jsonc:3:23', 'a.toml': 'a.toml:2:8' }
+    const places = {
+      'a.yaml': 'a.yaml:2:9',
+      'a.json': 'a.json:2:23',
+      'a.jsonc': 'a.jsonc:3:23',
+      'a.toml': 'a.toml:2:8',
+    }
     for (const [name, place] of Object.entries(places)) {
       const document = await dir.load(name)
       expect(document.config).toEqual({ server: { port: 80 } })
@@ -28,7 +33,9 @@ describe('one file', () => {
 
   test('with a name that tells no format needs the option', async () => {
     const dir = await tree({ gatewayrc: 'a: 1\n' })
-    expect((await refusal(dir.load('gatewayrc'))).message).toMatch(/gatewayrc has a name that tells no format.*`format`/)
+    expect((await refusal(dir.load('gatewayrc'))).message).toMatch(
+      /gatewayrc has a name that tells no format.*`format`/,
+    )
     expect((await dir.load('gatewayrc', { format: 'yaml' })).config).toEqual({ a: 1 })
   })
 
@@ -106,7 +113,14 @@ describe('several files', () => {
     ['./conf.d/*a*.yaml', ['conf.d/a.yaml']],
     ['*/.h*.yaml', ['conf.d/.h.yaml']],
   ])('are found by the pattern %s', async (pattern, names) => {
-    const all = ['conf.d/a.yaml', 'conf.d/b.yaml', 'conf.d/c.json', 'conf.d/deep/er/d.yaml', 'top.yaml', 'conf.d/.h.yaml']
+    const all = [
+      'conf.d/a.yaml',
+      'conf.d/b.yaml',
+      'conf.d/c.json',
+      'conf.d/deep/er/d.yaml',
+      'top.yaml',
+      'conf.d/.h.yaml',
+    ]
     const dir = await tree(Object.fromEntries(all.map((name) => [name, `{ "${name}": true }`])))
     expect(Object.keys((await dir.load(pattern)).config as object).sort()).toEqual([...names].sort())
   })
@@ -156,7 +170,9 @@ describe('layers', () => {
     const dir = await tree({ 'conf.d/a.yaml': 'a: 1\n' })
     expect(() => file('*.yaml', { layers: ['prod'] })).toThrow(TypeError)
     expect(() => file('a.yaml', { layers: ['../../etc/passwd'] })).toThrow('layer "../../etc/passwd"')
-    expect((await refusal(dir.load('conf.d', { layers: ['prod'] }))).message).toMatch(/conf\.d is a directory; layers need files/)
+    expect((await refusal(dir.load('conf.d', { layers: ['prod'] }))).message).toMatch(
+      /conf\.d is a directory; layers need files/,
+    )
   })
 })
 

@@ -15,13 +15,20 @@ describe.skipIf(!there)('Prometheus files (skipped: ../shared/data is not here)'
     expect(names.length).toBeGreaterThan(20)
   })
 
-  test.each(names.filter((name) => name.includes('.good.')))('%s loads, and each of its values has a place', async (name) => {
-    const document = await load(file(name, { cwd: data, variables: {} }))
-    expect(isObject(document.config)).toBe(true)
-    for (const key of Object.keys(document.config as object)) {
-      expect(document.origin?.([key])).toMatchObject({ file: name, line: expect.any(Number), column: expect.any(Number) })
-    }
-  })
+  test.each(names.filter((name) => name.includes('.good.')))(
+    '%s loads, and each of its values has a place',
+    async (name) => {
+      const document = await load(file(name, { cwd: data, variables: {} }))
+      expect(isObject(document.config)).toBe(true)
+      for (const key of Object.keys(document.config as object)) {
+        expect(document.origin?.([key])).toMatchObject({
+          file: name,
+          line: expect.any(Number),
+          column: expect.any(Number),
+        })
+      }
+    },
+  )
 
   test.each(names.filter((name) => name.includes('.bad.')))('%s loads, or says where it does not', async (name) => {
     try {

@@ -42,7 +42,9 @@ describe('variables', () => {
     const dir = await tree({ 'a.yaml': 'a: 1\nb: ${HOST}\nc:\n  - ok\n  - x-${NOPE}\nd: "${NEITHER}"\n' })
     const error = await refusal(dir.load('a.yaml', { variables }))
     expect(error.transient).toBe(false)
-    expect(error.message).toBe('a.yaml:5:5 c.1 refers to NOPE, which is not defined\na.yaml:6:4 d refers to NEITHER, which is not defined')
+    expect(error.message).toBe(
+      'a.yaml:5:5 c.1 refers to NOPE, which is not defined\na.yaml:6:4 d refers to NEITHER, which is not defined',
+    )
   })
 
   test.each([
@@ -62,7 +64,9 @@ describe('variables', () => {
 
   test('a number that JSON cannot hold is refused, not rounded', async () => {
     const dir = await tree({ 'a.yaml': 'x: ${BIG}\n' })
-    expect((await refusal(dir.load('a.yaml', { variables: { BIG: '9007199254740993' } }))).message).toContain('9007199254740993')
+    expect((await refusal(dir.load('a.yaml', { variables: { BIG: '9007199254740993' } }))).message).toContain(
+      '9007199254740993',
+    )
   })
 
   test('can be turned off', async () => {
@@ -96,7 +100,9 @@ describe('.env files', () => {
     const dir = await tree({ 'a.yaml': 'x: 1\ny: ${A}\n', '.env': 'A=${A}\n', 'b.env': 'A=1${B}\nB=${C}\nC=${A:-1}\n' })
     expect((await refusal(dir.load('a.yaml', { env: '.env' }))).message).toBe('a.yaml:2:4 y refers to itself: A → A')
     expect((await refusal(dir.load('a.yaml', { env: 'b.env' }))).message).toContain('A → B → C → A')
-    expect((await refusal(dir.load('.env', { variables: { A: 'x' } }))).message).toBe('.env:1:3 A refers to itself: A → A')
+    expect((await refusal(dir.load('.env', { variables: { A: 'x' } }))).message).toBe(
+      '.env:1:3 A refers to itself: A → A',
+    )
   })
 
   test('must be there', async () => {
@@ -135,16 +141,26 @@ describe('secret files', () => {
     const dir = await tree({ 'a.yaml': 'x: pre-${TOKEN}\n', '.env': 'TOKEN=${file:token}\n', token: 't0ken\n' })
     const source = dir.source('a.yaml', { env: '.env' })
     const document = await load(source)
-    expect(document).toMatchObject({ config: { x: 'pre-t0ken' }, secrets: [{ path: ['x'], reference: 'pre-${TOKEN}' }] })
+    expect(document).toMatchObject({
+      config: { x: 'pre-t0ken' },
+      secrets: [{ path: ['x'], reference: 'pre-${TOKEN}' }],
+    })
     expect(await source.resolve?.('pre-${TOKEN}', new AbortController().signal)).toBe('pre-t0ken')
   })
 
   test('that are missing, empty, too large or not text are refused where they are referred to; no error shows one', async () => {
-    const dir = await tree({ empty: '\n', large: 'x'.repeat(65_537), binary: Uint8Array.of(0xff, 0xfe, 0x41), ok: 'hunter2' })
+    const dir = await tree({
+      empty: '\n',
+      large: 'x'.repeat(65_537),
+      binary: Uint8Array.of(0xff, 0xfe, 0x41),
+      ok: 'hunter2',
+    })
     const names = ['missing', 'empty', 'large', 'binary', '/dev/zero']
     await dir.write({ 'a.yaml': names.map((name, i) => `k${i}: "\${file:${name}} \${file:ok}"\n`).join('') })
     const error = await refusal(dir.load('a.yaml'))
-    expect(error.issues.map((issue) => [issue.code, issue.origin?.line])).toEqual([1, 2, 3, 4, 5].map((line) => ['reference', line]))
+    expect(error.issues.map((issue) => [issue.code, issue.origin?.line])).toEqual(
+      [1, 2, 3, 4, 5].map((line) => ['reference', line]),
+    )
     expect(error.message).toContain(`refers to ${dir.at('missing')}, which is not there`)
     expect(error.message).toContain(`${dir.at('empty')}, which is empty`)
     expect(error.message).toContain('has 64 KiB (65537 bytes); want at most 64 KiB (65536 bytes)')
@@ -172,7 +188,10 @@ describe('secret files', () => {
 
 describe('what is remembered', () => {
   const rules = (count: number) =>
-    Array.from({ length: count }, (_, i) => ({ id: `r${i}`, resource: i % 10 === 0 ? `\${PREFIX}/api/${i}` : `/api/${i}` }))
+    Array.from({ length: count }, (_, i) => ({
+      id: `r${i}`,
+      resource: i % 10 === 0 ? `\${PREFIX}/api/${i}` : `/api/${i}`,
+    }))
 
   test('without references the configuration is the very object of the parser, also when it may have some', async () => {
     const dir = await tree({ 'a.json': JSON.stringify({ rules: [{ id: 'r1', price: '5 $' }], x: { y: 1 } }) })

@@ -22,7 +22,12 @@ function work(variables: Readonly<Record<string, string>>, asked: string[] = [])
   }
 }
 
-function replaced(raw: Json, variables: Readonly<Record<string, string>>, previous?: Interpolated, asked?: string[]): Interpolated {
+function replaced(
+  raw: Json,
+  variables: Readonly<Record<string, string>>,
+  previous?: Interpolated,
+  asked?: string[],
+): Interpolated {
   const result = interpolate(raw, work(variables, asked), previous)
   if (!result) throw new Error('a secret was left unknown')
   return result
@@ -37,22 +42,39 @@ const { node } = fc.letrec<{ node: Json }>((tie) => ({
     fc.dictionary(fc.constantFrom('a', 'b', 'c'), tie('node'), { maxKeys: 3, noNullPrototype: true }),
   ),
 }))
-const variables = fc.record({ A: fc.constantFrom('1', '2'), B: fc.constantFrom('1', '2'), SECRET: fc.constantFrom('s', 't') })
+const variables = fc.record({
+  A: fc.constantFrom('1', '2'),
+  B: fc.constantFrom('1', '2'),
+  SECRET: fc.constantFrom('s', 't'),
+})
 
 test('whatever was there before, the result is that of a first time', () => {
   fc.assert(
-    fc.property(fc.array(node, { maxLength: 12 }), fc.infiniteStream(fc.nat(99)), variables, variables, (pool, random, first, second) => {
-      const pick = () => Array.from({ length: random.next().value % 12 }, () => pool[random.next().value % Math.max(1, pool.length)] ?? null)
-      // The two share many entries, at other places and in other orders, as texts do that were parsed incrementally.
-      const [before, after] = [{ list: pick(), one: pool[0] ?? null }, { list: pick(), one: pool[0] ?? null }]
-      const remembered = replaced(before, first)
-      for (const values of [first, second]) {
-        const fresh = replaced(after, values)
-        const result = replaced(after, values, remembered)
-        expect(result.config).toEqual(fresh.config)
-        expect(result.secrets).toEqual(fresh.secrets)
-      }
-    }),
+    fc.property(
+      fc.array(node, { maxLength: 12 }),
+      fc.infiniteStream(fc.nat(99)),
+      variables,
+      variables,
+      (pool, random, first, second) => {
+        const pick = () =>
+          Array.from(
+            { length: random.next().value % 12 },
+            () => pool[random.next().value % Math.max(1, pool.length)] ?? null,
+          )
+        // The two share many entries, at other places and in other orders, as texts do that were parsed incrementally.
+        const [before, after] = [
+          { list: pick(), one: pool[0] ?? null },
+          { list: pick(), one: pool[0] ?? null },
+        ]
+        const remembered = replaced(before, first)
+        for (const values of [first, second]) {
+          const fresh = replaced(after, values)
+          const result = replaced(after, values, remembered)
+          expect(result.config).toEqual(fresh.config)
+          expect(result.secrets).toEqual(fresh.secrets)
+        }
+      },
+    ),
     { numRuns: 500 },
   )
 })
@@ -60,7 +82,12 @@ test('whatever was there before, the result is that of a first time', () => {
 test('an entry that is the same object is not looked at again, wherever it is now', () => {
   const entries = Array.from({ length: 50 }, (_, i) => ({ id: i, at: '${A}' }))
   const before = replaced({ entries }, { A: '1' })
-  const next = [{ id: 'new', at: '${A}' }, ...entries.slice(0, 20).reverse(), { id: 'other', at: '${A}' }, ...entries.slice(25)]
+  const next = [
+    { id: 'new', at: '${A}' },
+    ...entries.slice(0, 20).reverse(),
+    { id: 'other', at: '${A}' },
+    ...entries.slice(25),
+  ]
   const asked: string[] = []
   const after = replaced({ entries: next }, { A: '1' }, before, asked)
   // Once to see that nothing has changed, and once for each of the two new ones.
@@ -71,7 +98,9 @@ test('an entry that is the same object is not looked at again, wherever it is no
 })
 
 const configs = fc.array(
-  node.map((value): Json => (typeof value === 'object' && value !== null && !Array.isArray(value) ? value : { a: value })),
+  node.map((value): Json =>
+    typeof value === 'object' && value !== null && !Array.isArray(value) ? value : { a: value },
+  ),
   { minLength: 1, maxLength: 4 },
 )
 
@@ -79,7 +108,12 @@ const configs = fc.array(
 function plainMerge(under: Json | undefined, over: Json): Json {
   if (!isMapping(under) || !isMapping(over)) return over
   const keys = new Set([...Object.keys(under), ...Object.keys(over)])
-  return Object.fromEntries([...keys].map((key) => [key, Object.hasOwn(over, key) ? plainMerge(under[key], over[key] as Json) : (under[key] as Json)]))
+  return Object.fromEntries(
+    [...keys].map((key) => [
+      key,
+      Object.hasOwn(over, key) ? plainMerge(under[key], over[key] as Json) : (under[key] as Json),
+    ]),
+  )
 }
 
 function isMapping(value: Json | undefined): value is JsonObject {
@@ -95,7 +129,9 @@ test('merging gives the same with and without what is remembered', () => {
         const expected = each.reduce<Json | undefined>(plainMerge, undefined)
         expect(mergeAll(each, steps).config).toEqual(expected)
       }
-      expect(mergeAll(before, steps).config).toBe(mergeAll(before, []).steps.length === 0 ? before[0] : steps.at(-1)?.out)
+      expect(mergeAll(before, steps).config).toBe(
+        mergeAll(before, []).steps.length === 0 ? before[0] : steps.at(-1)?.out,
+      )
     }),
     { numRuns: 500 },
   )
@@ -118,7 +154,9 @@ test('the file that is named for a value is the last one that holds it', () => {
 
 function* leaves(value: Json, path: Path): Iterable<{ path: Path; value: Json }> {
   if (typeof value !== 'object' || value === null) yield { path, value }
-  else for (const [key, child] of Object.entries(value)) yield* leaves(child as Json, [...path, Array.isArray(value) ? Number(key) : key])
+  else
+    for (const [key, child] of Object.entries(value))
+      yield* leaves(child as Json, [...path, Array.isArray(value) ? Number(key) : key])
 }
 
 function valueAt(root: Json, path: Path): unknown {

@@ -14,7 +14,12 @@ async function following(dir: Tree, paths: string | readonly string[], options: 
   const source = dir.source(paths, options)
   const closing = new AbortController()
   const warnings: string[] = []
-  const state = { asked: 0, applied: 0, live: undefined as Json | undefined, document: undefined as Document | undefined }
+  const state = {
+    asked: 0,
+    applied: 0,
+    live: undefined as Json | undefined,
+    document: undefined as Document | undefined,
+  }
   const reload = async () => {
     for (let tries = 0; ; tries++) {
       try {
@@ -210,7 +215,8 @@ describe('everything that a load came by is watched', () => {
       'conf/more/key.pem': 'key',
     })
     const { state } = await following(dir, 'conf/a.yaml', { named: ['rule_files.*', 'tls.*'] })
-    const digests = () => Object.fromEntries((state.document?.named ?? []).map(({ path, digest }) => [path.join('.'), digest]))
+    const digests = () =>
+      Object.fromEntries((state.document?.named ?? []).map(({ path, digest }) => [path.join('.'), digest]))
     let before = digests()
     expect(Object.keys(before).sort()).toEqual(['rule_files.0', 'tls.ca_file', 'tls.key_file'])
     for (const [name, content, path] of [
@@ -279,6 +285,17 @@ test('a load that nobody watched for (a dry run) does not hide the change from t
     expect((await load(source)).config).toEqual({ n })
     await shows({ n })
   }
+})
+
+test('nor does one that finds again what was away', async () => {
+  const dir = await tree({ 'a.yaml': 'x: ${V}\n', '.env': 'V=1\n' })
+  const { source, shows, state } = await following(dir, 'a.yaml', { env: '.env' })
+  await rm(dir.at('.env'))
+  await expect(load(source)).rejects.toThrow('.env is not there')
+  await dir.write({ 'a.yaml': 'x: 2${V}\n', '.env': 'V=2\n' })
+  expect((await load(source)).config).toEqual({ x: '22' })
+  await shows({ x: '22' })
+  expect(state.live).toEqual({ x: '22' })
 })
 
 test('an abort ends the requests at once, and the process has nothing left that keeps it', async () => {

@@ -4,7 +4,7 @@
  */
 import { debounced } from '../debounce.ts'
 import { parsePath } from '../json.ts'
-import type { Document, Source } from '../source.ts'
+import { SourceError, type Document, type Source } from '../source.ts'
 import { defaultLimits, type Format, type TextLimits } from '../text/parse.ts'
 import type { ReloadRequest, Trigger } from '../trigger.ts'
 import { isPattern } from './file/glob.ts'
@@ -98,7 +98,8 @@ export function file(paths: string | readonly string[], options: FileOptions = {
       loaded = await load(recipe(), loaded, met, signal)
       if (wasAsked) asked = false
     } catch (error) {
-      met.alsoOf(before)
+      // After a transient one the same request is tried again.
+      if (wasAsked && !(error instanceof SourceError && error.transient)) asked = false
       throw error
     } finally {
       seen = met
@@ -110,7 +111,9 @@ export function file(paths: string | readonly string[], options: FileOptions = {
   async function* requests(signal: AbortSignal, onWarning?: (message: string) => void): AsyncGenerator<ReloadRequest> {
     const over = new AbortController()
     const watchSignal = AbortSignal.any([signal, over.signal])
-    const watched = watchFiles(() => seen, { ...watchOptions, ...(onWarning ? { onWarning } : {}) }, watchSignal)[Symbol.asyncIterator]()
+    const watched = watchFiles(() => seen, { ...watchOptions, ...(onWarning ? { onWarning } : {}) }, watchSignal)[
+      Symbol.asyncIterator
+    ]()
     let next = watched.next()
     let found = new Promise<void>((resolve) => (onFound = resolve))
     try {

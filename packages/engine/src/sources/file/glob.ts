@@ -59,7 +59,11 @@ export async function filesMatching(pattern: string, base: string, seen: SeenLis
 }
 
 /** The files in a directory whose names `wanted` takes, in the order of their names. @throws SourceError */
-export async function filesIn(directory: Named, wanted: (name: string) => boolean, seen: SeenListing): Promise<readonly Named[]> {
+export async function filesIn(
+  directory: Named,
+  wanted: (name: string) => boolean,
+  seen: SeenListing,
+): Promise<readonly Named[]> {
   const found: Named[] = []
   for (const { name } of await entriesOf(directory.path, directory.file, seen)) {
     // `.swp` files of editors, and the `..data` of a ConfigMap mount, which is met through the links beside it.

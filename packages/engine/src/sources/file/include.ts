@@ -49,19 +49,31 @@ export async function gather(top: Named, gathering: Gathering, pieces: Piece[]):
         for (const named of await filesOf(plain, parsed, path, origin)) await takeIncluded(named, here, path, origin)
       }
     }
-    if (pieces.length >= maxPieces) throw refuse('limit', { file: parsed.file }, `is one of more than ${maxPieces} included files`)
+    if (pieces.length >= maxPieces)
+      throw refuse('limit', { file: parsed.file }, `is one of more than ${maxPieces} included files`)
     pieces.push({ ...parsed, config: withoutKey(config, includeKey) })
   }
 
   async function filesOf(name: string, from: Parsed, path: Path, origin: Origin): Promise<readonly Named[]> {
-    const named = { path: resolve(dirname(from.path), name), file: isAbsolute(name) ? name : join(dirname(from.file), name) }
+    const named = {
+      path: resolve(dirname(from.path), name),
+      file: isAbsolute(name) ? name : join(dirname(from.file), name),
+    }
     // Before any directory is read: a pattern must not look outside either.
     if (!within(tree, named.path)) {
-      throw refuse('reference', origin, `includes ${name}, which is outside of ${dirname(top.file)}; want a file in it or below`, { path })
+      throw refuse(
+        'reference',
+        origin,
+        `includes ${name}, which is outside of ${dirname(top.file)}; want a file in it or below`,
+        { path },
+      )
     }
     if (!isPattern(name)) return [named]
     const found = await filesMatching(name, dirname(from.path), gathering.met.listed)
-    return found.map((each) => ({ path: each.path, file: isAbsolute(name) ? each.file : join(dirname(from.file), each.file) }))
+    return found.map((each) => ({
+      path: each.path,
+      file: isAbsolute(name) ? each.file : join(dirname(from.file), each.file),
+    }))
   }
 
   async function takeIncluded(named: Named, chain: readonly Named[], path: Path, origin: Origin): Promise<void> {
@@ -76,11 +88,19 @@ export async function gather(top: Named, gathering: Gathering, pieces: Piece[]):
         throw error
       })
       if (!within(await realOf(tree, dirname(top.file)), real)) {
-        throw refuse('reference', { file: named.file }, `is a link that leads outside of ${dirname(top.file)}; want a file in it or below`)
+        throw refuse(
+          'reference',
+          { file: named.file },
+          `is a link that leads outside of ${dirname(top.file)}; want a file in it or below`,
+        )
       }
       for (const each of chain) {
         if ((await realOf(each.path, each.file)) !== real) continue
-        throw refuse('reference', { file: named.file }, `includes itself: ${[...chain, named].map((each) => each.file).join(' → ')}`)
+        throw refuse(
+          'reference',
+          { file: named.file },
+          `includes itself: ${[...chain, named].map((each) => each.file).join(' → ')}`,
+        )
       }
       // Opened where the link led when it was checked, so that it cannot be turned round in between.
       await take(await gathering.reader.parsed(named, undefined, real), chain)
@@ -111,7 +131,13 @@ function includesOf(value: Json, key: string, from: Parsed): readonly { name: st
   })
 }
 
-function withVariables(name: string, from: Parsed, path: Path, origin: Origin, { recipe, scopeFor }: Gathering): string {
+function withVariables(
+  name: string,
+  from: Parsed,
+  path: Path,
+  origin: Origin,
+  { recipe, scopeFor }: Gathering,
+): string {
   if (recipe.variables === false || !name.includes('$')) return name
   try {
     const value = fill(parseTemplate(name), scopeOf({ ...scopeFor(from), wanted: new Set() }))

@@ -25,7 +25,11 @@ export interface Interpolation {
 }
 
 /** @returns `undefined` where secrets are still unknown: the scope has noted which. */
-export function interpolate(raw: Json, work: Interpolation, previous: Interpolated | undefined): Interpolated | undefined {
+export function interpolate(
+  raw: Json,
+  work: Interpolation,
+  previous: Interpolated | undefined,
+): Interpolated | undefined {
   const noted = noting(work.scope)
   const same = previous !== undefined && stillHolds(previous.used, work.scope)
   if (same && previous.raw === raw) return previous
@@ -60,7 +64,8 @@ class Walk {
     if (!mayHold(raw)) return raw
     if (typeof raw === 'string') return this.#text(raw)
     if (this.#trusted && raw === rawBefore && before !== undefined) return before
-    if (isArray(raw)) return this.#list(raw, isArray(rawBefore) && isArray(before) ? rawBefore : [], isArray(before) ? before : [])
+    if (isArray(raw))
+      return this.#list(raw, isArray(rawBefore) && isArray(before) ? rawBefore : [], isArray(before) ? before : [])
     return this.#mapping(raw, rawBefore, before)
   }
 

@@ -38,7 +38,12 @@ const maxTries = 5
  * @param met takes what is come by, also when the load fails
  * @throws SourceError; the signal's reason when it aborts
  */
-export async function load(recipe: Recipe, previous: Loaded | undefined, met: Met, signal: AbortSignal): Promise<Loaded> {
+export async function load(
+  recipe: Recipe,
+  previous: Loaded | undefined,
+  met: Met,
+  signal: AbortSignal,
+): Promise<Loaded> {
   for (let tries = 0; tries < maxTries; tries++) {
     met.clear()
     // Files that belong together are replaced together, as in a ConfigMap: half of each would be neither. That one of
@@ -130,7 +135,12 @@ export async function resolveReference(recipe: Recipe, reference: string, signal
 }
 
 /** The files that the source's own names stand for, each followed by its layers. */
-async function topFiles(recipe: Recipe, before: readonly Named[], met: Met, signal: AbortSignal): Promise<readonly Named[]> {
+async function topFiles(
+  recipe: Recipe,
+  before: readonly Named[],
+  met: Met,
+  signal: AbortSignal,
+): Promise<readonly Named[]> {
   let tops = await topFilesNow(recipe, met)
   const gone = before.some(({ path }) => !tops.some((top) => top.path === path))
   if (gone) {
@@ -138,7 +148,9 @@ async function topFiles(recipe: Recipe, before: readonly Named[], met: Met, sign
     tops = await topFilesNow(recipe, met)
   }
   if (tops.length === 0) {
-    throw refuse('empty', { file: recipe.paths.join(', ') }, 'stands for no file at all; want at least one', { transient: gone })
+    throw refuse('empty', { file: recipe.paths.join(', ') }, 'stands for no file at all; want at least one', {
+      transient: gone,
+    })
   }
   return tops
 }

@@ -13,7 +13,10 @@ export interface Merged {
 }
 
 /** Merges all, later over earlier; `previous` are the steps of the time before. At least one configuration. */
-export function mergeAll(configs: readonly Json[], previous: readonly Merged[]): { config: Json; steps: readonly Merged[] } {
+export function mergeAll(
+  configs: readonly Json[],
+  previous: readonly Merged[],
+): { config: Json; steps: readonly Merged[] } {
   const steps: Merged[] = []
   let config = configs[0] as Json
   for (const over of configs.slice(1)) {

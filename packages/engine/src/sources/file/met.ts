@@ -37,7 +37,13 @@ export class Met implements WatchSet {
 
   read(path: string, content: Content, identity: string): void {
     this.#contents.set(path, content)
-    this.files.set(path, { path, identity, get digest() { return content.digest } })
+    this.files.set(path, {
+      path,
+      identity,
+      get digest() {
+        return content.digest
+      },
+    })
   }
 
   /** It could not be read. A file that was read before in the same load stays as it was read. */
@@ -57,24 +63,13 @@ export class Met implements WatchSet {
     this.listings.set(directory, listingDigest(names))
   }
 
-  /** Takes over what only `before` has: after a load that broke off, what lay behind the break still matters. */
-  alsoOf(before: Met): void {
-    for (const [path, seen] of before.files) {
-      if (this.files.has(path)) continue
-      this.files.set(path, seen)
-      const content = before.#contents.get(path)
-      if (content) this.#contents.set(path, content)
-    }
-    for (const [path, digest] of before.listings) if (!this.listings.has(path)) this.listings.set(path, digest)
-  }
-
   /** Whether it came by something with other content than a load before it did. */
   differsFrom(before: Met): boolean {
-    for (const [path, content] of before.#contents) {
-      const now = this.#contents.get(path)
-      // The same content is the same object, unless one of the two loads failed.
-      if (now && now !== content && now.digest !== content.digest) return true
-      if (!now && this.files.has(path)) return true
+    for (const path of before.files.keys()) {
+      const [was, now] = [before.#contents.get(path), this.#contents.get(path)]
+      // The same content is the same object, unless a load failed in between.
+      if (was === now || !this.files.has(path)) continue
+      if (was?.digest !== now?.digest) return true
     }
     for (const [directory, digest] of before.listings) {
       const now = this.listings.get(directory)

@@ -28,10 +28,15 @@ export async function namedFiles(
   for (const pattern of recipe.named) {
     for (const { path, text } of texts(config, pattern, [])) {
       const base = dirname(from(path) ?? recipe.cwd)
-      const files = isPattern(text) ? await filesMatching(text, base, met.listed) : [{ path: resolve(base, text), file: join(text) }]
+      const files = isPattern(text)
+        ? await filesMatching(text, base, met.listed)
+        : [{ path: resolve(base, text), file: join(text) }]
       const digests: string[] = []
       for (const file of files) digests.push(`${file.file} ${await digestOf(file, recipe, met, signal)}`)
-      found.push({ path, digest: digests.length === 1 ? contentDigest(Buffer.from(digests[0] as string)) : listingDigest(digests) })
+      found.push({
+        path,
+        digest: digests.length === 1 ? contentDigest(Buffer.from(digests[0] as string)) : listingDigest(digests),
+      })
     }
   }
   return found
@@ -44,7 +49,8 @@ function* texts(value: Json | undefined, pattern: Path, path: Path): Iterable<{ 
     return
   }
   if (isArray(value)) {
-    for (const [i, entry] of value.entries()) if (step === '*' || step === String(i)) yield* texts(entry, rest, [...path, i])
+    for (const [i, entry] of value.entries())
+      if (step === '*' || step === String(i)) yield* texts(entry, rest, [...path, i])
   } else if (isObject(value)) {
     const keys = step === '*' ? Object.keys(value) : Object.hasOwn(value, step) ? [String(step)] : []
     for (const key of keys) yield* texts(value[key], rest, [...path, key])

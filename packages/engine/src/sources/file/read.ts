@@ -31,7 +31,12 @@ const patienceMs = 500
  * @param file the file as the user named it, for errors
  * @throws SourceError; the signal's reason when it aborts
  */
-export async function readWhole(path: string, file: string, options: ReadOptions, signal: AbortSignal): Promise<FileRead> {
+export async function readWhole(
+  path: string,
+  file: string,
+  options: ReadOptions,
+  signal: AbortSignal,
+): Promise<FileRead> {
   const startMs = performance.now()
   while (performance.now() - startMs < patienceMs) {
     signal.throwIfAborted()
@@ -43,14 +48,20 @@ export async function readWhole(path: string, file: string, options: ReadOptions
       continue
     }
     if (before.size > options.maxBytes) {
-      throw refuse('limit', { file }, `has ${sizeText(Number(before.size))}; want at most ${sizeText(options.maxBytes)}`)
+      throw refuse(
+        'limit',
+        { file },
+        `has ${sizeText(Number(before.size))}; want at most ${sizeText(options.maxBytes)}`,
+      )
     }
     const bytes = await readOnce(path, file, before, signal)
     if (bytes && identityOf(await lookAt(path, file)) === identityOf(before)) {
       return { bytes, identity: identityOf(before), ageMs }
     }
   }
-  throw refuse('unreadable', { file }, 'keeps changing while it is read; want a file that is left alone for a moment', { transient: true })
+  throw refuse('unreadable', { file }, 'keeps changing while it is read; want a file that is left alone for a moment', {
+    transient: true,
+  })
 }
 
 /** The file's state, if it is a regular file. @throws SourceError */
@@ -66,7 +77,12 @@ export async function lookAt(path: string, file: string): Promise<BigIntStats> {
 }
 
 /** `undefined`: it changed under the hand. */
-async function readOnce(path: string, file: string, before: BigIntStats, signal: AbortSignal): Promise<Uint8Array | undefined> {
+async function readOnce(
+  path: string,
+  file: string,
+  before: BigIntStats,
+  signal: AbortSignal,
+): Promise<Uint8Array | undefined> {
   let handle: FileHandle
   try {
     // O_NONBLOCK: if it has become a FIFO since, opening must not wait for a writer.
