@@ -1,6 +1,6 @@
 /**
- * `.env` files: names and strings. Reads what `util.parseEnv` of Node reads, to the same values, and refuses what that
- * would pass over in silence: lines without `=`, quotes that are not closed, text after a closing quote, a name that
+ * `.env` files: names and strings. Reads what `util.parseEnv` of Node reads, to the same values (but `A= ` is empty and
+ * does not take the next line, as it does there), and refuses what that would pass over in silence: lines without `=`, quotes that are not closed, text after a closing quote, a name that
  * is there twice, and a `#` in the middle of an unquoted value, which would cut it off.
  */
 import type { Origin } from '../issue.ts'
