@@ -2,10 +2,12 @@
  * Validation by any library that speaks Standard Schema (zod, valibot, arktype …). What the library says is passed
  * on in its own words; added are "did you mean" and the refusal of keys that it would drop without a word.
  */
-import { at, isArray, isObject, parsePath, type Json, type JsonObject, type Path } from '../json.ts'
+import { at, isArray, isObject, parsePath, type Json, type Path } from '../json.ts'
 import type { Issue } from '../issue.ts'
 import { found, unknownKey, type IssueContext } from './ajv-issues.ts'
+import { didYouMean } from './hint.ts'
 import { marksOf, resolveLocal } from './marks.ts'
+import { droppedKeys, plainOutput } from './plain-output.ts'
 import type { StandardIssue, StandardSchemaV1 } from './types.ts'
 import type { Validator } from './validator.ts'
 import { wanted } from './wanted.ts'
@@ -25,13 +27,13 @@ export function compileStandard(schema: StandardSchemaV1, unknownKeys: 'refuse' 
         const issues = result.issues.flatMap((issue) => issuesFrom(issue, config, context))
         return { issues: issues.slice(0, maxIssues) }
       }
-      const issues: Issue[] = []
-      const output = asJson(result.value, [], issues, new Set())
-      if (output !== undefined && unknownKeys === 'refuse') findDropped(config, output, [], described, issues)
-      if (issues.length > 0) return { issues: issues.slice(0, maxIssues) }
-      if (output === undefined)
+      const { json, issues } = plainOutput(result.value, maxIssues)
+      if (issues.length > 0) return { issues }
+      if (json === undefined) {
         return { issues: [{ code: 'schema', path: [], message: 'is turned into nothing by the schema' }] }
-      return { config: output }
+      }
+      const dropped = unknownKeys === 'refuse' ? droppedFrom(config, json, described) : []
+      return dropped.length > 0 ? { issues: dropped } : { config: json }
     },
   }
 }
@@ -145,67 +147,19 @@ function namesOf(nodes: readonly Json[]): string[] {
   )
 }
 
-/** The validated value as plain JSON: members that are undefined are left out, what JSON cannot hold is an issue. */
-function asJson(value: unknown, path: Path, issues: Issue[], above: Set<object>): Json | undefined {
-  const refuse = (what: string): null => {
-    issues.push({ code: 'schema', path, message: `is turned into ${what} by the schema; want plain JSON data` })
-    return null
-  }
-  if (value === undefined || value === null || typeof value === 'string' || typeof value === 'boolean') return value
-  if (typeof value === 'number') return Number.isFinite(value) ? value : refuse(String(value))
-  if (typeof value !== 'object') return refuse(`a ${typeof value}`)
-  if (above.has(value)) return refuse('a cycle')
-  above.add(value)
-  const json = Array.isArray(value)
-    ? arrayAsJson(value, path, issues, above)
-    : objectAsJson(value, path, issues, above, refuse)
-  above.delete(value)
-  return json
-}
-
-function arrayAsJson(value: readonly unknown[], path: Path, issues: Issue[], above: Set<object>): Json {
-  let copy: Json[] | undefined
-  for (let i = 0; i < value.length; i++) {
-    const entry = asJson(value[i], [...path, i], issues, above) ?? null
-    if (entry !== value[i]) copy ??= value.slice(0, i) as Json[]
-    copy?.push(entry)
-  }
-  return copy ?? (value as Json[])
-}
-
-function objectAsJson(
-  value: object,
-  path: Path,
-  issues: Issue[],
-  above: Set<object>,
-  refuse: (what: string) => null,
-): Json {
-  const prototype: unknown = Object.getPrototypeOf(value)
-  if (prototype !== Object.prototype && prototype !== null)
-    return refuse(`a ${value.constructor?.name ?? 'class instance'}`)
-  const kept = Object.entries(value).map(
-    ([key, member]) => [key, member, asJson(member, [...path, key], issues, above)] as const,
-  )
-  if (kept.every(([, member, json]) => member === json && json !== undefined)) return value as JsonObject
-  return Object.fromEntries(kept.flatMap(([key, , json]) => (json === undefined ? [] : [[key, json]])))
-}
-
-/** Keys of the input that are gone from the output and that the description, if there is one, does not know. */
-function findDropped(input: Json, output: Json, path: Path, described: Json, issues: Issue[]): void {
-  if (input === output || issues.length >= maxIssues) return
-  if (isArray(input) && isArray(output)) {
-    if (input.length !== output.length) return // the schema rearranged it: entries no longer correspond
-    for (let i = 0; i < input.length; i++) findDropped(input[i]!, output[i]!, [...path, i], described, issues)
-  } else if (isObject(input) && isObject(output)) {
-    for (const [key, member] of Object.entries(input)) {
-      if (Object.hasOwn(output, key)) findDropped(member, output[key]!, [...path, key], described, issues)
-      else {
-        const known = namesOf(nodesAt(described, path))
-        if (!known.includes(key)) {
-          const available = [...known, ...Object.keys(output)].filter((name) => !Object.hasOwn(input, name))
-          issues.push(unknownKey([...path, key], available, known))
-        }
-      }
-    }
-  }
+/** Keys that are gone from the output. Those that the description knows were dropped on purpose. */
+function droppedFrom(input: Json, output: Json, described: Json): Issue[] {
+  const paths = droppedKeys(input, output, maxIssues)
+  const unknown = paths.filter((path) => !namesOf(nodesAt(described, path.slice(0, -1))).includes(String(path.at(-1))))
+  return unknown.map((path) => {
+    const issue = unknownAt(path, input, described)
+    if (issue.hint !== undefined) return issue
+    const kept = at(output, path.slice(0, -1))
+    const before = at(input, path.slice(0, -1))
+    const filled = Object.keys(isObject(kept) ? kept : {}).filter(
+      (name) => isObject(before) && !Object.hasOwn(before, name),
+    )
+    const hint = didYouMean(String(path.at(-1)), filled)
+    return hint === undefined ? issue : { ...issue, hint }
+  })
 }
