@@ -4,7 +4,6 @@
  * What a reload does is `reload.ts`; how the first configuration is found is `first.ts`.
  */
 import { componentStatus, supportOf } from './support.ts'
-import type { Component } from './component.ts'
 import type { Frozen } from './components-for.ts'
 import { defaultDeadlines, errorText, within } from './deadline.ts'
 import { paced } from './debounce.ts'
@@ -18,7 +17,8 @@ import { lastGoodIn } from './last-good.ts'
 import { ReloadMetrics } from './metrics.ts'
 import { Notifier } from './notify.ts'
 import { join } from 'node:path'
-import type { Engine, Logger, PreparedReload, StartOptions } from './options.ts'
+import { standardError, type Logger } from './logger.ts'
+import type { Engine, PreparedReload, StartOptions } from './options.ts'
 import { outcomeText, succeeded, type Outcome, type PlanOutcome } from './outcome.ts'
 import { ordered } from './plan.ts'
 import { abort, commit, dressed, plan, reload, stage, type Core, type Live, type Retries, type Run } from './reload.ts'
@@ -395,10 +395,4 @@ class RunningEngine<C> implements Engine<C> {
       metrics: () => this.metrics(),
     }
   }
-}
-
-const standardError: Logger = {
-  info: (message) => void process.stderr.write(`midflight: ${message}\n`),
-  warn: (message) => void process.stderr.write(`midflight: warning: ${message}\n`),
-  error: (message) => void process.stderr.write(`midflight: ${message}\n`),
 }

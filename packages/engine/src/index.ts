@@ -3,6 +3,7 @@ export type { Component, Deadlines, Prepared, SliceChange } from './component.ts
 export { TransientError } from './component.ts'
 export { componentsFor, type ComponentMakers, type Frozen } from './components-for.ts'
 export { changes, diff, apply, reverse, squash, type Change, type Delta } from './diff.ts'
+export { debounced, type DebounceOptions } from './debounce.ts'
 export { digest } from './digest.ts'
 export { examine, type Comparison, type Examined, type ExamineOptions } from './examine.ts'
 export { start } from './engine.ts'
@@ -10,8 +11,9 @@ export type { Event, Journal } from './event.ts'
 export { issueText, originText, type Issue, type IssueCode, type Origin } from './issue.ts'
 export { at, parsePath, pathText, pointerText, parsePointer, type Json, type JsonObject, type Path } from './json.ts'
 export type { KeyedComponent, KeyedOptions } from './keyed.ts'
+export type { Logger } from './logger.ts'
 export { notifyWith, type Notification } from './notify.ts'
-export type { Engine, Logger, PreparedReload, StartOptions } from './options.ts'
+export type { Engine, PreparedReload, StartOptions } from './options.ts'
 export { outcomeText, succeeded } from './outcome.ts'
 export type {
   ComponentResult,

@@ -130,7 +130,11 @@ async function writeSlot(
     await file.close()
     await rename(beside, path)
     const folder = await open(directory, 'r')
-    await folder.sync().finally(() => folder.close())
+    try {
+      await folder.sync()
+    } finally {
+      await folder.close()
+    }
   } catch (error) {
     await file.close().catch(() => {}) // closed already, or never to be: the error that matters is thrown below
     await rm(beside, { force: true }).catch(() => {}) // a left-over is overwritten by the next save

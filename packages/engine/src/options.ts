@@ -3,6 +3,7 @@ import type { Component, Deadlines } from './component.ts'
 import type { Frozen } from './components-for.ts'
 import type { Journal } from './event.ts'
 import type { Json } from './json.ts'
+import type { Logger } from './logger.ts'
 import type { Notification } from './notify.ts'
 import type { Outcome, Plan, PlanOutcome } from './outcome.ts'
 import type { Retries } from './reload.ts'
@@ -11,13 +12,6 @@ import type { Limits } from './snapshot.ts'
 import type { Source } from './source.ts'
 import type { ComponentSupport, Stats, Status } from './status.ts'
 import type { Endpoint, Trigger } from './trigger.ts'
-
-/** Three methods, so that pino, console or anything else fits. */
-export interface Logger {
-  info(message: string): void
-  warn(message: string): void
-  error(message: string): void
-}
 
 export interface StartOptions<S extends AnySchema> {
   /** Any Standard Schema (zod, valibot, arktype, …) or `jsonSchema(…)`. */

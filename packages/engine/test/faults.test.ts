@@ -67,7 +67,8 @@ test('F52: a prepare that settles after its deadline is undone and overwrites no
   // The double's rollback would put back what ran when it was prepared; a real one lets go of what it had built.
   a.on = { rollback: fail('nothing to go back to') }
   open()
-  expect(await told).toMatchObject({ component: 'a', phase: 'prepare' })
+  const result = expect.stringContaining('nothing to go back to')
+  expect(await told).toMatchObject({ component: 'a', phase: 'prepare', result })
   expect(a.live).toBe(3)
   await engine.close()
 })
