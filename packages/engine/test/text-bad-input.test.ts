@@ -45,16 +45,30 @@ describe('JSON is refused with the place, what was found and what was wanted', (
     ['a NUL byte in a string', '["\0"]', 'encoding f:1:3 0', /NUL/],
     ['a line end in a string', '["a\nb"]', 'syntax f:1:4 0', /"\\n" inside of a string/],
     ['bytes that are not UTF-8', Buffer.from('{"é": "\xff"}', 'latin1'), 'encoding f:1:3', /0xe9 is not UTF-8/],
-    ['bad bytes far inside', Buffer.concat([Buffer.from(`["${'é'.repeat(999)}`), Buffer.from([0xc3, 0x22])]), 'encoding f:1:1002'],
+    [
+      'bad bytes far inside',
+      Buffer.concat([Buffer.from(`["${'é'.repeat(999)}`), Buffer.from([0xc3, 0x22])]),
+      'encoding f:1:1002',
+    ],
     ['an encoded surrogate', Buffer.from([0x22, 0xed, 0xa0, 0x80, 0x22]), 'encoding f:1:2', /0xed/],
-    ['a UTF-16 byte order mark', Buffer.from([0xff, 0xfe, 0x7b, 0]), 'encoding f:1:1', /UTF-16 byte order mark; want UTF-8/],
+    [
+      'a UTF-16 byte order mark',
+      Buffer.from([0xff, 0xfe, 0x7b, 0]),
+      'encoding f:1:1',
+      /UTF-16 byte order mark; want UTF-8/,
+    ],
     ['a UTF-32 byte order mark', Buffer.from([0, 0, 0xfe, 0xff]), 'encoding f:1:1', /UTF-32/],
     ['a lone surrogate', '{"é": ["x\\ud800"]}', 'encoding f:1:10 é.0', /\\ud800, half of a surrogate pair/],
     ['a duplicate key', '{"a": 1,\n "b": {"c": 1, "c": 2}}', 'duplicate-key f:2:16 b.c; also at f:2:8', /twice/],
     ['a duplicate key by an escape', '{"a": 1, "\\u0061": 2}', 'duplicate-key f:1:10 a; also at f:1:2'],
     ['an infinite number', '{"a": 1e400}', 'number-precision f:1:7 a', /is 1e400, which is larger than any number/],
     ['a number that vanishes', '[1e-400]', 'number-precision f:1:2 0', /would become 0/],
-    ['a whole number beyond 2^53', '[9007199254740993]', 'number-precision f:1:2 0', /9007199254740993.* 9007199254740992/],
+    [
+      'a whole number beyond 2^53',
+      '[9007199254740993]',
+      'number-precision f:1:2 0',
+      /9007199254740993.* 9007199254740992/,
+    ],
     ['2^63, which is written as another', '[9223372036854775808]', 'number-precision f:1:2 0', /9223372036854776000/],
     ['100,000 brackets', '['.repeat(100_000), 'limit f:1:129 0.0.0.0.0.0.0.0', /more than 128 deep/],
     ['100,000 brackets that close', '['.repeat(1e5) + ']'.repeat(1e5), 'limit f:1:129 0.0.0.0.0.0.0.0', /128/],
@@ -93,7 +107,11 @@ describe('YAML is refused with the place, what was found and what was wanted', (
     ['__proto__', 'a: {__proto__: 1}', 'forbidden-key f:1:5 a.__proto__', /__proto__/],
     ['__proto__ by a merge', 'a: &a {x: 1}\n<<: {__proto__: *a}', 'forbidden-key f:2:6 <<.__proto__'],
     ['__proto__ by an alias', 'a: &a __proto__\n*a : 1', 'forbidden-key f:2:1 __proto__'],
-    ['prototype merged into constructor', 'a: &a {prototype: 1}\nconstructor: {<<: *a}', 'forbidden-key f:2:19 constructor'],
+    [
+      'prototype merged into constructor',
+      'a: &a {prototype: 1}\nconstructor: {<<: *a}',
+      'forbidden-key f:2:19 constructor',
+    ],
     ['constructor.prototype', 'constructor: {prototype: 1}', 'forbidden-key f:1:15 constructor.prototype'],
     ['a list for a key', '? [a]\n: b', 'syntax f:1:3', /list for a key; want a string/],
     ['a mapping for a key', '{a: b}: c', 'syntax f:1:1', /mapping for a key; want a string/],
@@ -110,9 +128,13 @@ describe('YAML is refused with the place, what was found and what was wanted', (
     ['an empty document', '---\n', 'empty f:1:1'],
   ])
 
-  const lists = (count: number, entry: (k: number) => string): string => Array.from({ length: count }, (_, k) => entry(k)).join('\n')
+  const lists = (count: number, entry: (k: number) => string): string =>
+    Array.from({ length: count }, (_, k) => entry(k)).join('\n')
   const bombs: readonly (readonly [string, string])[] = [
-    ['billion laughs', `a0: &a0 [x,x,x,x,x,x,x,x,x]\n${lists(12, (k) => `a${k + 1}: &a${k + 1} [${Array(9).fill(`*a${k}`).join()}]`)}`],
+    [
+      'billion laughs',
+      `a0: &a0 [x,x,x,x,x,x,x,x,x]\n${lists(12, (k) => `a${k + 1}: &a${k + 1} [${Array(9).fill(`*a${k}`).join()}]`)}`,
+    ],
     ['a large list many times', `a: &a [${'x,'.repeat(5000)}]\nb: [${'*a,'.repeat(900)}]`],
     ['quadratic merges', `b0: &b0 {k0: 1}\n${lists(900, (k) => `b${k + 1}: &b${k + 1} {<<: *b${k}, k${k + 1}: 1}`)}`],
     ['too many aliases', `a: &a 1\nb: [${'*a,'.repeat(2000)}]`],
@@ -136,7 +158,11 @@ describe('TOML and .env are refused with the place, what was found and what was 
   rows('toml', [
     ['a table defined twice', '[a]\nx = 1\n[a]\n', 'duplicate-key f:3:2 a; also at f:1:1', /there already/],
     ['a key twice', '[a]\nb = 1\nb = 2', 'duplicate-key f:3:1 a.b; also at f:2:5'],
-    ['a key twice in a table of a list', '[[a]]\nx = 1\n[[a]]\nx = 1\nx = 2', 'duplicate-key f:5:1 a.1.x; also at f:4:5'],
+    [
+      'a key twice in a table of a list',
+      '[[a]]\nx = 1\n[[a]]\nx = 1\nx = 2',
+      'duplicate-key f:5:1 a.1.x; also at f:4:5',
+    ],
     ['an inline table extended', 't = {a = 1}\nt.b = 2', 'duplicate-key f:2:1 t.b; also at f:1:5'],
     ['a key twice in an inline table', 't = {a = 1, a = 2}', 'duplicate-key f:1:13'],
     ['a bad date', 'd = 2001-99-99', 'syntax f:1:5', /date/],
@@ -166,7 +192,10 @@ describe('TOML and .env are refused with the place, what was found and what was 
   })
 })
 
-test.each(['json', 'jsonc', 'yaml', 'toml', 'env'] as const)('%s: a text that is too large names both sizes', async (format) => {
-  const issue = await refusal(format, 'x'.repeat(101), { ...defaultLimits, maxBytes: 100 })
-  expect(issue).toMatchObject({ code: 'limit', message: 'is 101 bytes; want at most 100' })
-})
+test.each(['json', 'jsonc', 'yaml', 'toml', 'env'] as const)(
+  '%s: a text that is too large names both sizes',
+  async (format) => {
+    const issue = await refusal(format, 'x'.repeat(101), { ...defaultLimits, maxBytes: 100 })
+    expect(issue).toMatchObject({ code: 'limit', message: 'is 101 bytes; want at most 100' })
+  },
+)

@@ -30,7 +30,11 @@ function pathsOf(value: Json, limit: number, path: Path = []): Path[] {
 }
 
 /** Reads `text` after `previous` and in full, and wants the same of both. @returns what may be the next previous */
-async function expectSame(text: string, previous: ParsedText | undefined, format: Format): Promise<ParsedText | undefined> {
+async function expectSame(
+  text: string,
+  previous: ParsedText | undefined,
+  format: Format,
+): Promise<ParsedText | undefined> {
   const whole = await read(text, format)
   const changed = await read(text, format, previous)
   if (whole instanceof SourceError || changed instanceof SourceError) {
@@ -47,7 +51,20 @@ async function expectSame(text: string, previous: ParsedText | undefined, format
   return changed
 }
 
-const name = fc.constantFrom('a', 'b', 'id', 'é', '', 'toString', 'constructor', 'prototype', '__proto__', '1', '0', 'x y')
+const name = fc.constantFrom(
+  'a',
+  'b',
+  'id',
+  'é',
+  '',
+  'toString',
+  'constructor',
+  'prototype',
+  '__proto__',
+  '1',
+  '0',
+  'x y',
+)
 const scalar = fc.oneof(
   fc.integer(),
   fc.double({ noNaN: true, noDefaultInfinity: true }),
@@ -60,10 +77,13 @@ const small = fc.oneof(
 )
 const large: fc.Arbitrary<unknown> = fc.oneof(
   fc.array(small, { minLength: 60, maxLength: 90 }),
-  fc.array(fc.record({ id: fc.integer(), match: fc.record({ host: fc.string(), tags: fc.array(scalar, { maxLength: 2 }) }) }), {
-    minLength: 64,
-    maxLength: 80,
-  }),
+  fc.array(
+    fc.record({ id: fc.integer(), match: fc.record({ host: fc.string(), tags: fc.array(scalar, { maxLength: 2 }) }) }),
+    {
+      minLength: 64,
+      maxLength: 80,
+    },
+  ),
   fc.dictionary(fc.string({ maxLength: 6 }), small, { minKeys: 64, maxKeys: 80 }),
 )
 const document = fc.oneof(
@@ -76,7 +96,34 @@ const document = fc.oneof(
 /** One change of a text. Positions are shares of its length, so that they fit every text. */
 const share = fc.double({ min: 0, max: 1, noNaN: true })
 const fragment = fc.constantFrom(
-  ...[' ', '\n', ',', ':', '"', '{', '}', '[', ']', '1', '12', 'null', '"x"', '{"id":1}', '"a":1', ',"a":1', '"__proto__":1,', '\\', '$', '\u0000', 'é', '1e999,', '9007199254740993,', '"\\ud800",', '"\\u0024",', '[[[[[[[[[[[[[]]]]]]]]]]]]],'],
+  ...[
+    ' ',
+    '\n',
+    ',',
+    ':',
+    '"',
+    '{',
+    '}',
+    '[',
+    ']',
+    '1',
+    '12',
+    'null',
+    '"x"',
+    '{"id":1}',
+    '"a":1',
+    ',"a":1',
+    '"__proto__":1,',
+    '\\',
+    '$',
+    '\u0000',
+    'é',
+    '1e999,',
+    '9007199254740993,',
+    '"\\ud800",',
+    '"\\u0024",',
+    '[[[[[[[[[[[[[]]]]]]]]]]]]],',
+  ],
 )
 const edit = fc.oneof(
   fc.record({ kind: fc.constant('insert' as const), at: share, text: fragment }),
@@ -145,14 +192,19 @@ describe('reading what changed gives what reading all gives', () => {
   test('for any change of the tree, in compact and in indented texts', async () => {
     const changes = fc.array(treeEdit, { minLength: 1, maxLength: 6 })
     await fc.assert(
-      fc.asyncProperty(document, indent, fc.array(changes, { minLength: 1, maxLength: 3 }), async (start, space, steps) => {
-        let tree = JSON.parse(JSON.stringify(start)) as Json
-        let previous = await expectSame(JSON.stringify(tree, null, space), undefined, 'json')
-        for (const step of steps) {
-          tree = step.reduce(changedTree, tree)
-          previous = await expectSame(JSON.stringify(tree, null, space), previous, 'json')
-        }
-      }),
+      fc.asyncProperty(
+        document,
+        indent,
+        fc.array(changes, { minLength: 1, maxLength: 3 }),
+        async (start, space, steps) => {
+          let tree = JSON.parse(JSON.stringify(start)) as Json
+          let previous = await expectSame(JSON.stringify(tree, null, space), undefined, 'json')
+          for (const step of steps) {
+            tree = step.reduce(changedTree, tree)
+            previous = await expectSame(JSON.stringify(tree, null, space), previous, 'json')
+          }
+        },
+      ),
       runs,
     )
   })
@@ -160,22 +212,29 @@ describe('reading what changed gives what reading all gives', () => {
   test('for any change of the text, valid or not', async () => {
     const edits = fc.array(edit, { minLength: 1, maxLength: 3 })
     await fc.assert(
-      fc.asyncProperty(document, indent, fc.array(edits, { minLength: 1, maxLength: 4 }), async (start, space, steps) => {
-        let text = JSON.stringify(start, null, space)
-        let previous = await expectSame(text, undefined, 'json')
-        for (const step of steps) {
-          const next = step.reduce(edited, text)
-          const result = await expectSame(next, previous, 'json')
-          if (result !== previous) text = next
-          previous = result
-        }
-      }),
+      fc.asyncProperty(
+        document,
+        indent,
+        fc.array(edits, { minLength: 1, maxLength: 4 }),
+        async (start, space, steps) => {
+          let text = JSON.stringify(start, null, space)
+          let previous = await expectSame(text, undefined, 'json')
+          for (const step of steps) {
+            const next = step.reduce(edited, text)
+            const result = await expectSame(next, previous, 'json')
+            if (result !== previous) text = next
+            previous = result
+          }
+        },
+      ),
       runs,
     )
   })
 
   test('in JSONC too, with comments that come, go and change', async () => {
-    const comments = fc.array(fc.record({ at: share, text: fc.constantFrom('/* é */', '// x\n', '/* " */', ',') }), { maxLength: 5 })
+    const comments = fc.array(fc.record({ at: share, text: fc.constantFrom('/* é */', '// x\n', '/* " */', ',') }), {
+      maxLength: 5,
+    })
     await fc.assert(
       fc.asyncProperty(document, fc.array(comments, { minLength: 2, maxLength: 4 }), async (start, steps) => {
         const lines = JSON.stringify(start, null, 1).split('\n')
@@ -206,13 +265,18 @@ describe('reading what changed gives what reading all gives', () => {
 
 describe('what did not change', () => {
   const rules = Array.from({ length: 500 }, (_, k) => ({ id: `r${k}`, limit: { rps: k }, tags: ['a', 'b'] }))
-  const reading = (tree: unknown, previous?: ParsedText) => read(JSON.stringify(tree), 'json', previous) as Promise<ParsedText>
+  const reading = (tree: unknown, previous?: ParsedText) =>
+    read(JSON.stringify(tree), 'json', previous) as Promise<ParsedText>
   const list = (parsed: ParsedText) => (parsed.config as { rules: Json[] }).rules
 
   test('is the same text: the previous reading itself', async () => {
     const before = await reading({ rules })
     expect(await reading({ rules }, before)).toBe(before)
-    for (const [format, text] of [['yaml', 'a: 1'], ['toml', 'a = 1'], ['env', 'A=1']] as const) {
+    for (const [format, text] of [
+      ['yaml', 'a: 1'],
+      ['toml', 'a = 1'],
+      ['env', 'A=1'],
+    ] as const) {
       const first = (await read(text, format)) as ParsedText
       expect(await read(text, format, first)).toBe(first)
     }

@@ -74,7 +74,8 @@ class Comparison {
     const { value, container, end } = this.#container(root.container, root.offset, this.#before.config, at, 1)
     if (skipSpace(this.#new, end) !== this.#new.length) return undefined
     const mayHaveReferences =
-      this.#mayHaveReferences || (this.#before.mayHaveReferences && (this.#before.escapedDollar || this.#new.includes(36)))
+      this.#mayHaveReferences ||
+      (this.#before.mayHaveReferences && (this.#before.escapedDollar || this.#new.includes(36)))
     return {
       config: value,
       bytes: this.#new,
@@ -141,7 +142,8 @@ class Comparison {
     if (atEnd > this.#new.length || !isDelimiter(this.#new[atEnd])) return false
     // The call into native code costs more than to see the usual difference here.
     const middle = (end - start) >> 1
-    if (this.#new[atEnd - 1] !== this.#old[end - 1] || this.#new[at + middle] !== this.#old[start + middle]) return false
+    if (this.#new[atEnd - 1] !== this.#old[end - 1] || this.#new[at + middle] !== this.#old[start + middle])
+      return false
     return this.#new.compare(this.#old, start, end, at, atEnd) === 0
   }
 

@@ -69,7 +69,8 @@ const kept = new WeakMap<ParsedText, Kept>()
 export async function parseText(bytes: Uint8Array, options: ParseOptions): Promise<ParsedText> {
   const { file, format, limits, previous } = options
   const before = previous && kept.get(previous)
-  const comparable = before !== undefined && before.file === file && before.format === format && same(before.limits, limits)
+  const comparable =
+    before !== undefined && before.file === file && before.format === format && same(before.limits, limits)
   if (previous && comparable && Buffer.compare(before.bytes, bytes) === 0) return previous
   const isJson = format === 'json' || format === 'jsonc'
   const { parsed, json } = isJson
