@@ -327,6 +327,7 @@ class RunningEngine<C> implements Engine<C> {
       force: requests.some((r) => r.force === true),
       superseded: this.#superseding.signal,
       startedAt: new Date(),
+      began: performance.now(),
       durationsMs: {},
       retries: 0,
     }

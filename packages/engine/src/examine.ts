@@ -5,14 +5,14 @@ import { defaultDeadlines } from './deadline.ts'
 import { changes, diff } from './diff.ts'
 import { digest } from './digest.ts'
 import type { Issue } from './issue.ts'
-import type { Json } from './json.ts'
+import { pathText, type Json } from './json.ts'
 import type { Merged } from './merge.ts'
 import type { ShownChange } from './outcome.ts'
-import { shownChanges, unreadRestarts } from './plan.ts'
-import { pathText } from './json.ts'
+import { unreadRestarts } from './plan.ts'
 import { stage, type Core } from './reload.ts'
 import { compile, jsonSchema, type AnySchema } from './schema.ts'
 import { redactorFor } from './secrets.ts'
+import { shownChanges } from './shown.ts'
 import { defaultLimits, share, type Keys } from './snapshot.ts'
 import type { Source } from './source.ts'
 
@@ -82,6 +82,7 @@ export async function examine(options: ExamineOptions): Promise<Examined> {
     force: false,
     superseded: core.closing,
     startedAt: new Date(),
+    began: performance.now(),
     durationsMs: {},
     retries: 0,
   }
@@ -101,7 +102,7 @@ export async function examine(options: ExamineOptions): Promise<Examined> {
       const all = changes(diff(config, after, keys))
       const redact = redactorFor(core, merged, inner.get(next)?.merged)
       return {
-        changes: shownChanges(all, redact, Infinity),
+        changes: shownChanges(all, redact, 'whole'),
         restartPaths: unreadRestarts(all, config, after, validator.restartPaths).map(pathText),
       }
     },

@@ -12,7 +12,7 @@ export { issueText, originText, type Issue, type IssueCode, type Origin } from '
 export { at, parsePath, pathText, pointerText, parsePointer, type Json, type JsonObject, type Path } from './json.ts'
 export type { KeyedComponent, KeyedOptions } from './keyed.ts'
 export type { Logger } from './logger.ts'
-export { notifyWith, type Notification } from './notify.ts'
+export { NotificationError, notifyWith, type Notification } from './notify.ts'
 export type { Engine, PreparedReload, StartOptions } from './options.ts'
 export { outcomeText, succeeded } from './outcome.ts'
 export type {

@@ -4,8 +4,6 @@
 import type { Component } from './component.ts'
 import type { Change } from './diff.ts'
 import { at, covers, isArray, isObject, parsePath, pathText, type Json, type Path } from './json.ts'
-import type { Plan, PlannedComponent, ShownChange } from './outcome.ts'
-import type { Redactor } from './redact.ts'
 
 export interface Touched {
   readonly component: Component<unknown>
@@ -176,39 +174,4 @@ function put(root: Json, path: Path, value: Json | undefined): Json {
   const { [step]: below, ...others } = own
   if (rest.length === 0) return value === undefined ? others : { ...own, [step]: value }
   return { ...own, [step]: put(below ?? {}, rest, value) }
-}
-
-/** How many changes an outcome lists for each component. */
-const maxShown = 100
-
-export function shownPlan(
-  touched: readonly Touched[],
-  changes: readonly Change[],
-  redact: Redactor,
-  policy: 'refuse' | 'hold',
-): Plan {
-  const read = new Set(touched.flatMap((t) => t.changes))
-  return {
-    components: touched.map((t): PlannedComponent => ({
-      component: t.component.name,
-      action: t.restart.length === 0 ? 'hot' : policy === 'refuse' ? 'restart' : 'held',
-      changes: shownChanges(t.changes, redact),
-      moreChanges: Math.max(0, t.changes.length - maxShown),
-      restartPaths: t.restart.map(pathText),
-    })),
-    unread: shownChanges(
-      changes.filter((change) => !read.has(change)),
-      redact,
-    ),
-    changeCount: changes.length,
-  }
-}
-
-export function shownChanges(changes: readonly Change[], redact: Redactor, limit = maxShown): ShownChange[] {
-  return changes.slice(0, limit).map((change) => ({
-    kind: change.kind,
-    path: pathText(change.path),
-    ...('before' in change && change.before !== undefined && { before: redact.value(change.path, change.before) }),
-    ...('after' in change && change.after !== undefined && { after: redact.value(change.path, change.after) }),
-  }))
 }

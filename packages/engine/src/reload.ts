@@ -17,13 +17,15 @@ import type { Issue } from './issue.ts'
 import { at, pathText, type Json, type Path } from './json.ts'
 import type { LastGoodStore } from './last-good.ts'
 import { merge, type Merged } from './merge.ts'
-import type { ComponentResult, Outcome, Phase, Plan, PlanOutcome } from './outcome.ts'
-import { holdBack, indexed, shownPlan, sliceOf, touchedBy, unreadRestarts, type Touched } from './plan.ts'
+import type { ComponentResult, Outcome, Plan, PlanOutcome } from './outcome.ts'
+import { holdBack, indexed, sliceOf, touchedBy, unreadRestarts, type Touched } from './plan.ts'
 import type { Redactor } from './redact.ts'
 import type { Validator } from './schema.ts'
 import { redactorFor } from './secrets.ts'
+import { shownPlan } from './shown.ts'
 import { check, share, type Limits } from './snapshot.ts'
 import { SourceError, type Document, type Source } from './source.ts'
+import { sinceMs, timed, type DurationsMs } from './timing.ts'
 import { commitAll, disposeAll, memberOf, prepareAll, resultOf, rollBackAll } from './transaction.ts'
 import type { ComponentState, Failure, Member, Transaction } from './transaction.ts'
 
@@ -74,7 +76,9 @@ export interface Run {
   /** Aborts when a newer request comes: no further tries then. */
   readonly superseded: AbortSignal
   readonly startedAt: Date
-  readonly durationsMs: Partial<Record<Phase, number>>
+  /** A reading of `performance.now()`. */
+  readonly began: number
+  readonly durationsMs: DurationsMs
   retries: number
 }
 
@@ -131,7 +135,7 @@ export interface Given {
 export async function stage(core: Core, run: Run, given?: Given): Promise<Ended | Staged> {
   const { live } = core
 
-  const loaded = given ? { documents: [given.document] } : await timed(run, 'load', () => load(core))
+  const loaded = given ? { documents: [given.document] } : await timed(run.durationsMs, 'load', () => load(core))
   if ('ended' in loaded) return loaded
   const merged = merge(loaded.documents)
   const redact = redactorFor(core, live?.merged, merged)
@@ -143,7 +147,7 @@ export async function stage(core: Core, run: Run, given?: Given): Promise<Ended 
 
   const bad = check(merged.config, live?.merged.config, core.limits)
   if (bad.length > 0) return rejected('validate', bad, merged, redact)
-  const valid = await timed(run, 'validate', () => validate(core, merged.config))
+  const valid = await timed(run.durationsMs, 'validate', () => validate(core, merged.config))
   if ('ended' in valid) return valid
   if ('issues' in valid) return rejected('validate', valid.issues, merged, redact)
 
@@ -188,7 +192,7 @@ export async function stage(core: Core, run: Run, given?: Given): Promise<Ended 
       core.states.get(component.name) as ComponentState,
     ),
   )
-  const refused = timedSync(run, 'check', () => members.flatMap((member) => checkMember(core, member)))
+  const refused = await timed(run.durationsMs, 'check', () => members.flatMap((member) => checkMember(core, member)))
   if (refused.length > 0) return rejected('check', refused, merged, redact, core.keys)
 
   const tx: Transaction = { deadlines: core.deadlines, record: core.record, redact: redact.text }
@@ -202,19 +206,19 @@ export async function stage(core: Core, run: Run, given?: Given): Promise<Ended 
     pendingRestart,
     save: given?.save ?? true,
   }
-  const failed = await timed(run, 'prepare', () => prepareAll(tx, members, core.closing))
+  const failed = await timed(run.durationsMs, 'prepare', () => prepareAll(tx, members, core.closing))
   return failed ? rolledBack(core, staged, 'prepare', failed) : staged
 }
 
 export async function commit(core: Core, staged: Staged): Promise<Ended> {
   const { run, members, tx, plan: planned } = staged
-  const failed = await timed(run, 'commit', () => commitAll(tx, members))
+  const failed = await timed(run.durationsMs, 'commit', () => commitAll(tx, members))
   if (failed) return rolledBack(core, staged, 'commit', failed)
 
   core.pendingRestart = staged.pendingRestart
   core.swap({ ...staged.live, committedAt: new Date() })
   const warnings = await saveLastGood(core, staged)
-  warnings.push(...(await timed(run, 'dispose', () => disposeAll(tx, members))))
+  warnings.push(...(await timed(run.durationsMs, 'dispose', () => disposeAll(tx, members))))
   return { ended: { kind: 'committed', plan: planned, components: members.map(resultOf), warnings }, transient: false }
 }
 
@@ -230,7 +234,7 @@ export function dressed(core: Core, run: Run, body: Body | Body<PlanOutcome>): O
     run: run.number,
     triggers: run.triggers,
     startedAt: run.startedAt.toISOString(),
-    durationMs: Date.now() - run.startedAt.getTime(),
+    durationMs: sinceMs(run.began),
     durationsMs: run.durationsMs,
     retries: run.retries,
     pendingRestart: core.pendingRestart,
@@ -315,7 +319,7 @@ function checkMember(core: Core, { component, change, state }: Member): readonly
 
 async function rolledBack(core: Core, staged: Staged, phase: 'prepare' | 'commit', failed: Failure): Promise<Ended> {
   const { run, members, tx, plan: planned } = staged
-  const failures = await timed(run, 'rollback', () => rollBackAll(tx, members))
+  const failures = await timed(run.durationsMs, 'rollback', () => rollBackAll(tx, members))
   const components = members.map(resultOf)
   const base = { failed: failed.component, plan: planned, components }
   if (failures.length > 0) {
@@ -369,22 +373,6 @@ function withOrigin(issue: Issue, merged: Merged, keys: Core['keys']): Issue {
   const origin = issue.origin ?? originOf(issue.path)
   const first = firstPath && originOf(firstPath)
   return { ...rest, ...(origin && { origin }), ...(first && { related: [...(issue.related ?? []), first] }) }
-}
-
-async function timed<T>(run: Run, phase: Phase, work: () => Promise<T>): Promise<T> {
-  const began = performance.now()
-  try {
-    return await work()
-  } finally {
-    run.durationsMs[phase] = (run.durationsMs[phase] ?? 0) + performance.now() - began
-  }
-}
-
-function timedSync<T>(run: Run, phase: Phase, work: () => T): T {
-  const began = performance.now()
-  const result = work()
-  run.durationsMs[phase] = (run.durationsMs[phase] ?? 0) + performance.now() - began
-  return result
 }
 
 /** The digest of what is live, worked out when asked for. */

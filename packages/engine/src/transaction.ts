@@ -10,7 +10,8 @@
 import type { Component, Deadlines, Prepared, SliceChange } from './component.ts'
 import { DeadlineError, errorText, isTransient, StoppedError, within } from './deadline.ts'
 import type { EventBody } from './event.ts'
-import type { ComponentResult, Phase } from './outcome.ts'
+import type { ComponentResult } from './outcome.ts'
+import { timed, type DurationsMs } from './timing.ts'
 
 /** What is known of a component between reloads. */
 export interface ComponentState {
@@ -25,7 +26,7 @@ export interface Member {
   readonly component: Component<unknown>
   readonly change: SliceChange<unknown>
   readonly state: ComponentState
-  readonly durationsMs: Partial<Record<Phase, number>>
+  readonly durationsMs: DurationsMs
   prepared?: Prepared
   result: ComponentResult['result']
   error?: string
@@ -64,7 +65,7 @@ export async function prepareAll(
 ): Promise<Failure | undefined> {
   for (const member of members) {
     try {
-      member.prepared = await timed(member, 'prepare', () =>
+      member.prepared = await timed(member.durationsMs, 'prepare', () =>
         within(
           limitOf(tx, member, 'prepareMs'),
           stop,
@@ -85,7 +86,7 @@ export async function commitAll(tx: Transaction, members: readonly Member[]): Pr
     const done = new Promise<void>((resolve) => (returned = resolve))
     const late = { settled: false, done }
     try {
-      await timed(member, 'commit', () =>
+      await timed(member.durationsMs, 'commit', () =>
         within(
           limitOf(tx, member, 'commitMs'),
           undefined,
@@ -136,7 +137,7 @@ export async function disposeAll(tx: Transaction, members: readonly Member[]): P
   const warnings: string[] = []
   for (const member of members) {
     try {
-      await timed(member, 'dispose', () =>
+      await timed(member.durationsMs, 'dispose', () =>
         within(limitOf(tx, member, 'rollbackMs'), undefined, () => member.prepared?.dispose()),
       )
     } catch (error) {
@@ -149,7 +150,7 @@ export async function disposeAll(tx: Transaction, members: readonly Member[]): P
 async function rollBack(tx: Transaction, member: Member): Promise<string | undefined> {
   const { component, lateCommit, state } = member
   const undo = () =>
-    timed(member, 'rollback', () =>
+    timed(member.durationsMs, 'rollback', () =>
       within(
         limitOf(tx, member, 'rollbackMs'),
         undefined,
@@ -222,13 +223,4 @@ function failure(tx: Transaction, member: Member, error: unknown): Failure {
 
 function limitOf(tx: Transaction, { component }: Member, which: 'prepareMs' | 'commitMs' | 'rollbackMs'): number {
   return component.deadlines?.[which] ?? tx.deadlines[which]
-}
-
-async function timed<T>(member: Member, phase: Phase, work: () => Promise<T>): Promise<T> {
-  const began = performance.now()
-  try {
-    return await work()
-  } finally {
-    member.durationsMs[phase] = (member.durationsMs[phase] ?? 0) + performance.now() - began
-  }
 }

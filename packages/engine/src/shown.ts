@@ -1,0 +1,74 @@
+/**
+ * Plans and changes as they are shown: secrets hidden, long lists cut, large values abridged, so that an outcome can be
+ * kept, printed and sent whatever was changed.
+ */
+import type { Change } from './diff.ts'
+import { isArray, isObject, pathText, type Json } from './json.ts'
+import type { Plan, PlannedComponent, ShownChange } from './outcome.ts'
+import type { Touched } from './plan.ts'
+import type { Redactor } from './redact.ts'
+
+/** How many changes an outcome lists for each component. */
+const maxShown = 100
+/** How many values inside one shown value, and how long a text. */
+const maxNodes = 100
+const maxText = 1_000
+
+export function shownPlan(
+  touched: readonly Touched[],
+  changes: readonly Change[],
+  redact: Redactor,
+  policy: 'refuse' | 'hold',
+): Plan {
+  const read = new Set(touched.flatMap((t) => t.changes))
+  return {
+    components: touched.map((t): PlannedComponent => ({
+      component: t.component.name,
+      action: t.restart.length === 0 ? 'hot' : policy === 'refuse' ? 'restart' : 'held',
+      changes: shownChanges(t.changes, redact),
+      moreChanges: Math.max(0, t.changes.length - maxShown),
+      restartPaths: t.restart.map(pathText),
+    })),
+    unread: shownChanges(
+      changes.filter((change) => !read.has(change)),
+      redact,
+    ),
+    changeCount: changes.length,
+  }
+}
+
+/** @param whole neither cut the list nor abridge the values: for a command that shows one diff and is done. */
+export function shownChanges(changes: readonly Change[], redact: Redactor, whole?: 'whole'): ShownChange[] {
+  const show = (change: Change, value: Json) => {
+    const shown = redact.value(change.path, value)
+    return whole ? shown : abridged(shown, { nodes: maxNodes })
+  }
+  return (whole ? changes : changes.slice(0, maxShown)).map((change) => ({
+    kind: change.kind,
+    path: pathText(change.path),
+    ...(change.before !== undefined && { before: show(change, change.before) }),
+    ...(change.after !== undefined && { after: show(change, change.after) }),
+  }))
+}
+
+/** `value` itself if it is small; otherwise its beginning, with `…` where something is left out. */
+function abridged(value: Json, left: { nodes: number }): Json {
+  left.nodes--
+  if (typeof value === 'string') return value.length <= maxText ? value : `${value.slice(0, maxText)}…`
+  if (isArray(value)) {
+    const kept: Json[] = []
+    for (const entry of value) {
+      if (left.nodes <= 0) return [...kept, `… ${value.length - kept.length} more`]
+      kept.push(abridged(entry, left))
+    }
+    return kept
+  }
+  if (!isObject(value)) return value
+  const kept: Record<string, Json> = {}
+  const names = Object.keys(value)
+  for (const [i, name] of names.entries()) {
+    if (left.nodes <= 0) return { ...kept, '…': `${names.length - i} more` }
+    kept[name] = abridged(value[name] as Json, left)
+  }
+  return kept
+}
