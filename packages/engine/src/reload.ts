@@ -141,12 +141,12 @@ export async function stage(core: Core, run: Run, given?: Given): Promise<Ended 
   const redact = redactorFor(core, live?.merged, merged)
   const uncertain = (component: Component<unknown>) => run.force || core.states.get(component.name)?.runs === 'unknown'
   const settled = !core.components.some(uncertain) && !run.force
-  core.attempted = { config: merged.config, at: new Date() }
   if (live && settled && merged.config === live.merged.config && core.pendingRestart.length === 0)
     return unchanged(core, merged, [])
 
   const bad = check(merged.config, live?.merged.config, core.limits)
   if (bad.length > 0) return rejected('validate', bad, merged, redact)
+  core.attempted = { config: merged.config, at: new Date() }
   const valid = await timed(run.durationsMs, 'validate', () => validate(core, merged.config))
   if ('ended' in valid) return valid
   if ('issues' in valid) return rejected('validate', valid.issues, merged, redact)

@@ -2,17 +2,25 @@
 import type { Merged } from './merge.ts'
 import { redactor, secretsIn, type Redactor } from './redact.ts'
 
+/** Found once for each configuration: a pattern may lead into every entry of a large collection. */
+const known = new WeakMap<Merged, readonly string[]>()
+
 /** @param configurations all whose secrets may turn up: what is live and what is tried. */
 export function redactorFor(
   core: { readonly secretPatterns: readonly string[] },
   ...configurations: readonly (Merged | undefined)[]
 ): Redactor {
-  const known = configurations.filter((merged) => merged !== undefined)
+  const all = configurations.filter((merged) => merged !== undefined)
   const patterns = core.secretPatterns
   const placesOf = (merged: Merged) => merged.secrets.map((secret) => secret.path)
+  const valuesOf = (merged: Merged) => {
+    const values = known.get(merged) ?? secretsIn(merged.config, { patterns, secretPaths: placesOf(merged) })
+    known.set(merged, values)
+    return values
+  }
   return redactor({
     patterns,
-    secretPaths: known.flatMap(placesOf),
-    secretValues: known.flatMap((merged) => secretsIn(merged.config, { patterns, secretPaths: placesOf(merged) })),
+    secretPaths: all.flatMap(placesOf),
+    secretValues: all.flatMap(valuesOf),
   })
 }
