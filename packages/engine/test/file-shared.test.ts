@@ -80,21 +80,32 @@ test('whatever was there before, the result is that of a first time', () => {
 })
 
 test('an entry that is the same object is not looked at again, wherever it is now', () => {
-  const entries = Array.from({ length: 50 }, (_, i) => ({ id: i, at: '${A}' }))
+  const entries = Array.from({ length: 2000 }, (_, i) => ({ id: i, at: '${A}' }))
   const before = replaced({ entries }, { A: '1' })
-  const next = [
-    { id: 'new', at: '${A}' },
-    ...entries.slice(0, 20).reverse(),
-    { id: 'other', at: '${A}' },
-    ...entries.slice(25),
-  ]
-  const asked: string[] = []
-  const after = replaced({ entries: next }, { A: '1' }, before, asked)
-  // Once to see that nothing has changed, and once for each of the two new ones.
-  expect(asked).toHaveLength(3)
   const list = (of: Interpolated) => (of.config as { entries: unknown[] }).entries
-  expect(list(after)[1]).toBe(list(before)[19])
-  expect(list(after).at(-1)).toBe(list(before).at(-1))
+  const fresh = (id: string) => ({ id, at: '${A}' })
+
+  const near = [
+    fresh('new'),
+    ...entries.slice(0, 1000),
+    fresh('other'),
+    fresh('third'),
+    ...entries.slice(1005),
+    fresh('last'),
+  ]
+  let asked: string[] = []
+  let after = replaced({ entries: near }, { A: '1' }, before, asked)
+  // Once to see that nothing has changed, and once for each of the new ones.
+  expect(asked).toHaveLength(5)
+  expect(list(after)[1]).toBe(list(before)[0])
+  expect(list(after).at(-2)).toBe(list(before).at(-1))
+
+  asked = []
+  after = replaced({ entries: entries.toReversed() }, { A: '1' }, before, asked)
+  // Where all is in another order, some are, before it pays to look for each of them everywhere.
+  expect(asked.length).toBeLessThan(300)
+  expect(list(after).at(-1)).toBe(list(before)[0])
+  expect(list(after)).toEqual(list(before).toReversed())
 })
 
 const configs = fc.array(

@@ -86,24 +86,17 @@ class Walk {
     return out ? sameOr(before, out) : raw
   }
 
-  /** An entry that was inserted or removed moves those behind it: they are found again from the end, or by identity. */
   #list(raw: readonly Json[], rawBefore: readonly Json[], before: readonly Json[]): Json {
-    const shift = rawBefore.length - raw.length
-    let head = 0
-    while (head < raw.length && head < rawBefore.length && raw[head] === rawBefore[head]) head++
-    let tail = raw.length
-    while (tail > head && tail + shift > head && raw[tail - 1] === rawBefore[tail + shift - 1]) tail--
-    const moved = new Map<Json, Json>()
-    for (let i = head; i < tail + shift; i++) moved.set(rawBefore[i] as Json, before[i] as Json)
-
+    const places = new Places(raw, rawBefore)
     let out: Json[] | undefined
     for (let i = 0; i < raw.length; i++) {
       const child = raw[i] as Json
+      if (!out && !mayHold(child)) continue
+      const j = places.before(i)
       let value = child
-      if (this.#trusted && i >= head && i < tail && typeof child === 'object' && moved.has(child)) {
-        value = moved.get(child) as Json
+      if (this.#trusted && child === rawBefore[j] && typeof child === 'object') {
+        value = before[j] as Json
       } else if (mayHold(child)) {
-        const j = i < tail ? i : i + shift
         this.#path.push(i)
         value = this.value(child, rawBefore[j], before[j])
         this.#path.pop()
@@ -129,6 +122,42 @@ class Walk {
       else throw error
       return raw
     }
+  }
+}
+
+/** How far around its place an entry is looked for. */
+const nearby = 8
+/** So many entries may be new before it pays to look for all of them everywhere. */
+const maxStrangers = 256
+
+/** Where the entries of a list stood before: an entry that was inserted or removed moves all those behind it. */
+class Places {
+  readonly #now: readonly Json[]
+  readonly #before: readonly Json[]
+  #shift = 0
+  #strangers = 0
+  #everywhere: Map<Json, number> | undefined
+
+  constructor(now: readonly Json[], before: readonly Json[]) {
+    this.#now = now
+    this.#before = before
+  }
+
+  /** The index before of the entry at `i`, asked for in ascending order; of the one in its place, if it is new. */
+  before(i: number): number {
+    const entry = this.#now[i] as Json
+    const here = i + this.#shift
+    if (this.#before[here] === entry || typeof entry !== 'object' || entry === null) return here
+    for (let away = 1; away <= nearby; away++) {
+      for (const j of [here - away, here + away]) {
+        if (this.#before[j] !== entry) continue
+        this.#shift = j - i
+        return j
+      }
+    }
+    if (++this.#strangers <= maxStrangers) return here
+    this.#everywhere ??= new Map(this.#before.map((each, j) => [each, j]))
+    return this.#everywhere.get(entry) ?? here
   }
 }
 

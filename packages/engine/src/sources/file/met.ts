@@ -10,11 +10,14 @@ import { contentDigest, identityOf, listingDigest, type SeenFile, type WatchSet 
 /** The bytes of a file. Their digest takes two milliseconds a megabyte, so only who needs it makes it. */
 export interface Content {
   readonly digest: string
+  /** Made only where the content is not that of the load before. */
+  readonly isNew: boolean
 }
 
-export function contentOf(bytes: Uint8Array): Content {
+export function contentOf(bytes: Uint8Array, isNew = false): Content {
   let digest: string | undefined
   return {
+    isNew,
     get digest() {
       digest ??= contentDigest(bytes)
       return digest
@@ -67,9 +70,8 @@ export class Met implements WatchSet {
   differsFrom(before: Met): boolean {
     for (const path of before.files.keys()) {
       const [was, now] = [before.#contents.get(path), this.#contents.get(path)]
-      // The same content is the same object, unless a load failed in between.
       if (was === now || !this.files.has(path)) continue
-      if (was?.digest !== now?.digest) return true
+      if (now?.isNew || was?.digest !== now?.digest) return true
     }
     for (const [directory, digest] of before.listings) {
       const now = this.listings.get(directory)

@@ -84,7 +84,7 @@ export class Reader {
       if (error instanceof SourceError && recent) throw new SourceError(error.issues, { transient: true, cause: error })
       throw error
     }
-    const content = before && before.text === text ? before.content : contentOf(bytes)
+    const content = before && before.text === text ? before.content : contentOf(bytes, before !== undefined)
     this.#seen.read(path, content, identity)
     checkRoot(text, file, recent)
     const nowMs = performance.now()
