@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { isArray, isObject, type Json, type JsonObject } from '../src/json.ts'
 import { compile, jsonSchema, type Validator } from '../src/schema.ts'
+import { unseen } from '../src/schema/unseen.ts'
 
 const names = ['a', 'b', 'c', 'xa']
 
@@ -96,10 +97,30 @@ function withoutDefault({ default: _, ...node }: JsonObject): JsonObject {
   return node
 }
 
-const rootSchema = fc.tuple(schemaNode, schemaNode, schemaNode).map(([root, one, two]): JsonObject => ({
-  ...withoutDefault(root),
-  $defs: { one: withoutDefault(one), two: withoutDefault(two) },
-}))
+/** A root with one of each container, so that most schemas have something to split. */
+const wideRoot: fc.Arbitrary<JsonObject> = fc
+  .tuple(schemaNode, schemaNode, schemaNode, fc.constantFrom<JsonObject[]>({}, { propertyNames: { maxLength: 1 } }))
+  .map(([item, member, matched, names]) => ({
+    type: 'object',
+    properties: {
+      a: { type: 'array', items: item },
+      b: {
+        type: 'object',
+        properties: { a: member },
+        additionalProperties: item,
+        patternProperties: { '^x': matched },
+      },
+      c: { type: 'object', ...names, additionalProperties: member },
+    },
+    required: ['a'],
+  }))
+
+const rootSchema = fc
+  .tuple(fc.oneof(schemaNode, { arbitrary: wideRoot, weight: 2 }), schemaNode, schemaNode)
+  .map(([root, one, two]): JsonObject => ({
+    ...withoutDefault(root),
+    $defs: { one: withoutDefault(one), two: withoutDefault(two) },
+  }))
 
 const anyTree: fc.Arbitrary<Json> = fc.letrec<{ tree: Json }>((tie) => ({
   tree: fc.oneof(
@@ -173,6 +194,12 @@ function edit(value: Json, random: () => number, chance: number, fresh: () => Js
   return value
 }
 
+function anyWithin(value: Json, random: () => number): Json {
+  const members: Json[] = typeof value === 'object' && value !== null ? Object.values(value) : []
+  const one = members[Math.floor(random() * members.length)]
+  return one === undefined || random() < 0.3 ? value : anyWithin(one, random)
+}
+
 function frozen(value: Json): Json {
   if (typeof value === 'object' && value !== null) {
     for (const one of Object.values(Object.freeze(value))) frozen(one as Json)
@@ -236,11 +263,17 @@ test('cold, and beside the live tree, a configuration gets the verdict and the d
           return // ajv would never come to an end
         }
         const random = seeded(seed)
-        const fresh = (): Json => structuredClone(spare[Math.floor(random() * spare.length)]!)
         let live: Json | undefined
-        for (let round = 0; round < 12; round++) {
+        // New values, and parts of the live tree that turn up elsewhere, frozen as they are.
+        const fresh = (): Json =>
+          random() < 0.5 && live !== undefined
+            ? anyWithin(live, random)
+            : structuredClone(spare[Math.floor(random() * spare.length)]!)
+        for (let round = 0; round < 60; round++) {
           const anew = live === undefined || random() < 0.1
-          const config: Json = anew ? grow(schema, schema, random, 0) : edit(live!, random, 0.2, fresh)
+          const config: Json = anew
+            ? grow(schema, schema, random, 0)
+            : edit(live!, random, random() < 0.5 ? 0.05 : 0.2, fresh)
           const wanted = whole(config)
           expect(await verdict(validator, structuredClone(config), undefined)).toEqual(wanted)
           if (live !== undefined) {
@@ -255,8 +288,60 @@ test('cold, and beside the live tree, a configuration gets the verdict and the d
         }
       },
     ),
-    { numRuns: process.env['MIDFLIGHT_LONG'] ? 5_000 : 150 },
+    { numRuns: process.env['MIDFLIGHT_LONG'] ? 5_000 : 120 },
   )
   // The test is worth something only if both verdicts and live trees were common.
   expect(Math.min(told.valid, told.invalid, told.lives)).toBeGreaterThan(100)
 }, 600_000)
+
+test('of a list, every entry that was not there before is looked at, and few others', () => {
+  const entries = Array.from({ length: 400 }, (_, i) => ({ i }))
+  fc.assert(
+    fc.property(fc.integer(), fc.integer({ min: 0, max: 30 }), fc.constantFrom(0, 1, 40), (seed, edits, moved) => {
+      const random = seeded(seed)
+      const before = entries.slice(0, Math.floor(random() * entries.length))
+      const now = [...before]
+      for (let n = 0; n < edits; n++) {
+        const where = Math.floor(random() * now.length)
+        const kind = Math.floor(random() * 3)
+        now.splice(where, kind === 0 ? 0 : 1, ...(kind === 1 ? [] : [{ i: -n }]))
+      }
+      now.push(...now.splice(0, moved))
+      const met: number[] = []
+      unseen(now, before, (index, replaced) => {
+        expect(replaced === undefined || before.includes(replaced)).toBe(true)
+        return met.push(index) > 0
+      })
+      expect(met).toEqual([...new Set(met)].toSorted((a, b) => a - b))
+      const known = new Set(before)
+      const unknown = now.flatMap((entry, index) => (known.has(entry) ? [] : [index]))
+      expect(unknown.filter((index) => !met.includes(index))).toEqual([])
+      // What was moved behind the end of the earlier list is the price of not keeping a set.
+      expect(met.length).toBeLessThanOrEqual(unknown.length + moved + edits)
+    }),
+  )
+})
+
+test('of 100,000 rules with 20 changes only the 20 are looked into', async () => {
+  const rule = { type: 'object', required: ['id'], properties: { id: { type: 'string' }, limit: { type: 'integer' } } }
+  const validator = await compile(jsonSchema<Json>({ properties: { rules: { type: 'array', items: rule } } }))
+  const untouchable = (): Json =>
+    Object.defineProperty({}, 'id', {
+      enumerable: true,
+      get: () => {
+        throw new Error('looked into an unchanged rule')
+      },
+    }) as Json
+  const live = { rules: Array.from({ length: 100_000 }, untouchable) }
+  const next = { rules: [...live.rules] }
+  for (let n = 0; n < 10; n++) next.rules[n * 4_999] = { id: `r${n}`, limit: n }
+  for (let n = 0; n < 5; n++) next.rules.splice(n * 8_888, 0, { id: `new${n}` })
+  for (let n = 0; n < 5; n++) next.rules.splice(n * 7_777 + 3, 1)
+  expect(await validator.validate(next, live)).toEqual({ config: expect.anything() as unknown })
+  await expect(validator.validate(next, undefined)).rejects.toThrow('looked into')
+
+  next.rules[77_777] = { id: 'x', limit: '7' }
+  expect(await validator.validate(next, live)).toEqual({
+    issues: [{ code: 'schema', path: ['rules', 77_777, 'limit'], message: 'is "7"; want an integer' }],
+  })
+})

@@ -38,12 +38,13 @@ export function unseen<T>(
   }
 }
 
-/** How many entries to pass over in each list until they are in step again. */
+/** How many entries to pass over in each list, as few as possible, until they are in step again. */
 function drift<T>(now: readonly T[], before: readonly T[], i: number, j: number): [number, number] | undefined {
-  for (let d = 1; d <= lookAhead; d++) {
-    if (i + d < now.length && j + d < before.length && now[i + d] === before[j + d]) return [d, d]
-    if (j < before.length && i + d < now.length && now[i + d] === before[j]) return [d, 0]
-    if (j + d < before.length && now[i] === before[j + d]) return [0, d]
+  for (let sum = 1; sum <= 2 * lookAhead; sum++) {
+    for (let p = Math.max(0, sum - lookAhead); p <= Math.min(sum, lookAhead); p++) {
+      const q = sum - p
+      if (i + p < now.length && j + q < before.length && now[i + p] === before[j + q]) return [p, q]
+    }
   }
   return i + 1 >= now.length && j + 1 >= before.length ? [now.length - i, before.length - j] : undefined
 }
