@@ -19,6 +19,8 @@ export interface Pair {
   readonly from: number
   readonly to: number
   readonly moved: boolean
+  /** Known to be equal. Where not, they may be. */
+  readonly equal: boolean
 }
 
 /** How far ahead an entry is looked for before it counts as gone. */
@@ -36,11 +38,20 @@ export function align(before: readonly Json[], after: readonly Json[], field: st
   const last = remembered.get(after)
   if (last !== undefined && last.field === field && last.before.deref() === before) return last.alignment
   // Copies, because reading the entries of a frozen list takes five times as long.
-  const alignment = aligned(before.slice(), after.slice(), field)
-  if (Object.isFrozen(before) && Object.isFrozen(after)) {
-    remembered.set(after, { before: new WeakRef(before), field, alignment })
-  }
+  const alignment = aligned([...before], Object.isFrozen(after) ? [...after] : after, field)
+  remember(before, after, field, alignment)
   return alignment
+}
+
+/** Says how two lists are aligned, where that is known already. Only frozen ones are remembered. */
+export function remember(
+  before: readonly Json[],
+  after: readonly Json[],
+  field: string | undefined,
+  alignment: Alignment,
+): void {
+  if (!Object.isFrozen(before) || !Object.isFrozen(after)) return
+  remembered.set(after, { before: new WeakRef(before), field, alignment })
 }
 
 /** By the list after, if both are frozen: the plan and the components ask for the same one after the other. */
@@ -65,7 +76,7 @@ function aligned(before: readonly Json[], after: readonly Json[], field: string 
     if (field !== undefined || (removed.length === runFrom && added.length === runTo)) return
     const length = Math.min(removed.length - runFrom, added.length - runTo)
     for (let k = 0; k < length; k++) {
-      pairs.push({ from: removed[runFrom + k] as number, to: added[runTo + k] as number, moved: false })
+      pairs.push({ from: removed[runFrom + k] as number, to: added[runTo + k] as number, moved: false, equal: false })
     }
     removed.splice(runFrom, length)
     added.splice(runTo, length)
@@ -85,8 +96,7 @@ function aligned(before: readonly Json[], after: readonly Json[], field: string 
     const b = after[j] as Json
     if (same(a, b)) {
       closeRun()
-      // Without keys they are equal, and there is nothing to say about them.
-      if (field !== undefined) pairs.push({ from: i, to: j, moved: false })
+      pairs.push({ from: i, to: j, moved: false, equal: field === undefined })
       i++
       j++
       continue
@@ -153,7 +163,7 @@ function pairByKey(before: readonly Json[], after: readonly Json[], field: strin
     if (from === undefined) added.push(to)
     else {
       returned.add(from)
-      moves.push({ from, to, moved: true })
+      moves.push({ from, to, moved: true, equal: false })
     }
   }
   if (moves.length === 0) return found

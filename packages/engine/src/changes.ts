@@ -24,32 +24,44 @@ export interface Change {
 /** In the order of the document, as far as it has one: fields as they were written, entries by their place. */
 export function changes(delta: Delta): Change[] {
   const found: Change[] = []
-  collect(delta, [], [], found)
+  collect(delta, { path: [], before: [], after: [] }, found)
   return found
 }
 
-function collect(delta: Delta, path: Path, at: Path, found: Change[]): void {
+/** One place, by key, by index in the tree before, and by index in the tree after. */
+interface Place {
+  readonly path: Path
+  readonly before: Path
+  readonly after: Path
+}
+
+function collect(delta: Delta, place: Place, found: Change[]): void {
   switch (delta.op) {
     case 'none':
       return
     case 'set':
-      found.push(setChange(delta.before, delta.after, path, at))
+      found.push(setChange(delta.before, delta.after, place))
       return
     case 'object':
-      for (const [key, field] of delta.fields) collect(field, [...path, key], [...at, key], found)
+      for (const [key, field] of delta.fields) collect(field, child(place, key, key, key), found)
       return
     case 'list':
-      collectList(delta, path, at, found)
+      collectList(delta, place, found)
   }
 }
 
-function setChange(before: Json | undefined, after: Json | undefined, path: Path, at: Path): Change {
-  if (before === undefined) return { kind: 'added', path, at, ...(after === undefined ? {} : { after }) }
-  if (after === undefined) return { kind: 'removed', path, at, before }
-  return { kind: 'changed', path, at, before, after }
+function child(place: Place, step: string | number, before: string | number, after: string | number): Place {
+  return { path: [...place.path, step], before: [...place.before, before], after: [...place.after, after] }
 }
 
-function collectList(delta: ListDelta, path: Path, at: Path, found: Change[]): void {
+function setChange(before: Json | undefined, after: Json | undefined, place: Place): Change {
+  const { path } = place
+  if (after === undefined) return { kind: 'removed', path, at: place.before, ...(before === undefined ? {} : { before }) }
+  if (before === undefined) return { kind: 'added', path, at: place.after, after }
+  return { kind: 'changed', path, at: place.after, before, after }
+}
+
+function collectList(delta: ListDelta, place: Place, found: Change[]): void {
   const { field, removed, added, kept } = delta
   const step = (value: Json, index: number): string | number =>
     (field === undefined ? undefined : keyOf(value, field)) ?? index
@@ -63,15 +75,16 @@ function collectList(delta: ListDelta, path: Path, at: Path, found: Change[]): v
     const next = Math.min(gone?.index ?? Infinity, came?.index ?? Infinity, stayed?.to ?? Infinity)
     if (gone !== undefined && gone.index === next) {
       r++
-      found.push({ kind: 'removed', path: [...path, step(gone.value, next)], at: [...at, next], before: gone.value })
+      found.push(setChange(gone.value, undefined, child(place, step(gone.value, next), next, next)))
     } else if (came !== undefined && came.index === next) {
       a++
-      found.push({ kind: 'added', path: [...path, step(came.value, next)], at: [...at, next], after: came.value })
+      found.push(setChange(undefined, came.value, child(place, step(came.value, next), next, next)))
     } else if (stayed !== undefined) {
       k++
-      const below = [...path, stayed.key ?? next]
-      if (stayed.moved) found.push({ kind: 'moved', path: below, at: [...at, next], from: stayed.from, to: stayed.to })
-      collect(stayed.delta, below, [...at, next], found)
+      const { from, to, moved } = stayed
+      const here = child(place, stayed.key ?? to, from, to)
+      if (moved) found.push({ kind: 'moved', path: here.path, at: here.after, from, to })
+      collect(stayed.delta, here, found)
     } else return
   }
 }

@@ -68,7 +68,7 @@ class QuickLook {
 
   private isFineList(list: readonly unknown[], oldList: readonly unknown[], depth: number): boolean {
     // A copy, because reading the entries of a frozen list takes five times as long.
-    const old = oldList.length > 16 ? oldList.slice() : oldList
+    const old = [...oldList]
     let expected = 0
     for (let i = 0; i < list.length; i++) {
       const entry = list[i]

@@ -55,7 +55,8 @@ function diffList(before: readonly Json[], after: readonly Json[], node: KeyNode
   const field = node?.field
   const { removed, added, pairs } = align(before, after, field)
   const kept: Kept[] = []
-  for (const { from, to, moved } of pairs) {
+  for (const { from, to, moved, equal } of pairs) {
+    if (equal && !moved) continue
     const value = after[to] as Json
     const key = field === undefined ? undefined : keyOf(value, field)
     const delta = diffValue(before[from] as Json, value, node && below(node, key ?? String(to)))

@@ -66,7 +66,7 @@ function summary(value: Json, like: Json | undefined): string | Large {
 function ofList(list: readonly Json[], like: readonly Json[]): Large {
   const old = known.get(like)
   // Copies, because reading the entries of a frozen list takes five times as long.
-  return large(listTable(list.slice(), like.slice(), old?.table), undefined, old)
+  return large(listTable([...list], [...like], old?.table), undefined, old)
 }
 
 /** Copies the records of what `list` has in common with `like`, whose table is `source`. */

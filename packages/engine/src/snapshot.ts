@@ -3,6 +3,7 @@
  * it change?" is a comparison of references. Whether a value may become one is `check.ts`; what differs between two
  * is `diff.ts`.
  */
+import { align, remember, type Pair } from './align.ts'
 import { equal } from './equal.ts'
 import type { Json } from './json.ts'
 import { below, keyNode, keyOf, type KeyNode, type Keys } from './keys.ts'
@@ -10,11 +11,6 @@ import { below, keyNode, keyOf, type KeyNode, type Keys } from './keys.ts'
 export { check, defaultLimits, type Limits } from './check.ts'
 export { equal } from './equal.ts'
 export type { Keys } from './keys.ts'
-
-/** How far an entry that is not where it was is looked for, before its key is looked up. */
-const lookAhead = 32
-/** How far back, in lists without a key. */
-const lookBack = 8
 
 /**
  * `next` with every subtree that equals the one in `live` replaced by `live`'s very object, deeply frozen; `live`
@@ -77,62 +73,34 @@ function shareObject(next: Record<string, Json>, live: Record<string, Json>, nod
   return Object.freeze(out ?? next)
 }
 
-function shareList(next: readonly Json[], liveList: readonly Json[], node: KeyNode | undefined): Json {
-  // A copy, because reading the entries of a frozen list takes five times as long.
-  const live = liveList.length > 16 ? liveList.slice() : liveList
-  const find = node?.field === undefined ? finderByContent(live) : finderByKey(live, node.field)
-  let out: Json[] | undefined
-  let same = next.length === live.length
-  /** Where in `live` the next entry is expected. */
-  let expected = 0
-  for (let i = 0; i < next.length; i++) {
-    const entry = next[i] as Json
+function shareList(next: readonly Json[], live: readonly Json[], node: KeyNode | undefined): Json {
+  const field = node?.field
+  const { removed, added, pairs } = align(live, next, field)
+  const out = Object.isFrozen(next) ? [...next] : (next as Json[])
+  const changed: Pair[] = []
+  let same = removed.length === 0 && added.length === 0
+  let replaced = false
+  for (const pair of pairs) {
+    const entry = next[pair.to] as Json
+    const old = live[pair.from] as Json
     let shared = entry
-    if (entry === live[expected]) expected++
-    else if (typeof entry === 'object' && entry !== null) {
-      const found = find(entry, expected)
-      if (found >= 0) expected = found + 1
-      const isKeyed = node?.field !== undefined
-      const old = found >= 0 ? live[found] : isKeyed ? undefined : live[expected]
-      // Most entries are equal: comparing them first keeps that case free of writes.
-      if (old !== undefined && equal(entry, old)) shared = old
-      else shared = shareValue(entry, old, node && below(node, (node.field && keyOf(entry, node.field)) ?? String(i)))
-    } else expected++
-    if (same && shared !== live[i]) same = false
-    if (shared !== entry) {
-      out ??= Object.isFrozen(next) ? [...next] : (next as Json[])
-      out[i] = shared
+    // Most entries are equal: comparing them first keeps that case free of writes.
+    if (entry === old || pair.equal || equal(entry, old)) shared = old
+    else {
+      const key = field === undefined ? undefined : keyOf(entry, field)
+      shared = shareValue(entry, old, node && below(node, key ?? String(pair.to)))
     }
-  }
-  return same ? liveList : Object.freeze(out ?? next)
-}
-
-/** Finds the index of the entry that is, or was, `entry`; −1 if there is none. */
-type Find = (entry: Json, expected: number) => number
-
-function finderByKey(live: readonly Json[], field: string): Find {
-  let indexes: Map<string, number> | undefined
-  return (entry, expected) => {
-    const key = keyOf(entry, field)
-    if (key === undefined) return -1
-    const end = Math.min(live.length, expected + lookAhead)
-    for (let i = expected; i < end; i++) if (keyOf(live[i], field) === key) return i
-    if (indexes === undefined) {
-      indexes = new Map()
-      for (let i = live.length - 1; i >= 0; i--) {
-        const known = keyOf(live[i], field)
-        if (known !== undefined) indexes.set(known, i)
-      }
+    if (shared !== old || pair.moved) {
+      same = false
+      changed.push(pair)
     }
-    return indexes.get(key) ?? -1
+    if (shared === entry) continue
+    out[pair.to] = shared
+    replaced = true
   }
-}
-
-function finderByContent(live: readonly Json[]): Find {
-  return (entry, expected) => {
-    const end = Math.min(live.length, expected + lookAhead)
-    for (let i = expected; i < end; i++) if (equal(entry, live[i])) return i
-    for (let i = expected - 1; i >= 0 && i >= expected - lookBack; i--) if (equal(entry, live[i])) return i
-    return -1
-  }
+  if (same) return live
+  for (const index of added) freezeDeep(next[index] as Json)
+  const result = Object.freeze(replaced ? out : next)
+  remember(live, result, field, { removed, added, pairs: changed })
+  return result
 }
