@@ -3,11 +3,9 @@
  * keys in one object, forbidden keys, numbers that lose their value, lone surrogates, too deep nesting. It says only
  * whether the text is clean; what is wrong and where is found by `json-diagnose.ts`. On the way it notes where the
  * entries of large containers near the root begin and end, for `json-incremental.ts` and `json-locate.ts`.
- *
- * Keys are compared with the keys that the objects before had in the same place (a tree of key sequences). A key that
- * follows a known path is read once, costs no hashing and no string, and is known to be new in its object.
  */
 import { Buffer } from 'node:buffer'
+import { firstStep, isTooVaried, keysOf, sameFrom, stepAfter, type Step } from './json-steps.ts'
 import { exactNumber } from './number.ts'
 
 /** Where the entries of one container are. Offsets count from its opening bracket, so a container can be moved. */
@@ -43,27 +41,8 @@ const minEntries = 64
 /** How far from the root entries are noted: `a.b.c.rules` is. */
 export const maxNotedDepth = 4
 
-/** Key sequences that are longer, or more varied, go into a `Set` instead. */
-const maxSequence = 32
-const maxFollowers = 8
+/** How many steps one text may add; beyond them, its keys go into sets. */
 const maxSteps = 20_000
-
-/** A sequence of keys without repetition, as a path from the root of the tree to here. */
-interface Step {
-  readonly key: string
-  /** The key as it is written, with its closing quote. */
-  readonly raw: Buffer
-  /** The first and the next four bytes of `raw`, and which bits of them count. */
-  readonly word0: number
-  readonly mask0: number
-  readonly word1: number
-  readonly mask1: number
-  readonly before: Step | undefined
-  readonly length: number
-  readonly next: Step[]
-  /** Where the keys of an object begin that is the value of this key, or an element of it. */
-  inner: Step | undefined
-}
 
 /** An open container whose entries are noted. */
 interface Noted {
@@ -94,7 +73,7 @@ class Checker {
   #escapedDollar = false
   #sawConstructor = false
   #sawPrototype = false
-  readonly #start: Step = stepOf('', noBytes, undefined)
+  readonly #start: Step = firstStep()
   #steps = 0
   #root: Nested | undefined
   // Entries of the open containers that are near enough to the root, one container after the other.
@@ -102,6 +81,8 @@ class Checker {
   #ends = new Uint32Array(256)
   #entries = 0
   readonly #noted: Noted[] = []
+  /** The number of entries at which the innermost of these containers is known to be large. */
+  #large = minEntries
 
   constructor(bytes: Buffer, maxDepth: number, notedDepth: number) {
     this.#bytes = bytes
@@ -153,15 +134,19 @@ class Checker {
               p < wordsEnd &&
               (view.getInt32(p + 1, true) & likely.mask0) === likely.word0 &&
               (view.getInt32(p + 5, true) & likely.mask1) === likely.word1 &&
-              (likely.raw.length <= 8 || sameFrom(bytes, p + 1, likely.raw, 8))
+              (likely.size <= 8 || sameFrom(bytes, p + 1, likely.raw, 8))
             ) {
               step = likely
-              p += 1 + likely.raw.length
+              p += 1 + likely.size
             } else {
               const end = this.#stringEnd(p)
               const found = this.#follow(step as Step, p, end)
-              if (found === undefined) set = this.#setOf(step as Step, p, end)
-              else step = found
+              if (found === undefined) {
+                set = this.#setOf(step as Step, p, end)
+                start = (step as Step).inner ??= firstStep()
+              } else {
+                step = found
+              }
               p = end
             }
           }
@@ -169,9 +154,27 @@ class Checker {
           continue
         }
         p++
-        let d: number
-        while ((d = bytes[p] as number) !== quote) p = d === backslash ? this.#escapeEnd(p) : p + 1
+        // Four bytes at a time: the lowest bit that is set in `found` is in the first quote or backslash.
+        for (;;) {
+          if (p >= wordsEnd) {
+            p = this.#stringEnd(p - 1) - 1
+            break
+          }
+          const word = view.getInt32(p, true)
+          const q = word ^ 0x22222222
+          const b = word ^ 0x5c5c5c5c
+          const found = (((q - 0x01010101) & ~q) | ((b - 0x01010101) & ~b)) & 0x80808080
+          if (found === 0) {
+            p += 4
+            continue
+          }
+          p += (31 - Math.clz32(found & -found)) >> 3
+          if (bytes[p] === quote) break
+          p = this.#escapeEnd(p)
+        }
         valueEnd = ++p
+      } else if (c <= 32) {
+        p++
       } else if (c === 44) {
         p++
         if (depth <= notedDepth) {
@@ -184,7 +187,7 @@ class Checker {
           this.#clean = false
           return
         }
-        if (set === undefined && step !== undefined) start = step.inner ??= stepOf('', noBytes, undefined)
+        if (set === undefined && step !== undefined) start = step.inner ??= firstStep()
         steps[depth] = step
         sets[depth] = set
         starts[depth++] = start
@@ -223,15 +226,11 @@ class Checker {
     for (const candidate of step.next) {
       if (candidate.raw.length === size && sameFrom(this.#bytes, p + 1, candidate.raw, 0)) return candidate
     }
-    if (step.length >= maxSequence || step.next.length >= maxFollowers || this.#steps >= maxSteps) return undefined
+    if (this.#steps >= maxSteps || isTooVaried(step)) return undefined
     const key = this.#keyAt(p, end)
-    for (let s: Step | undefined = step; s !== undefined && s.length > 0; s = s.before) {
-      if (s.key === key) this.#clean = false
-    }
-    const added = stepOf(key, Buffer.from(this.#bytes.subarray(p + 1, end)), step)
-    step.next.push(added)
+    if (keysOf(step).includes(key)) this.#clean = false
     this.#steps++
-    return added
+    return stepAfter(step, key, this.#bytes.subarray(p + 1, end))
   }
 
   #setOf(step: Step, p: number, end: number): Set<string> {
@@ -299,6 +298,7 @@ class Checker {
 
   #open(p: number, depth: number, isArray: boolean): number {
     this.#noted.push({ open: p, depth, first: this.#entries, notedDepth: this.#notedDepth, inside: noneInside })
+    this.#large = this.#entries + minEntries
     if (!isArray) return this.#notedDepth
     const start = valueStart(this.#bytes, p + 1)
     return this.#bytes[start] === 93 ? this.#notedDepth : this.#begin(start)
@@ -310,9 +310,11 @@ class Checker {
       this.#ends = grown(this.#ends)
     }
     this.#starts[this.#entries++] = p
-    const noted = this.#noted.at(-1) as Noted
-    // If the first entries of a large container hold no large one, the others are not searched for it.
-    if (this.#entries - noted.first === minEntries && noted.inside.size === 0) this.#notedDepth = noted.depth
+    if (this.#entries === this.#large) {
+      const noted = this.#noted.at(-1) as Noted
+      // If the first entries of a large container hold no large one, the others are not searched for it.
+      if (noted.inside.size === 0) this.#notedDepth = noted.depth
+    }
     return this.#notedDepth
   }
 
@@ -340,33 +342,9 @@ class Checker {
     }
     this.#entries = first
     this.#notedDepth = notedDepth
+    this.#large = outer === undefined ? 0 : outer.first + minEntries
     return notedDepth
   }
-}
-
-function stepOf(key: string, raw: Buffer, before: Step | undefined): Step {
-  const words = Buffer.alloc(8)
-  raw.copy(words)
-  const mask0 = raw.length >= 4 ? -1 : (1 << (raw.length * 8)) - 1
-  const mask1 = raw.length >= 8 ? -1 : raw.length <= 4 ? 0 : (1 << ((raw.length - 4) * 8)) - 1
-  const length = before === undefined ? 0 : before.length + 1
-  return {
-    key,
-    raw,
-    word0: words.readInt32LE(0),
-    mask0,
-    word1: words.readInt32LE(4),
-    mask1,
-    before,
-    length,
-    next: [],
-    inner: undefined,
-  }
-}
-
-function sameFrom(bytes: Buffer, p: number, raw: Buffer, from: number): boolean {
-  for (let k = from; k < raw.length; k++) if (bytes[p + k] !== raw[k]) return false
-  return true
 }
 
 const noneInside: Map<number, Nested> = new Map()
@@ -375,13 +353,7 @@ const noneInside: Map<number, Nested> = new Map()
  * One of each stays alive. Between two checks nothing else holds such an object, the engine would forget their shape,
  * and with it the compiled loop: a check of a small text would take ten times as long.
  */
-export const kept = [new Checker(noBytes, 1, 0), stepOf('', noBytes, undefined)]
-
-function keysOf(step: Step): string[] {
-  const keys = new Array<string>(step.length)
-  for (let s: Step | undefined = step; s !== undefined && s.length > 0; s = s.before) keys[s.length - 1] = s.key
-  return keys
-}
+export const kept = [new Checker(noBytes, 1, 0), firstStep()]
 
 function grown(old: Uint32Array): Uint32Array<ArrayBuffer> {
   const larger = new Uint32Array(old.length * 2)

@@ -55,9 +55,15 @@ export class EntryList {
       this.#starts[this.#count + k] = (starts[first + k] as number) + shift
       this.#ends[this.#count + k] = (ends[first + k] as number) + shift
     }
-    for (let k = first; k <= last; k++) {
-      this.#values.push(this.oldValue(k) as Json)
-      if (keys) this.#keys?.push(keys[k] as string)
+    const old = this.#oldValue
+    if (isArray(old)) {
+      for (let k = first; k <= last; k++) this.#values.push(old[k] as Json)
+    } else {
+      for (let k = first; k <= last; k++) {
+        const key = keys?.[k] as string
+        this.#keys?.push(key)
+        this.#values.push((old as JsonObject)[key] as Json)
+      }
     }
     if (inside.size > 0) {
       for (const [k, nested] of inside) if (k >= first && k <= last) this.#inside.set(this.#count + k - first, nested)

@@ -26,8 +26,11 @@ export class SourceText {
   /** The whole text as a string. */
   text(): string {
     // A one-byte string is the fastest thing to parse, and latin1 the fastest way to one.
-    this.#ascii ??= isAscii(this.bytes)
-    return this.#ascii ? this.bytes.toString('latin1') : this.bytes.toString()
+    return this.isAscii() ? this.bytes.toString('latin1') : this.bytes.toString()
+  }
+
+  isAscii(): boolean {
+    return (this.#ascii ??= isAscii(this.bytes))
   }
 
   /** Where the byte at `offset` stands. Lines end with `\n`; columns count UTF-16 code units. */
@@ -41,8 +44,7 @@ export class SourceText {
       else high = middle - 1
     }
     const start = starts[low] ?? 0
-    this.#ascii ??= isAscii(this.bytes)
-    const column = this.#ascii ? offset - start : this.bytes.toString('utf8', start, offset).length
+    const column = this.isAscii() ? offset - start : this.bytes.toString('utf8', start, offset).length
     return { file: this.file, line: low + 1, column: column + 1, offset: offset + this.#markBytes }
   }
 
@@ -90,7 +92,8 @@ export function checkedText(file: string, bytes: Uint8Array, maxBytes: number): 
   const foreign = foreignMark(bytes)
   if (foreign !== undefined) throw encodingError(file, 0, `starts with a ${foreign} byte order mark; want UTF-8`)
   const source = new SourceText(file, bytes)
-  if (!isUtf8(source.bytes)) {
+  // Most texts are ASCII, which is UTF-8, and to know it makes the string quick.
+  if (!source.isAscii() && !isUtf8(source.bytes)) {
     const bad = firstBadByte(source.bytes)
     const found = `0x${(source.bytes[bad] ?? 0).toString(16).padStart(2, '0')}`
     throw source.refusal('encoding', bad, `the byte ${found} is not UTF-8 here; want a text in UTF-8`)
