@@ -6,7 +6,7 @@
 import { parseArgs } from 'node:util'
 import fastDeepEqual from 'fast-deep-equal'
 import fastJsonPatch from 'fast-json-patch'
-import microdiffModule from 'microdiff'
+import microdiff from 'microdiff'
 import { digest } from '../packages/engine/src/digest.ts'
 import { changes, diff, diffEntries } from '../packages/engine/src/diff.ts'
 import type { Json } from '../packages/engine/src/json.ts'
@@ -21,8 +21,6 @@ interface Doc {
 /** Made anew for every run, outside of what is timed: a function that is timed and says what it found. */
 type Contender = () => () => unknown
 
-// The package's types say that its module is the function, and its module says otherwise.
-const microdiff = microdiffModule as unknown as typeof microdiffModule.default
 const keys = { rules: 'id' }
 const { values: options } = parseArgs({
   options: { n: { type: 'string', default: '1000,10000,100000' }, json: { type: 'boolean', default: false } },

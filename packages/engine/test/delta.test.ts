@@ -110,9 +110,9 @@ describe('a delta of keyed collections', () => {
   })
 
   test('squashes a removal and a return into what changed of the entry', () => {
-    const a = { rules: [{ id: 'x', n: 1 }, { id: 'y' }] }
-    const b = { rules: [{ id: 'y' }] }
-    const c = { rules: [{ id: 'x', n: 2 }, { id: 'y' }] }
+    const a: Json = { rules: [{ id: 'x', n: 1 }, { id: 'y' }] }
+    const b: Json = { rules: [{ id: 'y' }] }
+    const c: Json = { rules: [{ id: 'x', n: 2 }, { id: 'y' }] }
     expect(squash(diff(a, b, keys), diff(b, c, keys))).toEqual(diff(a, c, keys))
   })
 })
