@@ -6,7 +6,6 @@ import {
   openSync,
   readdirSync,
   renameSync,
-  rmSync,
   statSync,
   utimesSync,
   writeSync,
