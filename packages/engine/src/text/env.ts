@@ -7,7 +7,7 @@ import type { Origin } from '../issue.ts'
 import { SourceError } from '../source.ts'
 import { forbiddenMessage, isForbiddenKey } from './keys.ts'
 import type { ParsedText } from './parsed.ts'
-import { offsetAt, refuseNul, type SourceText } from './source-text.ts'
+import { refuseNul, type SourceText } from './source-text.ts'
 
 interface Variable {
   readonly value: string
@@ -30,7 +30,7 @@ export function parseEnvText(source: SourceText): ParsedText {
     origin: (path): Origin | undefined => {
       if (path.length === 0) return source.origin(0)
       const variable = path.length === 1 ? variables.get(String(path[0])) : undefined
-      return variable && source.origin(offsetAt(text, variable.valueAt))
+      return variable && source.origin(source.offsetAt(text, variable.valueAt))
     },
     isPlain: () => false,
     mayHaveReferences: text.includes('$'),
@@ -80,12 +80,14 @@ class Reader {
 
   #checkName(name: string, at: number): void {
     if (isForbiddenKey(name)) {
-      throw this.#source.refusal('forbidden-key', offsetAt(this.#text, at), forbiddenMessage(name), { path: [name] })
+      throw this.#source.refusal('forbidden-key', this.#source.offsetAt(this.#text, at), forbiddenMessage(name), {
+        path: [name],
+      })
     }
     const first = this.#variables.get(name)
     if (first === undefined) return
-    const related = [this.#source.origin(offsetAt(this.#text, first.nameAt))]
-    throw this.#source.refusal('duplicate-key', offsetAt(this.#text, at), 'is there twice; want it once', {
+    const related = [this.#source.origin(this.#source.offsetAt(this.#text, first.nameAt))]
+    throw this.#source.refusal('duplicate-key', this.#source.offsetAt(this.#text, at), 'is there twice; want it once', {
       path: [name],
       also: { related },
     })
@@ -114,7 +116,10 @@ class Reader {
     if (hash > 0 && !/\s/.test(line[hash - 1] ?? '')) {
       const hint = { also: { hint: 'put the value in quotes, or a space before the comment' } }
       const message = 'has a "#" in an unquoted value, where a comment would begin'
-      throw this.#source.refusal('syntax', offsetAt(this.#text, start + hash), message, { path: [name], ...hint })
+      throw this.#source.refusal('syntax', this.#source.offsetAt(this.#text, start + hash), message, {
+        path: [name],
+        ...hint,
+      })
     }
     return (hash < 0 ? line : line.slice(0, hash)).trim()
   }
@@ -126,7 +131,7 @@ class Reader {
 
   #fail(index: number, message: string, name?: string): never {
     const path = name === undefined ? [] : [name]
-    const origin = this.#source.origin(offsetAt(this.#text, index))
+    const origin = this.#source.origin(this.#source.offsetAt(this.#text, index))
     throw new SourceError([{ code: 'syntax', path, message, origin }])
   }
 }

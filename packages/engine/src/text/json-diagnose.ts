@@ -6,7 +6,7 @@ import type { Issue, IssueCode, Origin } from '../issue.ts'
 import type { Path } from '../json.ts'
 import { forbiddenMessage, isForbiddenIn, isForbiddenKey } from './keys.ts'
 import { exactNumber, precisionMessage } from './number.ts'
-import { offsetAt, type SourceText } from './source-text.ts'
+import type { SourceText } from './source-text.ts'
 
 /** Carries the issue out of the recursion. Never leaves this file. */
 class Found extends Error {
@@ -217,7 +217,7 @@ class Reader {
   }
 
   #origin(index: number): Origin {
-    return this.#source.origin(offsetAt(this.#text, index))
+    return this.#source.origin(this.#source.offsetAt(this.#text, index))
   }
 
   #fail(message: string, code: IssueCode = 'syntax', index = this.#at, related?: readonly Origin[]): never {

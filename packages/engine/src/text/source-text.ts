@@ -33,6 +33,11 @@ export class SourceText {
     return (this.#ascii ??= isAscii(this.bytes))
   }
 
+  /** The byte offset of the UTF-16 index `index` of `text`, which is this text, or this with parts made blank. */
+  offsetAt(text: string, index: number): number {
+    return this.isAscii() ? index : Buffer.byteLength(text.slice(0, index))
+  }
+
   /** Where the byte at `offset` stands. Lines end with `\n`; columns count UTF-16 code units. */
   origin(offset: number): Origin {
     const starts = (this.#lineStarts ??= lineStarts(this.bytes))
@@ -67,11 +72,6 @@ export class SourceText {
 export interface IssueParts {
   readonly path?: Path
   readonly also?: Pick<Issue, 'related' | 'hint'>
-}
-
-/** The byte offset of the UTF-16 index `index` of `text`. */
-export function offsetAt(text: string, index: number): number {
-  return Buffer.byteLength(text.slice(0, index))
 }
 
 function lineStarts(bytes: Buffer): number[] {

@@ -11,7 +11,7 @@ import { forbiddenMessage, isForbiddenIn } from './keys.ts'
 import type { TextLimits } from './limits.ts'
 import { precisionMessage, survives } from './number.ts'
 import type { ParsedText } from './parsed.ts'
-import { offsetAt, refuseNul, type SourceText } from './source-text.ts'
+import { refuseNul, type SourceText } from './source-text.ts'
 import { keysAt, placeKey, placesIn, type Followed } from './toml-locate.ts'
 
 type SmolToml = typeof import('smol-toml')
@@ -103,7 +103,7 @@ class Reading {
 
   #offset(path: Path): number | undefined {
     const index = this.#index(path)
-    return index === undefined ? undefined : offsetAt(this.#text, index)
+    return index === undefined ? undefined : this.#source.offsetAt(this.#text, index)
   }
 
   #fail(code: Issue['code'], path: Path, message: string): never {
@@ -120,7 +120,7 @@ interface TomlErrorPlace {
 function syntaxError(source: SourceText, text: string, error: TomlErrorPlace, maxDepth: number): SourceError {
   const reason = (error.message.split('\n')[0] ?? '').replace('Invalid TOML document: ', '')
   const index = indexOfLine(text, error.line) + error.column - 1
-  const offset = offsetAt(text, index)
+  const offset = source.offsetAt(text, index)
   if (reason.includes('excessively nested')) {
     return source.refusal('limit', offset, `is nested more than ${maxDepth} deep; want at most ${maxDepth}`)
   }
@@ -149,7 +149,7 @@ function definedBefore(source: SourceText, text: string, index: number): { path:
   const path = before.resolved(isHeader ? [] : before.table, keysAt(text, index))
   for (let length = path.length; length > 0; length--) {
     const at = before.places.get(placeKey(path.slice(0, length)))
-    if (at !== undefined) return { path, first: source.origin(offsetAt(text, at)) }
+    if (at !== undefined) return { path, first: source.origin(source.offsetAt(text, at)) }
   }
   return { path, first: undefined }
 }

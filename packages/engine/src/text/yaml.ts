@@ -12,7 +12,7 @@ import type { Json, Path } from '../json.ts'
 import type { SourceError } from '../source.ts'
 import type { TextLimits } from './limits.ts'
 import type { ParsedText } from './parsed.ts'
-import { offsetAt, refuseNul, type SourceText } from './source-text.ts'
+import { refuseNul, type SourceText } from './source-text.ts'
 import { placeAt, placesFrom, type Place } from './yaml-locate.ts'
 import { positionOf, treeFrom, TreeError } from './yaml-tree.ts'
 
@@ -28,6 +28,7 @@ class YamlText implements ParsedText {
   readonly #source: SourceText
   readonly #maxDepth: number
   #places: Place | undefined
+  #kept: string | undefined
 
   constructor(source: SourceText, config: Json, maxDepth: number) {
     this.config = config
@@ -42,16 +43,21 @@ class YamlText implements ParsedText {
   origin(path: Path): Origin | undefined {
     const place = this.#place(path)
     if (place === undefined || place.position < 0) return undefined
-    return this.#source.origin(offsetAt(this.#source.text(), place.position))
+    return this.#source.origin(this.#source.offsetAt(this.#text(), place.position))
   }
 
   isPlain(path: Path): boolean {
     return this.#place(path)?.isPlain ?? false
   }
 
+  /** Kept once somebody asks, since who asks for one place asks for several. */
+  #text(): string {
+    return (this.#kept ??= this.#source.text())
+  }
+
   #place(path: Path): Place | undefined {
     if (this.#places === undefined) {
-      const text = this.#source.text()
+      const text = this.#text()
       this.#places = placesFrom(text, parseEvents(text, { maxDepth: eventDepth(this.#maxDepth) }))
     }
     return placeAt(this.#places, path)
@@ -94,7 +100,7 @@ function refuseFurther(source: SourceText, text: string, events: readonly Event[
   for (const event of events.slice(0, second)) end = Math.max(end, endOf(event))
   separator.lastIndex = end
   const at = separator.exec(text)?.index ?? end
-  throw source.refusal('syntax', offsetAt(text, at), 'begins a second document; want one document')
+  throw source.refusal('syntax', source.offsetAt(text, at), 'begins a second document; want one document')
 }
 
 function endOf(event: Event): number {
@@ -104,7 +110,7 @@ function endOf(event: Event): number {
 }
 
 function syntaxError(source: SourceText, text: string, error: YAMLException, maxDepth: number): SourceError {
-  const offset = offsetAt(text, Math.min(error.mark?.position ?? 0, text.length))
+  const offset = source.offsetAt(text, Math.min(error.mark?.position ?? 0, text.length))
   if (error.reason.startsWith('nesting exceeded')) {
     return source.refusal('limit', offset, `is nested more than ${maxDepth} deep; want at most ${maxDepth}`)
   }
@@ -118,7 +124,7 @@ function indentsByTab(text: string, position: number): boolean {
 }
 
 function treeError(source: SourceText, text: string, error: TreeError): SourceError {
-  const related = error.first === undefined ? undefined : [source.origin(offsetAt(text, error.first))]
-  const offset = offsetAt(text, Math.max(0, error.position))
+  const related = error.first === undefined ? undefined : [source.origin(source.offsetAt(text, error.first))]
+  const offset = source.offsetAt(text, Math.max(0, error.position))
   return source.refusal(error.code, offset, error.message, { path: error.path, ...(related && { also: { related } }) })
 }
