@@ -4,11 +4,13 @@
  * object afterwards. The new is prepared before the old is stopped, and a failure undoes itself.
  */
 import type { Component, Prepared, SliceChange } from './component.ts'
+import { isContentChange } from './contents.ts'
 import { diffEntries } from './diff.ts'
 import type { Issue } from './issue.ts'
 import { at, isArray, isObject, parsePath, pathText, type Json, type JsonObject } from './json.ts'
 
 type Collection = readonly Json[] | JsonObject | undefined
+type Change = SliceChange<Collection>
 
 /** `E` is an entry, `R` the running object that `start` makes of it. */
 export interface KeyedOptions<E, R> {
@@ -78,7 +80,7 @@ export function keyedComponent<E, R>(options: KeyedOptions<E, R>, path: string):
         const issues = keyIssues(after, options.key, base)
         if (issues.length > 0) return issues
       }
-      const { added, updated } = changed ?? differences(change, options.key)
+      const { added, updated } = changed ?? differences(change, options.key, base)
       const issues: Issue[] = []
       const look = (id: string, entry: Json) => {
         for (const message of options.validate?.(entry as E, id) ?? []) {
@@ -90,8 +92,8 @@ export function keyedComponent<E, R>(options: KeyedOptions<E, R>, path: string):
       return issues
     },
 
-    async prepare(change: SliceChange<Collection>, signal): Promise<Prepared> {
-      const { added, removed, updated } = differences(change, options.key)
+    async prepare(change: Change, signal): Promise<Prepared> {
+      const { added, removed, updated } = differences(change, options.key, base)
       const replaced = new Map([...updated].filter(([, e]) => replaces(e.before, e.after)))
       const inPlace = [...updated].filter(([id]) => !replaced.has(id))
       const fresh = new Map<string, R>()
@@ -157,9 +159,9 @@ export function keyedComponent<E, R>(options: KeyedOptions<E, R>, path: string):
   }
 
   /** The differences, or nothing where a key is missing or taken: then the whole has to be looked at. */
-  function changedEntries(change: SliceChange<Collection>) {
+  function changedEntries(change: Change) {
     try {
-      const changed = differences(change, options.key)
+      const changed = differences(change, options.key, base)
       for (const id of changed.added.keys()) if (running.has(id) && !changed.removed.has(id)) return undefined
       return changed
     } catch {
@@ -198,10 +200,15 @@ class EntryError extends Error {
   }
 }
 
-function differences({ before, after, forced }: SliceChange<Collection>, key: string | undefined) {
-  if (!forced || before === undefined || after === undefined) return diffEntries(before, after, key)
-  const { added, removed, updated } = diffEntries(before, after, key)
-  const again = [...diffEntries(undefined, after, key).added].filter(([id]) => !added.has(id) && !updated.has(id))
+/** The entries that differ, and those that are to be taken anew: all if forced, or where a named file changed. */
+function differences({ before, after, forced, changes }: Change, key: string | undefined, base: readonly string[]) {
+  const differing = diffEntries(before, after, key)
+  if (before === undefined || (!forced && !changes.some(isContentChange))) return differing
+  const { added, removed, updated } = differing
+  const named = new Set(changes.filter(isContentChange).map((change) => String(change.path[base.length])))
+  const again = [...diffEntries(undefined, after, key).added].filter(
+    ([id]) => !added.has(id) && !updated.has(id) && (forced || named.has(id)),
+  )
   const all = [...updated, ...again.map(([id, entry]) => [id, { before: entry, after: entry }] as const)]
   return { added, removed, updated: new Map(all) }
 }

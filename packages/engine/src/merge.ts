@@ -4,13 +4,14 @@
  */
 import type { Origin } from './issue.ts'
 import { at, isObject, type Json, type Path } from './json.ts'
-import type { Document, SecretValue } from './source.ts'
+import type { Document, NamedFile, SecretValue } from './source.ts'
 
 export interface Merged {
   readonly config: Json
   /** The origin of the value at `path`, or of the nearest thing above it that has one. */
   origin(path: Path): Origin | undefined
   readonly secrets: readonly SecretValue[]
+  readonly named: readonly NamedFile[]
 }
 
 export function merge(documents: readonly Document[]): Merged {
@@ -27,6 +28,7 @@ export function merge(documents: readonly Document[]): Merged {
       return undefined
     },
     secrets: documents.flatMap((d) => (d.secrets ?? []).filter((s) => at(d.config, s.path) === at(config, s.path))),
+    named: documents.flatMap((d) => (d.named ?? []).filter((n) => at(d.config, n.path) === at(config, n.path))),
   }
 }
 

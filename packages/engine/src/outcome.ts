@@ -14,6 +14,8 @@ export interface ShownChange {
   readonly path: string
   readonly before?: Json
   readonly after?: Json
+  /** What the values do not show: the file that one names has new content. */
+  readonly note?: string
 }
 
 /** What a reload does to one component. */

@@ -10,15 +10,17 @@
  */
 import type { Component, Deadlines } from './component.ts'
 import { backoffMs, DeadlineError, errorText, pause, StoppedError, within } from './deadline.ts'
+import { contentChanges } from './contents.ts'
 import { changes as flat, diff, type Change } from './diff.ts'
 import { digest } from './digest.ts'
+import { holdBack, indexed } from './entry-paths.ts'
 import type { EventBody } from './event.ts'
 import type { Issue } from './issue.ts'
 import { at, pathText, type Json, type Path } from './json.ts'
 import type { LastGoodStore } from './last-good.ts'
 import { merge, type Merged } from './merge.ts'
 import type { ComponentResult, Outcome, Plan, PlanOutcome } from './outcome.ts'
-import { holdBack, indexed, sliceOf, touchedBy, unreadRestarts, type Touched } from './plan.ts'
+import { sliceOf, touchedBy, unreadRestarts, type Touched } from './plan.ts'
 import type { Redactor } from './redact.ts'
 import type { Validator } from './schema.ts'
 import { redactorFor } from './secrets.ts'
@@ -141,8 +143,10 @@ export async function stage(core: Core, run: Run, given?: Given): Promise<Ended 
   const redact = redactorFor(core, live?.merged, merged)
   const uncertain = (component: Component<unknown>) => run.force || core.states.get(component.name)?.runs === 'unknown'
   const settled = !core.components.some(uncertain) && !run.force
-  if (live && settled && merged.config === live.merged.config && core.pendingRestart.length === 0)
+  const sameContents = contentChanges(live, merged.config, merged, core.keys).length === 0
+  if (live && settled && sameContents && merged.config === live.merged.config && core.pendingRestart.length === 0) {
     return unchanged(core, merged, [])
+  }
 
   const bad = check(merged.config, live?.merged.config, core.limits)
   if (bad.length > 0) return rejected('validate', bad, merged, redact)
@@ -153,11 +157,7 @@ export async function stage(core: Core, run: Run, given?: Given): Promise<Ended 
 
   let config = share(valid.config, live?.config, core.keys)
   core.attempted = { config, at: new Date() }
-  let changes = live ? flat(diff(live.config, config, core.keys)) : []
-  let touched = touchedBy(core.components, live?.config, config, changes, {
-    always: uncertain,
-    restartPaths: core.validator.restartPaths,
-  })
+  let { changes, touched } = compare(core, config, merged, uncertain)
 
   const restart = restartsIn(core, touched, changes, config)
   const pendingRestart = restart.map(pathText)
@@ -169,15 +169,14 @@ export async function stage(core: Core, run: Run, given?: Given): Promise<Ended 
     if ('ended' in rest) return rest
     if ('issues' in rest) return rejected('validate', rest.issues, merged, redact)
     config = share(rest.config, live.config, core.keys)
-    changes = flat(diff(live.config, config, core.keys))
-    touched = touchedBy(core.components, live.config, config, changes, { always: uncertain, restartPaths: [] })
-    if (config === live.config && settled) {
+    ;({ changes, touched } = compare(core, config, merged, uncertain))
+    if (changes.length === 0 && settled) {
       const same = pendingRestart.join() === core.pendingRestart.join()
       core.pendingRestart = pendingRestart
       return same ? unchanged(core, merged, pendingRestart) : restartRequired(pendingRestart, planned)
     }
   }
-  if (live && settled && config === live.config) return unchanged(core, merged, pendingRestart)
+  if (live && settled && changes.length === 0) return unchanged(core, merged, pendingRestart)
 
   const shown = shownPlan(touched, changes, redact, core.restartPolicy)
   const members = touched.map(({ component, changes: mine }) =>
@@ -281,6 +280,14 @@ async function validate(core: Core, config: Json): Promise<Ended | { config: Jso
     const code = error instanceof DeadlineError ? 'timeout' : 'internal'
     return { issues: [{ code, path: [], message: `the schema's validation ${errorText(error)}` }] }
   }
+}
+
+/** What differs from the live configuration, and whom it touches. At the first start nothing differs, and all are touched. */
+function compare(core: Core, config: Json, merged: Merged, always: (component: Component<unknown>) => boolean) {
+  const { live, keys, components } = core
+  const changes = live ? [...flat(diff(live.config, config, keys)), ...contentChanges(live, config, merged, keys)] : []
+  const { restartPaths } = core.validator
+  return { changes, touched: touchedBy(components, live?.config, config, changes, { always, restartPaths }) }
 }
 
 function restartsIn(core: Core, touched: readonly Touched[], changes: readonly Change[], config: Json): Path[] {

@@ -2,6 +2,7 @@
  * Plans and changes as they are shown: secrets hidden, long lists cut, large values abridged, so that an outcome can be
  * kept, printed and sent whatever was changed.
  */
+import { isContentChange } from './contents.ts'
 import type { Change } from './diff.ts'
 import { isArray, isObject, pathText, type Json } from './json.ts'
 import type { Plan, PlannedComponent, ShownChange } from './outcome.ts'
@@ -46,6 +47,7 @@ export function shownChanges(changes: readonly Change[], redact: Redactor, whole
   return (whole ? changes : changes.slice(0, maxShown)).map((change) => ({
     kind: change.kind,
     path: pathText(change.path),
+    ...(isContentChange(change) && { note: 'the file that it names has new content' }),
     ...(change.before !== undefined && { before: show(change, change.before) }),
     ...(change.after !== undefined && { after: show(change, change.after) }),
   }))
