@@ -108,7 +108,8 @@ function report(n: number, group: string, contenders: Record<string, Contender>)
   const medians = measured(contenders)
   const reference = medians[0]?.ms ?? 1
   if (options.json) {
-    for (const { name, ms } of medians) console.log(JSON.stringify({ bench: 'diff', n, group, name, ms, ratio: ms / reference }))
+    for (const { name, ms } of medians)
+      console.log(JSON.stringify({ bench: 'diff', n, group, name, ms, ratio: ms / reference }))
     return
   }
   console.log(`\n${n.toLocaleString('en')} rules, ${group}`)

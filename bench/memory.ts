@@ -29,7 +29,11 @@ function release(version: number): Json {
     const rule = doc.rules[Math.floor((n * (k + 0.5)) / 10)]
     if (rule !== undefined) rule.limit.rps += version
   }
-  doc.rules.splice(version * 5, 5, ...Array.from({ length: 5 }, (_, i) => ({ ...rule0(doc), id: `new-${version}-${i}` })))
+  doc.rules.splice(
+    version * 5,
+    5,
+    ...Array.from({ length: 5 }, (_, i) => ({ ...rule0(doc), id: `new-${version}-${i}` })),
+  )
   doc.version = version
   return doc as unknown as Json
 }
@@ -55,7 +59,10 @@ function perRelease(next: (version: number, before: Json | undefined) => Json): 
 }
 
 const rows = [
-  { name: 'midflight: snapshots', bytes: perRelease((version, before) => share(release(version), before, { rules: 'id' })) },
+  {
+    name: 'midflight: snapshots',
+    bytes: perRelease((version, before) => share(release(version), before, { rules: 'id' })),
+  },
   {
     name: 'midflight: snapshots and their digests',
     bytes: perRelease((version, before) => {
@@ -67,8 +74,11 @@ const rows = [
   { name: 'parsed copies', bytes: perRelease((version) => freezeDeep(release(version))) },
 ]
 const copies = rows.at(-1)?.bytes ?? 1
-if (!options.json) console.log(`${releases} releases of ${n.toLocaleString('en')} rules, 20 changes each; per further release:`)
+if (!options.json)
+  console.log(`${releases} releases of ${n.toLocaleString('en')} rules, 20 changes each; per further release:`)
 for (const { name, bytes } of rows) {
-  if (options.json) console.log(JSON.stringify({ bench: 'memory', n, name, bytes: Math.round(bytes), ratio: bytes / copies }))
-  else console.log(`  ${name.padEnd(42)} ${(bytes / 1024).toFixed(0).padStart(9)} KiB  × ${(bytes / copies).toFixed(4)}`)
+  if (options.json)
+    console.log(JSON.stringify({ bench: 'memory', n, name, bytes: Math.round(bytes), ratio: bytes / copies }))
+  else
+    console.log(`  ${name.padEnd(42)} ${(bytes / 1024).toFixed(0).padStart(9)} KiB  × ${(bytes / copies).toFixed(4)}`)
 }

@@ -3,14 +3,9 @@ import type { Json } from './json.ts'
 
 /** @throws RangeError for what is not JSON data, or not Unicode text. */
 export function canonicalText(value: Json): string {
-  switch (typeof value) {
-    case 'string':
-      return stringText(value)
-    case 'number':
-      return numberText(value)
-    case 'boolean':
-      return value ? 'true' : 'false'
-  }
+  if (typeof value === 'string') return stringText(value)
+  if (typeof value === 'number') return numberText(value)
+  if (typeof value === 'boolean') return value ? 'true' : 'false'
   if (value === null) return 'null'
   if (typeof value !== 'object') throw new RangeError(`${typeof value} is not a JSON value`)
   return containerText(value)

@@ -56,7 +56,8 @@ function child(place: Place, step: string | number, before: string | number, aft
 
 function setChange(before: Json | undefined, after: Json | undefined, place: Place): Change {
   const { path } = place
-  if (after === undefined) return { kind: 'removed', path, at: place.before, ...(before === undefined ? {} : { before }) }
+  if (after === undefined)
+    return { kind: 'removed', path, at: place.before, ...(before === undefined ? {} : { before }) }
   if (before === undefined) return { kind: 'added', path, at: place.after, after }
   return { kind: 'changed', path, at: place.after, before, after }
 }

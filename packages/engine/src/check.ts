@@ -2,7 +2,7 @@
  * Whether a value that came from anywhere may become a snapshot: plain JSON data, within limits, nothing that would
  * change on its way through a file. What it should mean is left to the schema.
  */
-import { isObject, type Json, type Path } from './json.ts'
+import { isObject, type Json, type JsonObject, type Path } from './json.ts'
 import type { Issue, IssueCode } from './issue.ts'
 
 export interface Limits {
@@ -47,23 +47,49 @@ class QuickLook {
   }
 
   isFine(value: unknown, old: unknown, depth: number): boolean {
-    if (--this.nodesLeft < 0) return false
-    switch (typeof value) {
-      case 'string':
-        return value.isWellFormed()
-      case 'boolean':
-        return true
-      case 'number':
-        return Number.isSafeInteger(value) || (Number.isFinite(value) && !Number.isInteger(value))
-      case 'object':
-        if (value === null || value === old) return true
-        if (depth >= this.maxDepth) return false
-        return Array.isArray(value)
-          ? this.isFineList(value, Array.isArray(old) ? old : [], depth + 1)
-          : this.isFineObject(value as Record<string, unknown>, isObject(old) ? old : {}, depth + 1)
-      default:
-        return false
+    if (typeof value !== 'object' || value === null) return this.isFineScalar(value)
+    if (value === old) return true
+    if (typeof old !== 'object' || old === null || Array.isArray(value) !== Array.isArray(old))
+      return this.isFineAlone(value, depth)
+    if (--this.nodesLeft < 0 || depth >= this.maxDepth) return false
+    if (Array.isArray(value)) return this.isFineList(value, old as readonly unknown[], depth + 1)
+    if (!isPlain(value)) return false
+    for (const key in value) {
+      if (!isFineKey(key)) return false
+      if (!this.isFine((value as JsonObject)[key], (old as JsonObject)[key], depth + 1)) return false
     }
+    return true
+  }
+
+  /** With nothing to compare with: looking for it in vain would take longer than all the rest. */
+  private isFineAlone(value: object, depth: number): boolean {
+    if (--this.nodesLeft < 0 || depth >= this.maxDepth) return false
+    if (Array.isArray(value)) {
+      for (let i = 0; i < value.length; i++) {
+        const entry: unknown = value[i]
+        const fine =
+          typeof entry === 'object' && entry !== null ? this.isFineAlone(entry, depth + 1) : this.isFineScalar(entry)
+        if (!fine) return false
+      }
+      return true
+    }
+    if (!isPlain(value)) return false
+    for (const key in value) {
+      if (!isFineKey(key)) return false
+      const field: unknown = (value as JsonObject)[key]
+      const fine =
+        typeof field === 'object' && field !== null ? this.isFineAlone(field, depth + 1) : this.isFineScalar(field)
+      if (!fine) return false
+    }
+    return true
+  }
+
+  private isFineScalar(value: unknown): boolean {
+    if (--this.nodesLeft < 0) return false
+    if (typeof value === 'string') return value.isWellFormed()
+    if (typeof value === 'number')
+      return Number.isSafeInteger(value) || (Number.isFinite(value) && !Number.isInteger(value))
+    return typeof value === 'boolean' || value === null
   }
 
   private isFineList(list: readonly unknown[], oldList: readonly unknown[], depth: number): boolean {
@@ -72,7 +98,7 @@ class QuickLook {
     let expected = 0
     for (let i = 0; i < list.length; i++) {
       const entry = list[i]
-      if (typeof entry === 'object' && entry !== null && old.length > 0) {
+      if (typeof entry === 'object' && entry !== null) {
         const found = entry === old[expected] ? expected : placeNear(old, entry, expected)
         if (found >= 0) {
           expected = found + 1
@@ -84,17 +110,16 @@ class QuickLook {
     }
     return true
   }
+}
 
-  private isFineObject(value: Record<string, unknown>, old: Readonly<Record<string, unknown>>, depth: number): boolean {
-    const prototype: unknown = Object.getPrototypeOf(value)
-    if (prototype !== Object.prototype && prototype !== null) return false
-    for (const key in value) {
-      // The slow look knows whether `prototype` stands in a `constructor`.
-      if (key === '__proto__' || key === 'prototype' || !key.isWellFormed()) return false
-      if (!this.isFine(value[key], old[key], depth)) return false
-    }
-    return true
-  }
+function isPlain(value: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === Object.prototype || prototype === null
+}
+
+/** Whether a key can be passed at once. `prototype` cannot: the slow look knows whether it stands in a `constructor`. */
+function isFineKey(key: string): boolean {
+  return key !== '__proto__' && key !== 'prototype' && key.isWellFormed()
 }
 
 class Look {
