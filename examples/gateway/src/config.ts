@@ -13,14 +13,13 @@ export const schema = jsonSchema({
   required: ['server', 'upstreams', 'routes'],
   properties: {
     server: {
-      ...restart,
       description: 'Where the gateway listens. Clients hold connections to it, so it cannot move.',
       type: 'object',
       additionalProperties: false,
       required: ['port'],
       properties: {
-        host: { type: 'string', minLength: 1, default: '127.0.0.1' },
-        port: { type: 'integer', minimum: 0, maximum: 65535, description: '0 takes a free one.' },
+        host: { type: 'string', minLength: 1, default: '127.0.0.1', ...restart },
+        port: { type: 'integer', minimum: 0, maximum: 65535, ...restart, description: '0 takes a free one.' },
       },
     },
     log: {

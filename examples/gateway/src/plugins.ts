@@ -16,7 +16,7 @@ export type PlugIn = (exchange: Exchange) => void
 type Options = Config['plugins'][string]
 
 interface Kind {
-  readonly needs: readonly (keyof Options)[]
+  readonly needs: readonly ('header' | 'value')[]
   make(options: Options): PlugIn
 }
 

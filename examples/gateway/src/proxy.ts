@@ -73,7 +73,8 @@ async function passOn(
 ): Promise<void> {
   const gone = new AbortController()
   const onClose = () => {
-    if (!response.writableFinished) gone.abort()
+    // With an error it was undici that closed it: the upstream broke off, and the client is still there.
+    if (!response.writableFinished && !response.errored) gone.abort()
   }
   response.once('close', onClose)
   const hasBody = 'content-length' in request.headers || 'transfer-encoding' in request.headers
