@@ -228,7 +228,12 @@ function plainAjv(schema: JsonObject): (config: Json) => Json | undefined {
   const check = ajv.compile(schema)
   return (config) => {
     const copy = structuredClone(config)
-    return check(copy) ? copy : undefined
+    try {
+      return check(copy) ? copy : undefined
+    } catch (error) {
+      if (error instanceof RangeError) return undefined // defaults that never end: an issue here
+      throw error
+    }
   }
 }
 

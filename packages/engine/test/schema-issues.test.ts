@@ -94,6 +94,13 @@ describe('JSON Schema', () => {
     )
   })
 
+  test('defaults that never end are an issue', async () => {
+    const two = { properties: { a: { $ref: '#/$defs/two', default: {} } } }
+    expect(await told(of({ x: { $ref: '#/$defs/two' } }, { $defs: { two } }), { x: {} })).toEqual([
+      expect.stringMatching(/^limit: is nested too deeply .* never end$/),
+    ])
+  })
+
   test('a frozen configuration gets its defaults in a copy', async () => {
     const schema = of({
       log: { type: 'object', default: {}, properties: { level: { default: 'info' } } },

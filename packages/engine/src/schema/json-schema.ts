@@ -13,6 +13,13 @@ import { split } from './split.ts'
 import type { Validator } from './validator.ts'
 import { Walk } from './walk.ts'
 
+/** The stack ran out: ajv has no limit of its own for either. */
+const endless: Issue = {
+  code: 'limit',
+  path: [],
+  message: 'is nested too deeply for its recursive schema, or the defaults of the schema never end',
+}
+
 /** The schema `true` asks nothing, and so does not ask for ajv either. */
 const anything: Validator = {
   secretPaths: [],
@@ -39,20 +46,28 @@ export async function compileJsonSchema(schema: Json): Promise<Validator> {
     const valid = walk.value(parts.root, config, live)
     return walk.issues.length > 0 ? { issues: walk.issues } : { config: valid }
   }
+  const decided = (config: Json, live: Json | undefined): ReturnType<typeof walked> => {
+    if (live !== undefined || (parts.fills && Object.isFrozen(config))) return walked(config, live)
+    try {
+      if (whole(config)) return { config }
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error
+      return walked(config, live) // a part of it is frozen and lacks a default: the walk copies it
+    }
+    // The defaults that were filled in on the way may mend what was wrong; it was refused all the same.
+    const first = issuesOf(whole.errors ?? [], config, [], context)
+    const all = walked(config, live)
+    return 'issues' in all ? all : { issues: first }
+  }
   return {
     ...marks,
     async validate(config, live) {
-      if (live !== undefined || (parts.fills && Object.isFrozen(config))) return walked(config, live)
       try {
-        if (whole(config)) return { config }
+        return decided(config, live)
       } catch (error) {
-        if (!(error instanceof TypeError)) throw error
-        return walked(config, live) // a part of it is frozen and lacks a default: the walk copies it
+        if (!(error instanceof RangeError)) throw error
+        return { issues: [endless] }
       }
-      // The defaults that were filled in on the way may mend what was wrong; it was refused all the same.
-      const first = issuesOf(whole.errors ?? [], config, [], context)
-      const all = walked(config, live)
-      return 'issues' in all ? all : { issues: first }
     },
   }
 }
