@@ -27,7 +27,12 @@ export interface ExamineOptions {
 }
 
 export type Examined =
-  | { readonly kind: 'rejected'; readonly issues: readonly Issue[] }
+  | {
+      readonly kind: 'rejected'
+      readonly issues: readonly Issue[]
+      /** Path patterns of what is secret, for who shows the text of the files: given, and marked in the schema. */
+      readonly secretPaths: readonly string[]
+    }
   | {
       readonly kind: 'valid'
       /** Secrets and all. */
@@ -89,7 +94,7 @@ export async function examine(options: ExamineOptions): Promise<Examined> {
   const staged = await stage(core, run)
   if ('ended' in staged) {
     if (staged.ended.kind !== 'rejected') throw new Error(`examine ended as ${staged.ended.kind}`)
-    return { kind: 'rejected', issues: staged.ended.issues }
+    return { kind: 'rejected', issues: staged.ended.issues, secretPaths: secretPatterns }
   }
   const { config, merged } = staged.live
   const examined: Examined & { kind: 'valid' } = {

@@ -1,0 +1,64 @@
+/** Events as lines: when, what, and how it went. */
+import type { Event } from 'midflight'
+import { printable } from '../printable.ts'
+import type { Paint } from '../terminal.ts'
+import { changeLines, countText } from './changes.ts'
+import { remoteIssueLines } from './issues.ts'
+import { headline, type Look } from './outcome.ts'
+import { clockText, durationText } from './time.ts'
+
+/** One line: time, id, what happened. */
+export function eventLine(event: Event, paint: Paint): string {
+  return `${paint.dim(`${clockText(event.at)} ${`#${event.id}`.padStart(5)}`)}  ${told(event, paint)}`
+}
+
+function told(event: Event, paint: Paint): string {
+  switch (event.kind) {
+    case 'started': {
+      const age = event.ageMs === undefined ? '' : `, ${durationText(event.ageMs)} old`
+      const why = event.reason === undefined ? '' : `: ${printable(event.reason)}`
+      return event.from === 'sources'
+        ? `${paint.green('●')} started`
+        : `${paint.yellow('●')} started from ${printable(event.from)}${age}${why}`
+    }
+    case 'reload-began':
+      return paint.dim(`… run ${event.run} began (${printable(event.triggers.join(' + '))})`)
+    case 'reload':
+      return headline(event.outcome, paint)
+    case 'late':
+      return `${paint.yellow('▲')} ${printable(event.component)} settled ${printable(event.phase)} after its deadline and was undone: ${printable(event.result)}`
+    case 'warning':
+      return `${paint.yellow('▲')} ${printable(event.about)}: ${printable(event.message)}`
+    case 'closed':
+      return `${paint.dim('○')} closed`
+    default:
+      // From a newer version than this one.
+      return printable((event as { kind: string }).kind)
+  }
+}
+
+const maxChanges = 8
+const below = 4
+
+/** What a reload did: the components with their changes, or what was wrong. Empty for other events. */
+export function detailLines(event: Event, look: Look): string[] {
+  if (event.kind !== 'reload') return []
+  const { outcome } = event
+  if (outcome.kind === 'rejected') {
+    const lines = remoteIssueLines(outcome.issues, look.paint).map((line) => `  ${line}`)
+    return cutList(lines, look)
+  }
+  if (!('plan' in outcome)) return []
+  return outcome.plan.components.flatMap(({ component, changes, moreChanges, action }) => {
+    const how = action === 'hot' ? look.paint.green(action) : look.paint.yellow(action)
+    return [
+      `    ${look.paint.bold(printable(component))} ${how} ${look.paint.dim(countText(changes, moreChanges))}`,
+      ...cutList(changeLines(changes, { ...look, indent: below + 2 }), look),
+    ]
+  })
+}
+
+function cutList(lines: readonly string[], { paint }: Look): string[] {
+  if (lines.length <= maxChanges) return [...lines]
+  return [...lines.slice(0, maxChanges - 1), `      ${paint.dim(`… and ${lines.length - maxChanges + 1} more`)}`]
+}

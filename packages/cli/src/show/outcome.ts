@@ -1,0 +1,149 @@
+/** What a reload or a plan came to: a headline, a table of components, the changes of each below it. */
+import {
+  outcomeText,
+  succeeded,
+  type ComponentResult,
+  type Outcome,
+  type Phase,
+  type Plan,
+  type PlanOutcome,
+  type PlannedComponent,
+} from 'midflight'
+import { printable } from '../printable.ts'
+import type { Paint } from '../terminal.ts'
+import { changeLines, countText, plural } from './changes.ts'
+import { remoteIssueLines } from './issues.ts'
+import { tableLines, type Cell, type Row } from './table.ts'
+import { durationText } from './time.ts'
+
+export interface Look {
+  readonly paint: Paint
+  readonly columns: number
+}
+
+const below = 4
+
+/** `✔ committed: 1 change in 1 component` with what can be said in one line. */
+export function headline(outcome: Outcome | PlanOutcome, paint: Paint): string {
+  const text = printable(outcomeText(outcome))
+  const mark = succeeded(outcome)
+    ? paint.green('✔')
+    : outcome.kind === 'restart-required'
+      ? paint.yellow('▲')
+      : paint.red('✖')
+  const word = /^[^:,]+/.exec(text)?.[0] ?? ''
+  const retries = outcome.retries > 0 ? `, ${plural(outcome.retries, 'retry').replace('retrys', 'retries')}` : ''
+  const about = `run ${outcome.run}, ${durationText(outcome.durationMs)}, ${printable(outcome.triggers.join(' + '))}${retries}`
+  return `${mark} ${paint.bold(word)}${text.slice(word.length)} ${paint.dim(`(${about})`)}`
+}
+
+export function outcomeLines(outcome: Outcome | PlanOutcome, look: Look): string[] {
+  const lines = [headline(outcome, look.paint)]
+  if (outcome.kind === 'rejected') lines.push('', ...remoteIssueLines(outcome.issues, look.paint))
+  if ('plan' in outcome) {
+    const results = 'components' in outcome && outcome.kind !== 'ready' ? outcome.components : undefined
+    const table = results ? resultLines(outcome.plan, results, look) : planLines(outcome.plan, look)
+    if (table.length > 0) lines.push('', ...table)
+  }
+  if (outcome.kind === 'committed') {
+    for (const warning of outcome.warnings) lines.push(`${look.paint.yellow('warning:')} ${printable(warning)}`)
+  }
+  if (outcome.pendingRestart.length > 0 && outcome.kind !== 'restart-required') {
+    lines.push('', `${look.paint.yellow('▲')} waits for a restart: ${outcome.pendingRestart.map(printable).join(', ')}`)
+  }
+  return lines
+}
+
+/** Component, what changes, hot or restart; the changes below each. */
+export function planLines(plan: Plan, look: Look): string[] {
+  const { paint } = look
+  const rows = plan.components.map((planned): Row => ({
+    cells: [
+      { text: planned.component, colour: paint.bold },
+      { text: countText(planned.changes, planned.moreChanges) },
+      actionCell(planned, paint),
+    ],
+    below: changesBelow(planned, look),
+  }))
+  if (plan.unread.length > 0) {
+    const more = unlisted(plan)
+    rows.push({
+      cells: [
+        { text: '(no component)', colour: paint.dim },
+        { text: countText(plan.unread, more) },
+        { text: 'read by none, shown by live', colour: paint.dim },
+      ],
+      below: [...changeLines(plan.unread, { ...look, indent: below }), ...moreLine(more, paint)],
+    })
+  }
+  return rows.length === 0 ? [] : tableLines(['component', 'what changes', 'how'], rows, look.columns, paint)
+}
+
+/** Changes that no component reads and that are not listed: what `changeCount` has beyond all that is. */
+function unlisted(plan: Plan): number {
+  if (plan.unread.length < 100) return 0
+  const listed = plan.components.reduce(
+    (sum, { changes, moreChanges }) => sum + changes.length + moreChanges,
+    plan.unread.length,
+  )
+  return Math.max(0, plan.changeCount - listed)
+}
+
+function actionCell({ action, restartPaths }: PlannedComponent, paint: Paint): Cell {
+  if (action === 'hot') return { text: 'hot', colour: paint.green }
+  const paths = restartPaths.join(', ')
+  if (action === 'held') return { text: `held until a restart: ${paths}`, colour: paint.yellow }
+  return { text: `restart: ${paths}`, colour: paint.yellow }
+}
+
+function changesBelow(planned: PlannedComponent, look: Look): string[] {
+  const restart = new Set(planned.restartPaths)
+  const tagged = planned.action !== 'hot' && planned.changes.length > restart.size
+  return [
+    ...changeLines(planned.changes, {
+      ...look,
+      indent: below,
+      ...(tagged ? { tag: (change) => (restart.has(change.path) ? 'restart' : undefined) } : {}),
+    }),
+    ...moreLine(planned.moreChanges, look.paint),
+  ]
+}
+
+function moreLine(more: number, paint: Paint): string[] {
+  return more > 0 ? [`${' '.repeat(below)}${paint.dim(`… and ${more} more`)}`] : []
+}
+
+const phases: readonly Phase[] = ['check', 'prepare', 'commit', 'rollback', 'dispose']
+
+/** What became of each component, with how long each phase took; what failed and what changed below. */
+function resultLines(plan: Plan, results: readonly ComponentResult[], look: Look): string[] {
+  const { paint } = look
+  const took = phases.filter((phase) => results.some(({ durationsMs }) => durationsMs[phase] !== undefined))
+  const rows = results.map((result): Row => {
+    const planned = plan.components.find(({ component }) => component === result.component)
+    return {
+      cells: [
+        { text: result.component, colour: paint.bold },
+        { text: result.result, colour: resultColour(result, paint) },
+        { text: result.runs, ...(result.runs === 'unknown' ? { colour: paint.red } : {}) },
+        ...took.map((phase) => durationCell(result.durationsMs[phase], paint)),
+      ],
+      below: [
+        ...(result.error === undefined ? [] : [`${' '.repeat(below)}${paint.red(printable(result.error))}`]),
+        ...(planned ? changesBelow(planned, look) : []),
+      ],
+    }
+  })
+  const lines = rows.length === 0 ? [] : tableLines(['component', 'result', 'runs', ...took], rows, look.columns, paint)
+  return plan.unread.length === 0 ? lines : [...lines, ...planLines({ ...plan, components: [] }, look).slice(1)]
+}
+
+function durationCell(ms: number | undefined, paint: Paint): Cell {
+  return ms === undefined ? { text: '–', colour: paint.dim } : { text: durationText(ms) }
+}
+
+function resultColour({ result }: ComponentResult, paint: Paint): (text: string) => string {
+  if (result === 'committed') return paint.green
+  if (result === 'failed') return paint.red
+  return paint.yellow
+}
