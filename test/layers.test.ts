@@ -78,7 +78,7 @@ const rules: readonly Rule[] = [
     forbids: ({ from, to, kind }) =>
       to === `${engine}reload.ts` &&
       !['engine', 'first', 'examine'].some((name) => from === `${engine}${name}.ts`) &&
-      !(from === `${engine}options.ts` && kind === 'type'),
+      !(['options', 'support'].some((name) => from === `${engine}${name}.ts`) && kind === 'type'),
   },
   {
     name: 'plan, diff, schema, snapshot and journal do not import sources or triggers',

@@ -3,7 +3,7 @@
  * covered together by the next, and everyone learns the outcome of the run that covers his request (I13).
  * What a reload does is `reload.ts`; how the first configuration is found is `first.ts`.
  */
-import { componentStatus, supportOf } from './support.ts'
+import { coreStatus, supportOf } from './support.ts'
 import type { Frozen } from './components-for.ts'
 import { defaultDeadlines, errorText, within } from './deadline.ts'
 import { paced } from './debounce.ts'
@@ -95,6 +95,7 @@ class RunningEngine<C> implements Engine<C> {
   readonly #startedAt = new Date()
   #first: First | undefined
   #lastOutcome: Outcome | undefined
+  #digested: Json | undefined
   #next: Batch | undefined
   #superseding = new AbortController()
   #turn: Promise<unknown> = Promise.resolve()
@@ -190,7 +191,7 @@ class RunningEngine<C> implements Engine<C> {
         resolve({
           kind: 'prepared',
           plan: staged.plan,
-          digest: digest(staged.live.config),
+          digest: this.#digestOf(staged.live.config),
           commit: () => (outcome ??= once(commit)),
           rollback,
         })
@@ -218,28 +219,13 @@ class RunningEngine<C> implements Engine<C> {
   }
 
   status(): Status {
-    const { live, attempted, components, states, pendingRestart } = this.#core
-    const statuses = components.map((c) =>
-      componentStatus(c, this.#core.validator.restartPaths, states.get(c.name) as ComponentState),
-    )
-    const committedAt = live?.committedAt ?? this.#startedAt
     return {
+      ...coreStatus(this.#core, this.#startedAt, (config) => this.#digestOf(config)),
       state: this.#closed ? 'closed' : this.#running ? 'reloading' : 'running',
-      healthy: statuses.every((c) => c.runs === 'live'),
-      startedAt: this.#startedAt.toISOString(),
       startedFrom: this.#first?.from ?? 'sources',
-      live: {
-        digest: live ? digest(live.config) : '',
-        committedAt: committedAt.toISOString(),
-        ageMs: Date.now() - committedAt.getTime(),
-      },
-      ...(attempted && { attempted: { digest: digest(attempted.config), at: attempted.at.toISOString() } }),
       ...(this.#lastOutcome && { lastOutcome: this.#lastOutcome }),
-      pendingRestart,
       pendingRequests: this.#next?.requests.length ?? 0,
-      components: statuses,
-      sources: this.#core.sources.map((s) => s.name),
-      triggers: this.#triggers.map((t) => t.name),
+      triggers: this.#triggers.map((trigger) => trigger.name),
       warnings: [...this.#warnings.values()],
       stats: this.stats(),
     }
@@ -249,7 +235,7 @@ class RunningEngine<C> implements Engine<C> {
     const { live, states, pendingRestart } = this.#core
     return this.#metrics.text({
       pending: this.#next?.requests.length ?? 0,
-      liveDigest: live ? digest(live.config) : '',
+      liveDigest: this.#digestOf(live?.config),
       committedAt: live?.committedAt,
       healthy: [...states.values()].every((state) => state.runs === 'live'),
       pendingRestart: pendingRestart.length,
@@ -375,6 +361,14 @@ class RunningEngine<C> implements Engine<C> {
     } catch (error) {
       if (!signal.aborted) warn(`trigger ${trigger.name} has ended and asks no more: ${errorText(error)}`)
     }
+  }
+
+  /** Worked out when asked for, and then in proportion to what changed since it was last asked for. */
+  #digestOf(config: Json | undefined): string {
+    if (config === undefined) return ''
+    const text = digest(config, this.#digested)
+    this.#digested = config
+    return text
   }
 
   #warn(about: string, message: string) {

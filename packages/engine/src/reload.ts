@@ -12,7 +12,6 @@ import type { Component, Deadlines } from './component.ts'
 import { backoffMs, DeadlineError, errorText, pause, StoppedError, within } from './deadline.ts'
 import { contentChanges } from './contents.ts'
 import { changes as flat, diff, type Change } from './diff.ts'
-import { digest } from './digest.ts'
 import { holdBack, indexed } from './entry-paths.ts'
 import type { EventBody } from './event.ts'
 import type { Issue } from './issue.ts'
@@ -380,9 +379,4 @@ function withOrigin(issue: Issue, merged: Merged, keys: Core['keys']): Issue {
   const origin = issue.origin ?? originOf(issue.path)
   const first = firstPath && originOf(firstPath)
   return { ...rest, ...(origin && { origin }), ...(first && { related: [...(issue.related ?? []), first] }) }
-}
-
-/** The digest of what is live, worked out when asked for. */
-export function liveDigest(core: Core): string {
-  return core.live ? digest(core.live.config) : ''
 }

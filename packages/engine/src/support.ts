@@ -1,6 +1,7 @@
-/** What components can take while they run, and how they are. */
+/** What components can take while they run, and how they and the configuration are. */
 import type { Component } from './component.ts'
-import { covers, parsePath } from './json.ts'
+import { covers, parsePath, type Json } from './json.ts'
+import type { Core } from './reload.ts'
 import type { ComponentStatus, ComponentSupport } from './status.ts'
 import type { ComponentState } from './transaction.ts'
 
@@ -18,11 +19,26 @@ export function supportOf(component: Component<unknown>, marked: readonly string
   }
 }
 
-export function componentStatus(
-  component: Component<unknown>,
-  marked: readonly string[],
-  state: ComponentState,
-): ComponentStatus {
-  const { runs, lastError } = state
-  return { ...supportOf(component, marked), runs, ...(lastError !== undefined && { lastError }) }
+/** The part of the status that the last reload left behind. */
+export function coreStatus(core: Core, startedAt: Date, digestOf: (config: Json | undefined) => string) {
+  const { live, attempted, states, pendingRestart } = core
+  const components = core.components.map((component): ComponentStatus => {
+    const { runs, lastError } = states.get(component.name) as ComponentState
+    const support = supportOf(component, core.validator.restartPaths)
+    return { ...support, runs, ...(lastError !== undefined && { lastError }) }
+  })
+  const committedAt = live?.committedAt ?? startedAt
+  return {
+    healthy: components.every((component) => component.runs === 'live'),
+    startedAt: startedAt.toISOString(),
+    live: {
+      digest: digestOf(live?.config),
+      committedAt: committedAt.toISOString(),
+      ageMs: Date.now() - committedAt.getTime(),
+    },
+    ...(attempted && { attempted: { digest: digestOf(attempted.config), at: attempted.at.toISOString() } }),
+    pendingRestart,
+    components,
+    sources: core.sources.map((source) => source.name),
+  }
 }

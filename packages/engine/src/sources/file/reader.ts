@@ -69,16 +69,31 @@ export class Reader {
   async #parse({ path, file }: Named, format: Format, at: string): Promise<Parsed> {
     const before = this.#before(path, file, format)
     if (before?.believed && (await this.#isStill(before, at))) return before
-    const { bytes, identity, ageMs } = await readWhole(at, file, this.#recipe, this.#signal).catch((error: unknown) => {
-      this.#seen.failed(path, error)
-      throw error
-    })
+    // Half a JSON text never parses, so it is read at once; if it does not parse it is left alone for a moment first,
+    // like every text of which a half may be whole.
+    const closed = format === 'json' || format === 'jsonc'
+    if (!closed) return this.#read({ path, file }, format, at, before, this.#recipe.settleMs)
+    try {
+      return await this.#read({ path, file }, format, at, before, 0)
+    } catch (error) {
+      if (!(error instanceof SourceError && error.transient)) throw error
+      return this.#read({ path, file }, format, at, before, this.#recipe.settleMs)
+    }
+  }
+
+  async #read({ path, file }: Named, format: Format, at: string, before: Parsed | undefined, settleMs: number) {
+    const { maxBytes, limits } = this.#recipe
+    const { bytes, identity, ageMs } = await readWhole(at, file, { maxBytes, settleMs }, this.#signal).catch(
+      (error: unknown) => {
+        this.#seen.failed(path, error)
+        throw error
+      },
+    )
     const recent = Math.abs(ageMs) < tornMs
     let text: ParsedText
     try {
       if (bytes.length === 0) throw empty({ file }, recent)
-      const previous = before?.text
-      text = await parseText(bytes, { file, format, limits: this.#recipe.limits, ...(previous ? { previous } : {}) })
+      text = await parseText(bytes, { file, format, limits, ...(before && { previous: before.text }) })
     } catch (error) {
       this.#seen.read(path, contentOf(bytes), identity)
       if (error instanceof SourceError && recent) throw new SourceError(error.issues, { transient: true, cause: error })

@@ -132,6 +132,8 @@ export class Disk {
     const old = nowMs - known.firstSeenMs >= tickMs
     if (!known.believed && (hinted || old || (known.read === undefined && identity !== seen.identity))) {
       if (sizeDiffers(seen, stat)) return true
+      // Another file in its place: the load compares the bytes, and finds nothing changed where they are equal.
+      if (stat.size > smallBytes && isAnotherFile(seen, stat)) return true
       known.read = { bytes: await digestOf(path, stat.size, hinted) }
       known.believed = old
     }
@@ -156,6 +158,10 @@ export function stateOf({ stat }: Look): string {
 function sizeDiffers(seen: SeenFile, stat: BigIntStats): boolean {
   const size = seen.digest === undefined ? undefined : sizeOf(seen)
   return size !== undefined && size !== String(stat.size)
+}
+
+function isAnotherFile(seen: SeenFile, stat: BigIntStats): boolean {
+  return seen.identity !== undefined && !seen.identity.startsWith(`${stat.dev}:${stat.ino}:`)
 }
 
 function sizeOf(seen: SeenFile | undefined): string | undefined {
