@@ -1,5 +1,5 @@
 /** Puts the gateway together: its components, its configuration file, and the doors through which it is reloaded. */
-import { dirname, resolve } from 'node:path'
+import { basename, dirname, resolve } from 'node:path'
 import { start, type ConfigOf, type Engine } from 'midflight'
 import { file } from 'midflight/sources/file'
 import { adminHttp } from 'midflight/triggers/admin-http'
@@ -51,7 +51,12 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
 
   const engine = await start({
     schema,
-    sources: [file(options.configFile, { cwd: directory, ...(options.variables && { variables: options.variables }) })],
+    sources: [
+      file(basename(options.configFile), {
+        cwd: directory,
+        ...(options.variables && { variables: options.variables }),
+      }),
+    ],
     triggers: [onSignal()],
     endpoints: [adminHttp({ port: options.adminPort, lifecycle: true })],
     components: [log.component, upstreams.component, rules.component, routes.component, plugins, server.component],

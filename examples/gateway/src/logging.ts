@@ -3,7 +3,9 @@
  * takes the whole reload back. The old one is flushed and closed once everyone has the new configuration.
  */
 import { once } from 'node:events'
+import { open as openFile } from 'node:fs'
 import { resolve } from 'node:path'
+import { promisify } from 'node:util'
 import { componentsFor, type Component } from 'midflight'
 import { destination as open, pino, type Logger } from 'pino'
 import { schema, type Config } from './config.ts'
@@ -55,8 +57,8 @@ async function opened(destination: string, directory: string): Promise<Destinati
   if (destination === 'stdout') return open({ dest: 1, sync: true })
   if (destination === 'stderr') return open({ dest: 2, sync: true })
   const file = resolve(directory, destination)
-  const stream = open({ dest: file, sync: false })
-  await once(stream, 'ready') // rejects with the error if the file cannot be opened
+  // Not opened by pino: a stream whose file could not be opened would throw once more when the process exits.
+  const stream = open({ dest: await promisify(openFile)(file, 'a'), sync: false })
   stream.on('error', (error: Error) => process.stderr.write(`gateway: cannot write ${file}: ${error.message}\n`))
   return stream
 }

@@ -91,7 +91,8 @@ function lineOf(event: Event): string | undefined {
 function details(outcome: Outcome): string[] {
   if (outcome.kind === 'rejected') return outcome.issues.map(issueText)
   if (!('plan' in outcome)) return []
-  const changes = outcome.plan.components.flatMap((component) => component.changes.map(changeText))
+  // Once each: a change that two components read is listed with both.
+  const changes = [...new Set(outcome.plan.components.flatMap((component) => component.changes.map(changeText)))]
   const rest = changes.length - maxChanges
   return rest > 0 ? [...changes.slice(0, maxChanges), `and ${rest} more`] : changes
 }

@@ -56,6 +56,11 @@ test('the tour: addresses, an edit, a bad edit, Ctrl-C', async () => {
   await shown(/gateway\.yaml:\d+:\d+ rules\S* is 0/)
   expect(await limit()).toBe('3')
 
+  await replace('limit: 0', 'limit: 4')
+  await expect.poll(limit, { timeout: 10_000 }).toBe('4')
+  await replace('gateway.log', 'no/such/directory.log')
+  await shown('rolled back, the old configuration is live everywhere: log failed')
+
   child.kill('SIGINT')
   expect(await exit).toEqual([0, null])
 })
