@@ -137,6 +137,10 @@ describe('YAML is refused with the place, what was found and what was wanted', (
     ],
     ['a large list many times', `a: &a [${'x,'.repeat(5000)}]\nb: [${'*a,'.repeat(900)}]`],
     ['quadratic merges', `b0: &b0 {k0: 1}\n${lists(900, (k) => `b${k + 1}: &b${k + 1} {<<: *b${k}, k${k + 1}: 1}`)}`],
+    [
+      'one large merge many times',
+      `b: &b {${Array.from({ length: 400 }, (_, k) => `k${k}: 1`).join()}}\n${lists(40, (k) => `m${k}: {<<: *b}`)}`,
+    ],
     ['too many aliases', `a: &a 1\nb: [${'*a,'.repeat(2000)}]`],
   ]
   test.each(bombs)('yaml: %s ends at the limit, soon', async (_, text) => {

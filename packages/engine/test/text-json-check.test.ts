@@ -37,6 +37,8 @@ const scalar = fc.oneof(
     'null',
     '"\\ud83d\\ude42"',
     '"\\ud83d"',
+    '"\\ud83d\\u0041"',
+    '"\\ud83d\\ud83d"',
     '"\\ude42\\ud83d"',
     '"x\\u0024"',
     '"\\\\ud800"',

@@ -308,3 +308,49 @@ describe('what did not change', () => {
     }
   })
 })
+
+describe('what reading only the changes could overlook is found', () => {
+  const members = (count: number) => Array.from({ length: count }, (_, k) => `"k${k}":{"n":${k}}`)
+  const object = (entries: readonly string[]) => `{"v":1,"rules":{${entries.join(',')}}}`
+  const before = object(members(100))
+  const deep = '['.repeat(limits.maxDepth - 2) + ']'.repeat(limits.maxDepth - 2)
+
+  test.each([
+    ['a key twice, with the same value', before.replace('"k9":', '"k50":{"n":50},"k9":')],
+    ['a key twice, with another value', before.replace('"k9":', '"k50":{},"k9":')],
+    ['a missing comma', before.replace('},"k50"', '} "k50"')],
+    ['a comma too many', before.replace('},"k50"', '},,"k50"')],
+    ['a comma at the end', before.replace('}}}', '},}}')],
+    ['something behind the end', `${before} 1`],
+    ['an entry that just fits', before.replace('{"n":50}', deep)],
+    ['an entry that is one too deep', before.replace('{"n":50}', `[${deep}]`)],
+    ['constructor.prototype', before.replace('"k50":{"n"', '"constructor":{"prototype"')],
+    ['__proto__', before.replace('"k50"', '"__proto__"')],
+    ['__proto__ by an escape', before.replace('"k50"', '"\\u005f_proto__"')],
+    ['a number that loses its value', before.replace('{"n":50}', '9007199254740993')],
+    ['an escaped dollar', before.replace('{"n":50}', '"\\u0024{A}"')],
+    ['another kind of container', before.replace('{"k0"', '[{"k0"').replace('}}}', '}}]}')],
+    ['a list in place of the object', '{"v":1,"rules":[]}'],
+    ['nothing', ''],
+  ])('%s', async (_, text) => {
+    const previous = await expectSame(before, undefined, 'json')
+    await expectSame(text, previous, 'json')
+  })
+
+  test('bytes that are not UTF-8, in a value and in a key', async () => {
+    const previous = await expectSame(before, undefined, 'json')
+    for (const text of [before.replace('{"n":50}', '"\xff"'), before.replace('"k50"', '"\xff"')]) {
+      const options = { file: 'x.json', format: 'json', limits, ...(previous && { previous }) } as const
+      const reading = parseText(Buffer.from(text, 'latin1'), options)
+      await expect(reading).rejects.toMatchObject({ issues: [{ code: 'encoding' }] })
+    }
+  })
+
+  test('numbers that change places with equal ones', async () => {
+    const numbers = Array.from({ length: 100 }, (_, k) => k)
+    const previous = await expectSame(JSON.stringify(numbers), undefined, 'json')
+    for (const at of [0, 1, 50, 98]) await expectSame(JSON.stringify(numbers.with(at, at + 1)), previous, 'json')
+    await expectSame(JSON.stringify(numbers.toSpliced(50, 1)), previous, 'json')
+    await expectSame(JSON.stringify(numbers).replace(',50,', ',-0,'), previous, 'json')
+  })
+})
