@@ -319,6 +319,7 @@ describe('what reading only the changes could overlook is found', () => {
     ['a key twice, with the same value', before.replace('"k9":', '"k50":{"n":50},"k9":')],
     ['a key twice, with another value', before.replace('"k9":', '"k50":{},"k9":')],
     ['a missing comma', before.replace('},"k50"', '} "k50"')],
+    ['a colon in place of a comma', before.replace('},"k50"', '}:"k50"')],
     ['a comma too many', before.replace('},"k50"', '},,"k50"')],
     ['a comma at the end', before.replace('}}}', '},}}')],
     ['something behind the end', `${before} 1`],
