@@ -12,16 +12,17 @@ import type { Component, Deadlines } from './component.ts'
 import { backoffMs, DeadlineError, errorText, pause, StoppedError, within } from './deadline.ts'
 import { contentChanges } from './contents.ts'
 import { changes as flat, diff, type Change } from './diff.ts'
-import { holdBack, indexed } from './entry-paths.ts'
+import { holdBack } from './entry-paths.ts'
 import type { EventBody } from './event.ts'
 import type { Issue } from './issue.ts'
-import { at, pathText, type Json, type Path } from './json.ts'
+import { pathText, type Json, type Path } from './json.ts'
 import type { LastGoodStore } from './last-good.ts'
 import { merge, type Merged } from './merge.ts'
 import type { ComponentResult, Outcome, Plan, PlanOutcome } from './outcome.ts'
 import { sliceOf, touchedBy, unreadRestarts, type Touched } from './plan.ts'
 import type { Redactor } from './redact.ts'
 import type { Validator } from './schema.ts'
+import { placedIssue } from './placed-issue.ts'
 import { redactorFor } from './secrets.ts'
 import { shownPlan } from './shown.ts'
 import { check, share, type Limits } from './snapshot.ts'
@@ -148,11 +149,11 @@ export async function stage(core: Core, run: Run, given?: Given): Promise<Ended 
   }
 
   const bad = check(merged.config, live?.merged.config, core.limits)
-  if (bad.length > 0) return rejected('validate', bad, merged, redact)
+  if (bad.length > 0) return rejected(core, 'validate', bad, merged, redact)
   core.attempted = { config: merged.config, at: new Date() }
   const valid = await timed(run.durationsMs, 'validate', () => validate(core, merged.config))
   if ('ended' in valid) return valid
-  if ('issues' in valid) return rejected('validate', valid.issues, merged, redact)
+  if ('issues' in valid) return rejected(core, 'validate', valid.issues, merged, redact)
 
   let config = share(valid.config, live?.config, core.keys)
   core.attempted = { config, at: new Date() }
@@ -166,7 +167,7 @@ export async function stage(core: Core, run: Run, given?: Given): Promise<Ended 
     const held = holdBack(config, live.config, restart, core.keys)
     const rest = await validate(core, held)
     if ('ended' in rest) return rest
-    if ('issues' in rest) return rejected('validate', rest.issues, merged, redact)
+    if ('issues' in rest) return rejected(core, 'validate', rest.issues, merged, redact)
     config = share(rest.config, live.config, core.keys)
     ;({ changes, touched } = compare(core, config, merged, uncertain))
     if (changes.length === 0 && settled) {
@@ -191,7 +192,7 @@ export async function stage(core: Core, run: Run, given?: Given): Promise<Ended 
     ),
   )
   const refused = await timed(run.durationsMs, 'check', () => members.flatMap((member) => checkMember(core, member)))
-  if (refused.length > 0) return rejected('check', refused, merged, redact, core.keys)
+  if (refused.length > 0) return rejected(core, 'check', refused, merged, redact)
 
   const tx: Transaction = { deadlines: core.deadlines, record: core.record, redact: redact.text }
   const staged: Staged = {
@@ -362,21 +363,12 @@ function closed(): Ended {
 }
 
 function rejected(
+  core: Core,
   phase: 'validate' | 'check',
   issues: readonly Issue[],
   merged: Merged,
   redact: Redactor,
-  keys: Core['keys'] = {},
 ): Ended {
-  const placed = issues.map((issue) => redact.issue(withOrigin(issue, merged, keys)))
+  const placed = issues.map((issue) => redact.issue(placedIssue(issue, merged, core.keys)))
   return { ended: { kind: 'rejected', phase, issues: placed }, transient: false }
-}
-
-function withOrigin(issue: Issue, merged: Merged, keys: Core['keys']): Issue {
-  const originOf = (path: Path) =>
-    merged.origin(at(merged.config, path) === undefined ? (indexed(merged.config, path, keys) ?? path) : path)
-  const { firstPath, ...rest } = issue
-  const origin = issue.origin ?? originOf(issue.path)
-  const first = firstPath && originOf(firstPath)
-  return { ...rest, ...(origin && { origin }), ...(first && { related: [...(issue.related ?? []), first] }) }
 }
