@@ -78,7 +78,7 @@ export async function bodyOf(response: IncomingMessage): Promise<string> {
 /** Why there is no answer, and what to look at. */
 export function noAnswer(address: Address, error: unknown): Refusal {
   if (error instanceof Refusal) return error
-  const { code = '', message = String(error) } = error as NodeJS.ErrnoException
+  const { code = '', message } = error as NodeJS.ErrnoException
   const on = "is the gateway's admin endpoint on?"
   const refused =
     address.at.kind === 'socket' ? `nobody listens on ${address.name}` : `nothing listens at ${address.name}`

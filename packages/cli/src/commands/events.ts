@@ -39,6 +39,7 @@ export function integer(option: string, text: string, min: number, max: number):
 async function run(terminal: Terminal, flags: EventsFlags): Promise<void> {
   const address = addressOf(flags, defaultTimeoutS)
   const { after, limit } = flags
+  const look = { paint: terminal.paint, columns: terminal.columns() }
   const found = await askEvents(address, {
     ...(after === undefined ? {} : { after }),
     ...(limit === undefined ? {} : { limit }),
@@ -46,7 +47,7 @@ async function run(terminal: Terminal, flags: EventsFlags): Promise<void> {
   if (flags.json && !flags.follow) return terminal.document({ events: found })
   for (const event of found) {
     if (flags.json) terminal.jsonLine(event)
-    else terminal.print(eventLine(event, terminal.paint))
+    else terminal.print(eventLine(event, look))
   }
   if (!flags.follow) {
     if (found.length === 0) terminal.print(terminal.paint.dim('no events'))
@@ -56,7 +57,7 @@ async function run(terminal: Terminal, flags: EventsFlags): Promise<void> {
   for await (const item of follow(address, found.at(-1)?.id ?? after, terminal.interrupted)) {
     if (item.kind === 'event') {
       if (flags.json) terminal.jsonLine(item.event)
-      else terminal.print(eventLine(item.event, terminal.paint))
+      else terminal.print(eventLine(item.event, look))
     } else if (item.kind === 'gap')
       terminal.note(errorPaint.yellow(`… ${item.missed} events are no longer in the record`))
     else if (item.kind === 'lost') terminal.note(errorPaint.yellow(`… ${printable(item.reason)}; trying again`))

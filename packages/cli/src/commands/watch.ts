@@ -64,7 +64,8 @@ function print(terminal: Terminal, address: Address, item: Followed): void {
   else if (item.kind === 'lost') {
     if (!terminal.live) terminal.print(paint.yellow(`… ${printable(item.reason)}; trying again`))
   } else if (item.event.kind !== 'reload-began') {
-    terminal.print(eventLine(item.event, paint), ...detailLines(item.event, { paint, columns: terminal.columns() }))
+    const look = { paint, columns: terminal.columns() }
+    terminal.print(eventLine(item.event, look), ...detailLines(item.event, look))
   }
 }
 

@@ -47,6 +47,6 @@ function valueOf(option: Option): CompletedOption['value'] {
   if (option.argChoices) return option.argChoices
   if (option.flags.endsWith('<0|1>')) return ['0', '1']
   if (option.long === '--url') return ['http://127.0.0.1:']
-  const isFile = /<file>$/.test(option.flags) || option.long === '--socket' || option.long === '--token-file'
+  const isFile = option.flags.endsWith('<file>') || option.long === '--socket' || option.long === '--token-file'
   return isFile ? 'file' : 'text'
 }

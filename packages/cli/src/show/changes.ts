@@ -54,7 +54,8 @@ function side(before: string, after: string, room: number): [string, string] {
   const half = Math.floor(room / 2)
   let alike = 0
   while (alike < before.length && before[alike] === after[alike]) alike++
-  const lead = Math.max(0, alike - 8)
+  let lead = Math.max(0, alike - 8)
+  if (/[\udc00-\udfff]/.test(before.charAt(lead))) lead--
   const [was, is] = lead > 8 ? [`…${before.slice(lead)}`, `…${after.slice(lead)}`] : [before, after]
   const wasColumns = widthOf(is) < half ? room - widthOf(is) : half
   const isColumns = widthOf(was) < half ? room - widthOf(was) : room - half

@@ -8,11 +8,12 @@ import { headline, type Look } from './outcome.ts'
 import { clockText, durationText } from './time.ts'
 
 /** One line: time, id, what happened. */
-export function eventLine(event: Event, paint: Paint): string {
-  return `${paint.dim(`${clockText(event.at)} ${`#${event.id}`.padStart(5)}`)}  ${told(event, paint)}`
+export function eventLine(event: Event, { paint, columns }: Look): string {
+  const head = `${clockText(event.at)} ${`#${event.id}`.padStart(5)}`
+  return `${paint.dim(head)}  ${told(event, paint, columns - head.length - 2)}`
 }
 
-function told(event: Event, paint: Paint): string {
+function told(event: Event, paint: Paint, room: number): string {
   switch (event.kind) {
     case 'started': {
       const age = event.ageMs === undefined ? '' : `, ${durationText(event.ageMs)} old`
@@ -24,7 +25,7 @@ function told(event: Event, paint: Paint): string {
     case 'reload-began':
       return paint.dim(`… run ${event.run} began (${printable(event.triggers.join(' + '))})`)
     case 'reload':
-      return headline(event.outcome, paint)
+      return headline(event.outcome, paint, room)
     case 'late':
       return `${paint.yellow('▲')} ${printable(event.component)} settled ${printable(event.phase)} after its deadline and was undone: ${printable(event.result)}`
     case 'warning':

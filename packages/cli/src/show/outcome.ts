@@ -9,9 +9,9 @@ import {
   type PlanOutcome,
   type PlannedComponent,
 } from 'midflight'
-import { printable } from '../printable.ts'
+import { cut, printable } from '../printable.ts'
 import type { Paint } from '../terminal.ts'
-import { changeLines, countText, plural } from './changes.ts'
+import { changeLines, countText } from './changes.ts'
 import { remoteIssueLines } from './issues.ts'
 import { tableLines, type Cell, type Row } from './table.ts'
 import { durationText } from './time.ts'
@@ -23,18 +23,26 @@ export interface Look {
 
 const below = 4
 
-/** `✔ committed: 1 change in 1 component` with what can be said in one line. */
-export function headline(outcome: Outcome | PlanOutcome, paint: Paint): string {
-  const text = printable(outcomeText(outcome))
-  const mark = succeeded(outcome)
-    ? paint.green('✔')
-    : outcome.kind === 'restart-required'
-      ? paint.yellow('▲')
-      : paint.red('✖')
+/**
+ * `✔ committed: 1 change in 1 component (run 3, 12 ms, http)`
+ * @param room columns for it; what happened is cut to fit. Without it nothing is cut.
+ */
+export function headline(outcome: Outcome | PlanOutcome, paint: Paint, room = Infinity): string {
+  const retries = outcome.retries > 0 ? `, ${retriesText(outcome.retries)}` : ''
+  const triggers = printable(outcome.triggers.join(' + '))
+  const about = `(run ${outcome.run}, ${durationText(outcome.durationMs)}, ${triggers}${retries})`
+  const text = cut(printable(outcomeText(outcome)), Math.max(16, room - about.length - 3))
+  const mark = succeeded(outcome) ? paint.green('✔') : failureMark(outcome, paint)
   const word = /^[^:,]+/.exec(text)?.[0] ?? ''
-  const retries = outcome.retries > 0 ? `, ${plural(outcome.retries, 'retry').replace('retrys', 'retries')}` : ''
-  const about = `run ${outcome.run}, ${durationText(outcome.durationMs)}, ${printable(outcome.triggers.join(' + '))}${retries}`
-  return `${mark} ${paint.bold(word)}${text.slice(word.length)} ${paint.dim(`(${about})`)}`
+  return `${mark} ${paint.bold(word)}${text.slice(word.length)} ${paint.dim(about)}`
+}
+
+function failureMark({ kind }: Outcome | PlanOutcome, paint: Paint): string {
+  return kind === 'restart-required' ? paint.yellow('▲') : paint.red('✖')
+}
+
+export function retriesText(n: number): string {
+  return n === 1 ? '1 retry' : `${n} retries`
 }
 
 export function outcomeLines(outcome: Outcome | PlanOutcome, look: Look): string[] {

@@ -2,7 +2,7 @@
 import type { Status } from 'midflight'
 import { printable } from '../printable.ts'
 import type { Paint } from '../terminal.ts'
-import { headline, type Look } from './outcome.ts'
+import { headline, retriesText, type Look } from './outcome.ts'
 import { plural } from './changes.ts'
 import { tableLines, type Cell } from './table.ts'
 import { clockText, durationText } from './time.ts'
@@ -15,7 +15,7 @@ export function shortDigest(digest: string): string {
 export function statusLines(status: Status, look: Look): string[] {
   const { paint } = look
   const lines = [...stateLines(status, paint), '']
-  const facts = factsOf(status, paint)
+  const facts = factsOf(status, look)
   const label = Math.max(...facts.map(([name]) => name.length))
   for (const [name, text] of facts) lines.push(`  ${paint.dim(name.padEnd(label))}  ${text}`)
   if (status.components.length > 0) lines.push('', ...componentLines(status, look))
@@ -36,7 +36,7 @@ function stateLines({ state, healthy, startedAt, startedFrom }: Status, paint: P
   return [`${dot} ${word} for ${up} ${paint.dim(`since ${clockText(startedAt)}`)}${from}`]
 }
 
-function factsOf(status: Status, paint: Paint): [name: string, text: string][] {
+function factsOf(status: Status, { paint, columns }: Look): [name: string, text: string][] {
   const { live, attempted, lastOutcome, stats } = status
   const facts: [string, string][] = [
     [
@@ -48,7 +48,10 @@ function factsOf(status: Status, paint: Paint): [name: string, text: string][] {
     facts.push(['tried', `${paint.yellow(shortDigest(attempted.digest))} at ${clockText(attempted.at)}, is not live`])
   }
   if (lastOutcome)
-    facts.push(['last', `${headline(lastOutcome, paint)} ${paint.dim(`at ${clockText(lastOutcome.startedAt)}`)}`])
+    facts.push([
+      'last',
+      `${headline(lastOutcome, paint, columns - 36)} ${paint.dim(`at ${clockText(lastOutcome.startedAt)}`)}`,
+    ])
   if (status.pendingRestart.length > 0) {
     facts.push(['restart', paint.yellow(`${status.pendingRestart.map(printable).join(', ')} waits for a restart`)])
   }
@@ -58,7 +61,7 @@ function factsOf(status: Status, paint: Paint): [name: string, text: string][] {
     'reloads',
     stats.runs === 0
       ? 'none yet'
-      : `${stats.runs}, ${percent} successful${outcomes.length > 0 ? ` (${outcomes.join(', ')})` : ''}, ${stats.retries === 1 ? '1 retry' : `${stats.retries} retries`}`,
+      : `${stats.runs}, ${percent} successful${outcomes.length > 0 ? ` (${outcomes.join(', ')})` : ''}, ${retriesText(stats.retries)}`,
   ])
   const phases = Object.entries(stats.byPhase).filter(([, { count }]) => count > 0)
   if (phases.length > 0) {
