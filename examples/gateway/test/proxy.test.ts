@@ -87,7 +87,9 @@ test('a client that goes away takes its request to the upstream with it', async 
     arrived.resolve()
     response.on('close', gone.resolve)
   })
-  const { get } = await running(config(url))
+  const given = config(url)
+  given.upstreams['users'] = { url, timeoutMs: 600_000 }
+  const { get } = await running(given)
   const client = new AbortController()
   const answer = get('/api/users', { signal: client.signal })
   await arrived.promise
