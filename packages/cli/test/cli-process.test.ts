@@ -53,7 +53,7 @@ test('P plan shows each component with its changes, applies nothing, and exits 0
   await write(good.replace('limit: 200', 'limit: 0'))
   expect(await midflight(['plan', '--url', url])).toMatchObject({
     code: 1,
-    out: expect.stringContaining('gateway.yaml:16:12 rules.1.limit is 0; want an integer of at least 1'),
+    out: expect.stringContaining('gateway.yaml:16:12 rules.r2.limit is 0; want an integer of at least 1'),
   })
 })
 
