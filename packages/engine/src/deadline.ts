@@ -21,6 +21,9 @@ export class StoppedError extends Error {
   override readonly name = 'StoppedError'
 }
 
+/** A timer that is set for longer fires at once; Infinity stands for no limit. */
+const longestTimerMs = 2 ** 31 - 1
+
 export type Late<T> = (result: PromiseSettledResult<T>) => void
 
 /**
@@ -52,7 +55,7 @@ export function within<T>(
     }
     const onStop = () => giveUp(new StoppedError('stopped'))
     const tooLate = () => new DeadlineError(`did not finish within ${limitMs} ms`)
-    const timer = setTimeout(() => giveUp(tooLate()), limitMs)
+    const timer = setTimeout(() => giveUp(tooLate()), Math.min(limitMs, longestTimerMs))
     stop?.addEventListener('abort', onStop)
     const settle = (result: PromiseSettledResult<T>) => {
       // Work that blocked the event loop settles before the timer could fire; its limit binds all the same (F56).
@@ -91,10 +94,8 @@ export function pause(ms: number, ...stops: readonly (AbortSignal | undefined)[]
     }
     const onStop = () => end('stopped')
     const timer = setTimeout(() => end('elapsed'), ms)
-    for (const stop of stops) {
-      if (stop?.aborted) onStop()
-      else stop?.addEventListener('abort', onStop)
-    }
+    if (stops.some((stop) => stop?.aborted)) onStop()
+    else for (const stop of stops) stop?.addEventListener('abort', onStop)
   })
 }
 
@@ -103,15 +104,34 @@ export function backoffMs(attempt: number, firstMs: number, maxMs: number): numb
   return Math.random() * Math.min(maxMs, firstMs * 2 ** attempt)
 }
 
+/** Whether trying again soon may help. Anything may have been thrown: looking at it must not throw. */
 export function isTransient(error: unknown): boolean {
-  return typeof error === 'object' && error !== null && 'transient' in error && error.transient === true
+  try {
+    return typeof error === 'object' && error !== null && 'transient' in error && error.transient === true
+  } catch {
+    // It refuses to be looked at, so it does not say that it is transient.
+    return false
+  }
 }
 
-/** What an unknown thrown thing says, in one line. */
-export function errorText(error: unknown): string {
-  if (error instanceof AggregateError && error.errors.length > 0) {
-    return `${error.message ? `${error.message}: ` : ''}${error.errors.map(errorText).join('; ')}`
+/** Whether it has to be waited for: a promise of any kind, not only of this realm. */
+export function isPromise<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
+  return typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
+}
+
+/** Errors in errors are followed so far: one may hold itself. */
+const maxNested = 3
+
+/** What an unknown thrown thing says, in one line. Never throws: what is thrown while undoing would be lost. */
+export function errorText(error: unknown, nested = 0): string {
+  try {
+    if (error instanceof AggregateError && error.errors.length > 0 && nested < maxNested) {
+      const all = error.errors.map((one) => errorText(one, nested + 1)).join('; ')
+      return error.message ? `${error.message}: ${all}` : all
+    }
+    if (error instanceof Error) return String(error.message || error.name)
+    return String(error)
+  } catch {
+    return 'something was thrown that cannot be shown'
   }
-  if (error instanceof Error) return error.message || error.name
-  return String(error)
 }

@@ -12,12 +12,12 @@ import type { Event } from './event.ts'
 import { firstConfiguration, type First } from './first.ts'
 import { openJournal, type OpenJournal } from './journal.ts'
 import { issueText } from './issue.ts'
-import { at, parsePath, type Json, type Path } from './json.ts'
+import { parsePath, type Json } from './json.ts'
 import { lastGoodIn } from './last-good.ts'
 import { ReloadMetrics } from './metrics.ts'
 import { Notifier } from './notify.ts'
 import { join } from 'node:path'
-import { standardError, type Logger } from './logger.ts'
+import { harmless, standardError, type Logger } from './logger.ts'
 import type { Engine, PreparedReload, StartOptions } from './options.ts'
 import { outcomeText, succeeded, type Outcome, type PlanOutcome } from './outcome.ts'
 import { ordered } from './plan.ts'
@@ -29,6 +29,7 @@ import { ReloadStats } from './stats.ts'
 import type { ComponentSupport, Stats, Status } from './status.ts'
 import type { ComponentState } from './transaction.ts'
 import { isTrigger, type Lifecycle, type OpenEndpoint, type ReloadRequest, type Trigger } from './trigger.ts'
+import { Watchers } from './watchers.ts'
 
 const defaultRetries: Retries = { limit: 3, firstMs: 100, maxMs: 5_000 }
 const pace = { firstMs: 0, growth: 2, maxMs: 2_000 }
@@ -44,7 +45,7 @@ const maxLogged = 20
 export async function start<S extends AnySchema>(options: StartOptions<S>): Promise<Engine<ConfigOf<S>>> {
   const validator = await compile(options.schema, { unknownKeys: options.unknownKeys ?? 'refuse' })
   const components = ordered(options.components ?? [])
-  const logger = options.logger === false ? undefined : (options.logger ?? standardError)
+  const logger = options.logger === false ? undefined : harmless(options.logger ?? standardError)
   const warnings = new Map<string, string>()
   const journal = await openJournal({
     ...(options.stateDir !== undefined && { file: join(options.stateDir, 'events.jsonl') }),
@@ -90,7 +91,7 @@ class RunningEngine<C> implements Engine<C> {
   readonly #warnings: Map<string, string>
   readonly #triggers: readonly Trigger[]
   readonly #endpoints: { readonly name: string; readonly open: OpenEndpoint }[] = []
-  readonly #watchers = new Set<{ readonly path: Path; readonly listener: (next: never, before: never) => void }>()
+  readonly #watchers = new Watchers((message) => this.#warn('watch', message))
   readonly #listening: Promise<void>[] = []
   readonly #startedAt = new Date()
   #first: First | undefined
@@ -120,7 +121,7 @@ class RunningEngine<C> implements Engine<C> {
     this.#notifier = new Notifier(options.notify ?? [], (message) => this.#warn('notify', message))
     const states = new Map<string, ComponentState>()
     for (const component of given.components)
-      states.set(component.name, { runs: 'live', busy: false, lastError: undefined })
+      states.set(component.name, { runs: 'live', unreturned: 0, lastError: undefined })
     this.#core = {
       ...given,
       states,
@@ -174,20 +175,23 @@ class RunningEngine<C> implements Engine<C> {
     return new Promise((resolve, reject) => {
       this.#exclusive(async () => {
         const run = this.#newRun([{ trigger: 'prepare' }])
-        const staged = await stage(this.#core, run, { document: { config }, save: true })
+        const staged = await stage(this.#core, run, { kind: 'documents', documents: [{ config }], save: true })
         if ('ended' in staged) {
           resolve(this.#settled(dressed(this.#core, run, staged.ended)))
           return
         }
         const once = async (how: typeof commit) => {
-          const outcome = this.#settled(dressed(this.#core, run, (await how(this.#core, staged)).ended))
-          release()
-          return outcome
+          try {
+            return this.#settled(dressed(this.#core, run, (await how(this.#core, staged)).ended))
+          } finally {
+            release()
+          }
         }
         let outcome: Promise<Outcome> | undefined
         const rollback = () => (outcome ??= once(abort))
         const giveUp = () => void rollback()
-        this.#closing.signal.addEventListener('abort', giveUp)
+        if (this.#closing.signal.aborted) giveUp()
+        else this.#closing.signal.addEventListener('abort', giveUp)
         resolve({
           kind: 'prepared',
           plan: staged.plan,
@@ -205,9 +209,7 @@ class RunningEngine<C> implements Engine<C> {
     path: P,
     listener: (next: Frozen<ValueAt<C, P>>, before: Frozen<ValueAt<C, P>>) => void,
   ): () => void {
-    const watcher = { path: parsePath(path), listener }
-    this.#watchers.add(watcher)
-    return () => void this.#watchers.delete(watcher)
+    return this.#watchers.add(parsePath(path), listener)
   }
 
   stats(): Stats {
@@ -266,7 +268,8 @@ class RunningEngine<C> implements Engine<C> {
     await end('notifications', () => this.#notifier.close(closeMs))
     this.events.append({ kind: 'closed' })
     await end('journal', () => this.events.close())
-    for (const error of errors) this.#logger?.error(`could not close ${errorText(error)}`)
+    const redact = redactorFor(this.#core, this.#core.live?.merged)
+    for (const error of errors) this.#logger?.error(redact.text(`could not close ${errorText(error)}`))
   }
 
   #request(request: ReloadRequest): Promise<Outcome> {
@@ -323,16 +326,7 @@ class RunningEngine<C> implements Engine<C> {
     const before = this.#core.live?.config
     this.#core.live = live
     this.live = live.config as Frozen<C>
-    if (before === undefined) return
-    for (const { path, listener } of this.#watchers) {
-      const [was, is] = [at(before, path), at(live.config, path)]
-      if (was === is) continue
-      try {
-        listener(is as never, was as never)
-      } catch (error) {
-        this.#warn('watch', `a listener on ${JSON.stringify(path.join('.'))} failed: ${errorText(error)}`)
-      }
-    }
+    if (before !== undefined) this.#watchers.tell(live.config, before)
   }
 
   #settled(outcome: Outcome): Outcome {

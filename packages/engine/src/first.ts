@@ -53,7 +53,7 @@ export async function firstConfiguration(core: Core, run: Run, bundled: Json | u
 }
 
 async function startFrom(core: Core, run: Run, document: Document): Promise<Outcome> {
-  const staged = await stage(core, run, { document, save: false })
+  const staged = await stage(core, run, { kind: 'documents', documents: [document], save: false })
   return dressed(core, run, ('ended' in staged ? staged : await commit(core, staged)).ended)
 }
 

@@ -6,6 +6,7 @@
 import { constants } from 'node:fs'
 import { mkdir, open, rename, stat, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { errorText } from './deadline.ts'
 import type { Event } from './event.ts'
 import { eventText } from './event-text.ts'
 
@@ -46,7 +47,7 @@ export async function openJournalFile(
     if (events.length === 0) events = await readTail(`${path}.1`)
     lastId = events.reduce((max, event) => Math.max(max, event.id), 0)
   } catch (error) {
-    options.onWarning(`${path} cannot be read, events are numbered from 1: ${text(error)}`)
+    options.onWarning(`${path} cannot be read, events are numbered from 1: ${errorText(error)}`)
   }
   return { file: new LineQueue(path, options), events: events.slice(-options.limit), lastId }
 }
@@ -97,7 +98,7 @@ class LineQueue implements JournalFile {
     clearTimeout(timer)
     this.#closed = true
     const letGo = (): Promise<void> =>
-      this.#letGo().catch((error: unknown) => this.#onWarning(`${this.#path} cannot be closed: ${text(error)}`))
+      this.#letGo().catch((error: unknown) => this.#onWarning(`${this.#path} cannot be closed: ${errorText(error)}`))
     // A write that hangs still has the file; it is closed when that returns.
     if (this.#writing) void this.#writing.then(letGo)
     else await letGo()
@@ -135,7 +136,7 @@ class LineQueue implements JournalFile {
         this.#giveBack(lines.slice(done), dropped)
         if (!this.#failing) {
           this.#failing = true
-          this.#onWarning(`${this.#path} cannot be written, events are kept in memory: ${text(error)}`)
+          this.#onWarning(`${this.#path} cannot be written, events are kept in memory: ${errorText(error)}`)
         }
         return
       }
@@ -279,8 +280,4 @@ async function sizeOf(path: string): Promise<number> {
   if (found === undefined) return 0
   if (!found.isFile()) throw new Error(`${path} is not a regular file`)
   return found.size
-}
-
-function text(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
 }

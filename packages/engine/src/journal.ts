@@ -3,6 +3,7 @@
  * reports: nothing waits for the file, and neither a full disk nor a failing listener reaches a reload. The file
  * itself is `journal-file.ts`. Events are redacted before they come here.
  */
+import { errorText, isPromise } from './deadline.ts'
 import type { Event, EventBody, Journal } from './event.ts'
 import { openJournalFile, type JournalFile } from './journal-file.ts'
 
@@ -131,18 +132,14 @@ class EventRecord implements OpenJournal {
       listener.failing = true
       // What goes wrong with a warning about listeners is not recorded: two of them could go on for ever.
       if (event.kind === 'warning' && event.about === 'listener') return
-      this.warn('listener', `a listener to events threw on a "${event.kind}" event: ${text(error)}`)
+      this.warn('listener', `a listener to events threw on a "${event.kind}" event: ${errorText(error)}`)
     }
     try {
       const result: unknown = listener.call(event)
-      if (result instanceof Promise) result.catch(failed)
+      if (isPromise(result)) result.then(undefined, failed)
       listener.failing = false
     } catch (error) {
       failed(error)
     }
   }
-}
-
-function text(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
 }

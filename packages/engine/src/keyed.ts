@@ -5,6 +5,7 @@
  */
 import type { Component, Prepared, SliceChange } from './component.ts'
 import { isContentChange } from './contents.ts'
+import { errorText, isPromise, isTransient } from './deadline.ts'
 import { diffEntries } from './diff.ts'
 import type { Issue } from './issue.ts'
 import { at, isArray, isObject, parsePath, pathText, type Json, type JsonObject } from './json.ts'
@@ -49,15 +50,12 @@ export function keyedComponent<E, R>(options: KeyedOptions<E, R>, path: string):
   const replaces = (before: Json, after: Json) =>
     options.update === undefined || replaceFor.some((field) => at(before, field) !== at(after, field))
 
-  const stopAll = async (entries: Iterable<readonly [string, R]>, why: string) => {
-    const errors: unknown[] = []
-    for (const [id, object] of entries) {
-      try {
-        await options.stop?.(object, id)
-      } catch (error) {
-        errors.push(error)
-      }
-    }
+  // All at once: one that hangs keeps no other from being stopped.
+  const stopAll = async (entries: ReadonlyMap<string, R>, why: string) => {
+    const { stop } = options
+    if (!stop) return
+    const stopped = await Promise.allSettled([...entries].map(async ([id, object]) => stop(object, id)))
+    const errors = stopped.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []))
     if (errors.length > 0) throw new AggregateError(errors, why)
   }
 
@@ -116,7 +114,7 @@ export function keyedComponent<E, R>(options: KeyedOptions<E, R>, path: string):
             touched.push(entry)
             const [id, { before, after }] = entry
             const done = options.update?.(running.get(id) as R, after as E, before as E, id)
-            if (done instanceof Promise) await done
+            if (isPromise(done)) await done
           }
           // One turn of the event loop: nobody sees a part of it.
           for (const id of [...removed.keys(), ...replaced.keys()]) {
@@ -179,7 +177,7 @@ export function keyedComponent<E, R>(options: KeyedOptions<E, R>, path: string):
         try {
           signal.throwIfAborted()
           const object = options.start(entry as E, id, signal)
-          fresh.set(id, object instanceof Promise ? await object : object)
+          fresh.set(id, isPromise(object) ? await object : object)
         } catch (error) {
           failed ??= { error: new EntryError(id, error) }
         }
@@ -195,8 +193,8 @@ class EntryError extends Error {
   override readonly name = 'EntryError'
   readonly transient: boolean
   constructor(id: string, cause: unknown) {
-    super(`${id}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
-    this.transient = (cause as { transient?: unknown } | null | undefined)?.transient === true
+    super(`${id}: ${errorText(cause)}`, { cause })
+    this.transient = isTransient(cause)
   }
 }
 

@@ -3,7 +3,7 @@
  * Reading documents is left to the sources, checking the result to the schema.
  */
 import type { Origin } from './issue.ts'
-import { at, isObject, type Json, type Path } from './json.ts'
+import { at, isObject, type Json, type JsonObject, type Path } from './json.ts'
 import type { Document, NamedFile, SecretValue } from './source.ts'
 
 export interface Merged {
@@ -16,7 +16,8 @@ export interface Merged {
 
 export function merge(documents: readonly Document[]): Merged {
   const [only] = documents
-  const config = documents.length === 1 && only ? only.config : documents.map((d) => d.config).reduce(over)
+  const config =
+    documents.length === 1 && only ? only.config : documents.map((d) => d.config).reduce((base, top) => over(base, top))
   return {
     config,
     origin: (path) => {
@@ -32,14 +33,24 @@ export function merge(documents: readonly Document[]): Merged {
   }
 }
 
-function over(base: Json, top: Json): Json {
-  if (!isObject(base) || !isObject(top)) return top
+/** Deeper than any limit that `check` takes: a cycle, or something that it refuses for its depth. */
+const tooDeep = 1000
+
+function over(base: Json, top: Json, depth = 0): Json {
+  if (!isPlain(base) || !isPlain(top) || depth > tooDeep) return top
   const out: Record<string, Json> = { ...base }
   for (const [key, value] of Object.entries(top)) {
     const below = Object.hasOwn(base, key) ? base[key] : undefined
     // defineProperty semantics: a key named __proto__ must stay visible to the check that refuses it.
-    const merged = below === undefined ? value : over(below, value)
+    const merged = below === undefined ? value : over(below, value, depth + 1)
     Object.defineProperty(out, key, { value: merged, enumerable: true, configurable: true, writable: true })
   }
   return out
+}
+
+/** A Map or an instance of a class is left as it is, for the check to refuse: merged, it would look like `{}`. */
+function isPlain(value: Json): value is JsonObject {
+  if (!isObject(value)) return false
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === Object.prototype || prototype === null
 }

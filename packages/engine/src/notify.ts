@@ -4,6 +4,7 @@
  * affair (`webhook.ts`, or a function).
  */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { errorText, isTransient } from './deadline.ts'
 import type { Event } from './event.ts'
 import { succeeded } from './outcome.ts'
 
@@ -192,11 +193,6 @@ interface Failure {
 }
 
 function failureOf(error: unknown): Failure {
-  if (!(error instanceof Error)) return { message: String(error), transient: false, retryAfterMs: 0 }
-  const { transient, retryAfterMs } = error as Error & { transient?: unknown; retryAfterMs?: unknown }
-  return {
-    message: error.message,
-    transient: transient === true,
-    retryAfterMs: typeof retryAfterMs === 'number' ? retryAfterMs : 0,
-  }
+  const retryAfterMs = error instanceof NotificationError ? (error.retryAfterMs ?? 0) : 0
+  return { message: errorText(error), transient: isTransient(error), retryAfterMs }
 }

@@ -10,6 +10,9 @@ import { isArray, isObject, parsePath, type Json, type JsonObject, type Path } f
 
 export const secretMark = '‹secret›'
 
+/** What is refused for its depth, or is a cycle, is not followed further. */
+const tooDeep = 1000
+
 /** Decides by path pattern and by known secret paths and values. Makes copies; never changes what it is given. */
 export interface Redactor {
   /**
@@ -70,11 +73,12 @@ export function redactor(options: SecretPlaces & { readonly secretValues?: reado
  */
 export function secretsIn(config: Json, places: SecretPlaces): string[] {
   const found = new Set<string>()
-  const take = (value: Json): void => {
+  const take = (value: Json, depth = 0): void => {
     if (typeof value === 'string') found.add(value)
     else if (typeof value === 'number') found.add(String(value))
-    else if (isArray(value)) value.forEach(take)
-    else if (isObject(value)) Object.values(value).forEach(take)
+    else if (depth > tooDeep) return
+    else if (isArray(value)) value.forEach((entry) => take(entry, depth + 1))
+    else if (isObject(value)) Object.values(value).forEach((entry) => take(entry, depth + 1))
   }
   const look = (at: readonly Place[], value: Json): void => {
     if (at.some((place) => place.secret)) return take(value)

@@ -15,20 +15,22 @@ import { changes as flat, diff, type Change } from './diff.ts'
 import { holdBack } from './entry-paths.ts'
 import type { EventBody } from './event.ts'
 import type { Issue } from './issue.ts'
-import { pathText, type Json, type Path } from './json.ts'
+import { parsePath, pathText, type Json, type Path } from './json.ts'
 import type { LastGoodStore } from './last-good.ts'
+import { load, type Loaded } from './load.ts'
+import { checkMember, membersOf } from './members.ts'
 import { merge, type Merged } from './merge.ts'
 import type { ComponentResult, Outcome, Plan, PlanOutcome } from './outcome.ts'
-import { sliceOf, touchedBy, unreadRestarts, type Touched } from './plan.ts'
+import { touchedBy, unreadRestarts, type Touched } from './plan.ts'
 import type { Redactor } from './redact.ts'
 import type { Validator } from './schema.ts'
 import { placedIssue } from './placed-issue.ts'
 import { redactorFor } from './secrets.ts'
 import { shownPlan } from './shown.ts'
 import { check, share, type Limits } from './snapshot.ts'
-import { SourceError, type Document, type Source } from './source.ts'
+import type { Document, Source } from './source.ts'
 import { sinceMs, timed, type DurationsMs } from './timing.ts'
-import { commitAll, disposeAll, memberOf, prepareAll, resultOf, rollBackAll } from './transaction.ts'
+import { commitAll, disposeAll, prepareAll, resultOf, rollBackAll } from './transaction.ts'
 import type { ComponentState, Failure, Member, Transaction } from './transaction.ts'
 
 export interface Retries {
@@ -41,6 +43,8 @@ export interface Retries {
 /** The configuration that every component runs. */
 export interface Live {
   readonly config: Json
+  /** What `config` was made of: `merged.config`, except for what is held back until the next start. */
+  readonly input: Json
   /** As the sources gave it: for origins, for secrets, and to know at a glance that nothing came anew. */
   readonly merged: Merged
   readonly committedAt: Date
@@ -121,15 +125,19 @@ export async function reload(core: Core, run: Run): Promise<Outcome> {
 
 /** Dry run: everything up to and including `prepare`, then abort. */
 export async function plan(core: Core, run: Run): Promise<PlanOutcome> {
-  const staged = await stage(core, run)
-  if ('ended' in staged) return dressed(core, run, staged.ended) as PlanOutcome
-  const result = await abort(core, staged)
-  return dressed(core, run, result.ended.kind === 'degraded' ? result.ended : ready(staged)) as PlanOutcome
+  // A copy, which keeps what is found out about the sources: a dry run must leave no trace in the next reload.
+  const dry = { ...core }
+  const staged = await stage(dry, run)
+  if ('ended' in staged) return dressed(dry, run, staged.ended) as PlanOutcome
+  const { ended } = await abort(dry, staged)
+  const failed = staged.members.some((member) => member.result === 'failed')
+  return dressed(dry, run, failed ? ended : ready(staged)) as PlanOutcome
 }
 
 /** A document from elsewhere than the sources: the fleet's two-phase commit, the last good, the bundled one. */
 export interface Given {
-  readonly document: Document
+  readonly kind: 'documents'
+  readonly documents: readonly [Document]
   /** Whether it becomes the last good once it is committed. */
   readonly save: boolean
 }
@@ -137,15 +145,18 @@ export interface Given {
 export async function stage(core: Core, run: Run, given?: Given): Promise<Ended | Staged> {
   const { live } = core
 
-  const loaded = given ? { documents: [given.document] } : await timed(run.durationsMs, 'load', () => load(core))
-  if ('ended' in loaded) return loaded
+  const loaded = given
+    ? given
+    : await timed(run.durationsMs, 'load', () => load(core.sources, core.deadlines.loadMs, core.closing))
+  if (loaded.kind === 'stopped') return closed()
+  if (loaded.kind === 'failed') return notLoaded(core, loaded)
   const merged = merge(loaded.documents)
   const redact = redactorFor(core, live?.merged, merged)
   const uncertain = (component: Component<unknown>) => run.force || core.states.get(component.name)?.runs === 'unknown'
   const settled = !core.components.some(uncertain) && !run.force
   const sameContents = contentChanges(live, merged.config, merged, core.keys).length === 0
   if (live && settled && sameContents && merged.config === live.merged.config && core.pendingRestart.length === 0) {
-    return unchanged(core, merged, [])
+    return unchanged(core, { ...live, merged }, [])
   }
 
   const bad = check(merged.config, live?.merged.config, core.limits)
@@ -155,49 +166,43 @@ export async function stage(core: Core, run: Run, given?: Given): Promise<Ended 
   if ('ended' in valid) return valid
   if ('issues' in valid) return rejected(core, 'validate', valid.issues, merged, redact)
 
+  let input = merged.config
   let config = share(valid.config, live?.config, core.keys)
   core.attempted = { config, at: new Date() }
   let { changes, touched } = compare(core, config, merged, uncertain)
 
   const restart = restartsIn(core, touched, changes, config)
-  const pendingRestart = restart.map(pathText)
+  const pendingRestart = restart.map((path) => redact.text(pathText(path)))
   if (live && restart.length > 0) {
     const planned = shownPlan(touched, changes, redact, core.restartPolicy)
     if (core.restartPolicy === 'refuse') return restartRequired(pendingRestart, planned)
-    const held = holdBack(config, live.config, restart, core.keys)
-    const rest = await validate(core, held)
+    // What the sources said, so that a schema which transforms sees no value twice.
+    input = holdBack(merged.config, live.input, heldPaths(touched, restart), core.keys)
+    const rest = await validate(core, input)
     if ('ended' in rest) return rest
     if ('issues' in rest) return rejected(core, 'validate', rest.issues, merged, redact)
     config = share(rest.config, live.config, core.keys)
     ;({ changes, touched } = compare(core, config, merged, uncertain))
-    if (changes.length === 0 && settled) {
-      const same = pendingRestart.join() === core.pendingRestart.join()
+    // Not everything can be held: the content of a file that is named, or a value that the schema has moved.
+    if (restartsIn(core, touched, changes, config).length > 0) return restartRequired(pendingRestart, planned)
+    if (changes.length === 0 && settled && pendingRestart.join() !== core.pendingRestart.join()) {
       core.pendingRestart = pendingRestart
-      return same ? unchanged(core, merged, pendingRestart) : restartRequired(pendingRestart, planned)
+      return restartRequired(pendingRestart, planned)
     }
   }
-  if (live && settled && changes.length === 0) return unchanged(core, merged, pendingRestart)
+  if (live && settled && changes.length === 0) return unchanged(core, { ...live, merged, input }, pendingRestart)
 
   const shown = shownPlan(touched, changes, redact, core.restartPolicy)
-  const members = touched.map(({ component, changes: mine }) =>
-    memberOf(
-      component,
-      {
-        before: live && sliceOf(component, live.config),
-        after: sliceOf(component, config),
-        changes: mine,
-        forced: live !== undefined && uncertain(component),
-      },
-      core.states.get(component.name) as ComponentState,
-    ),
-  )
-  const refused = await timed(run.durationsMs, 'check', () => members.flatMap((member) => checkMember(core, member)))
+  const { members, issues } = membersOf(touched, live?.config, config, core.states, run.force)
+  const limitMs = core.deadlines.validateMs
+  const checkAll = () => [...issues, ...members.flatMap((member) => checkMember(member, limitMs))]
+  const refused = await timed(run.durationsMs, 'check', checkAll)
   if (refused.length > 0) return rejected(core, 'check', refused, merged, redact)
 
   const tx: Transaction = { deadlines: core.deadlines, record: core.record, redact: redact.text }
   const staged: Staged = {
     run,
-    live: { config, merged, committedAt: new Date() },
+    live: { config, input, merged, committedAt: new Date() },
     plan: shown,
     members,
     tx,
@@ -245,29 +250,9 @@ function ready(staged: Staged): Body<PlanOutcome> {
   return { kind: 'ready', plan: staged.plan, components }
 }
 
-async function load(core: Core): Promise<Ended | { documents: Document[] }> {
-  const results = await Promise.allSettled(
-    core.sources.map((source) => within(core.deadlines.loadMs, core.closing, (signal) => source.load(signal))),
-  )
-  const failures = results.flatMap((r, i) =>
-    r.status === 'rejected' ? [{ error: r.reason as unknown, source: core.sources[i] as Source }] : [],
-  )
-  if (failures.some(({ error }) => error instanceof StoppedError)) return closed()
-  if (failures.length === 0) return { documents: results.flatMap((r) => (r.status === 'fulfilled' ? [r.value] : [])) }
-  return {
-    ended: {
-      kind: 'rejected',
-      phase: 'load',
-      issues: failures.flatMap(({ error, source }) => loadIssues(source.name, error)),
-    },
-    transient: failures.every(({ error }) => error instanceof SourceError && error.transient),
-  }
-}
-
-function loadIssues(name: string, error: unknown): readonly Issue[] {
-  if (error instanceof SourceError) return error.issues
-  const code = error instanceof DeadlineError ? 'timeout' : 'internal'
-  return [{ code, path: [], message: `source ${name} ${errorText(error)}` }]
+function notLoaded(core: Core, { issues, transient }: Loaded & { kind: 'failed' }): Ended {
+  const redact = redactorFor(core, core.live?.merged)
+  return { ended: { kind: 'rejected', phase: 'load', issues: issues.map((issue) => redact.issue(issue)) }, transient }
 }
 
 async function validate(core: Core, config: Json): Promise<Ended | { config: Json } | { issues: readonly Issue[] }> {
@@ -299,29 +284,10 @@ function restartsIn(core: Core, touched: readonly Touched[], changes: readonly C
   return [...new Map(paths.map((path) => [pathText(path), path])).values()]
 }
 
-/** A component's own validate; what it throws refuses the configuration too. */
-function checkMember(core: Core, { component, change, state }: Member): readonly Issue[] {
-  if (state.busy) {
-    const message = `component ${component.name} has a call that has not returned since its deadline; it can take no other configuration before`
-    return [{ code: 'component', path: [], message }]
-  }
-  const began = performance.now()
-  try {
-    const issues = component.validate?.(change) ?? []
-    const tookMs = performance.now() - began
-    if (tookMs <= core.deadlines.validateMs) return issues
-    return [
-      {
-        code: 'timeout',
-        path: [],
-        message: `component ${component.name} did not validate within ${core.deadlines.validateMs} ms`,
-      },
-    ]
-  } catch (error) {
-    return [
-      { code: 'internal', path: [], message: `component ${component.name} failed to validate: ${errorText(error)}` },
-    ]
-  }
+/** A component that takes nothing keeps all that it reads: of a list, coming and going entries cannot be held one by one. */
+function heldPaths(touched: readonly Touched[], restart: readonly Path[]): Path[] {
+  const whole = touched.filter((t) => t.restart.length > 0 && t.component.hot === 'none')
+  return [...restart, ...whole.flatMap((t) => t.component.paths.map(parsePath))]
 }
 
 async function rolledBack(core: Core, staged: Staged, phase: 'prepare' | 'commit', failed: Failure): Promise<Ended> {
@@ -329,7 +295,8 @@ async function rolledBack(core: Core, staged: Staged, phase: 'prepare' | 'commit
   const failures = await timed(run.durationsMs, 'rollback', () => rollBackAll(tx, members))
   const components = members.map(resultOf)
   const base = { failed: failed.component, plan: planned, components }
-  if (failures.length > 0) {
+  // Also of an earlier reload: whoever may run something else is a member of every one until it is mended.
+  if (components.some(({ runs }) => runs === 'unknown')) {
     return { ended: { ...base, kind: 'degraded', cause: [failed.cause, ...failures].join('; ') }, transient: false }
   }
   if (failed.stopped) return closed()
@@ -339,7 +306,8 @@ async function rolledBack(core: Core, staged: Staged, phase: 'prepare' | 'commit
 async function saveLastGood(core: Core, { live, save }: Staged): Promise<string[]> {
   if (!core.lastGood || !save) return []
   try {
-    await core.lastGood.save(live.config, live.merged.secrets)
+    // Not what the schema has made of it: that is done again at the start.
+    await core.lastGood.save(live.input, live.merged.secrets)
     return []
   } catch (error) {
     const message = `the last good configuration could not be written: ${errorText(error)}`
@@ -348,9 +316,9 @@ async function saveLastGood(core: Core, { live, save }: Staged): Promise<string[
   }
 }
 
-function unchanged(core: Core, merged: Merged, pendingRestart: readonly string[]): Ended {
+function unchanged(core: Core, live: Live, pendingRestart: readonly string[]): Ended {
   core.pendingRestart = pendingRestart
-  if (core.live) core.live = { ...core.live, merged }
+  core.live = live
   return { ended: { kind: 'unchanged' }, transient: false }
 }
 

@@ -28,7 +28,7 @@ export function shownPlan(
       action: t.restart.length === 0 ? 'hot' : policy === 'refuse' ? 'restart' : 'held',
       changes: shownChanges(t.changes, redact),
       moreChanges: Math.max(0, t.changes.length - maxShown),
-      restartPaths: t.restart.map(pathText),
+      restartPaths: t.restart.map((path) => redact.text(pathText(path))),
     })),
     unread: shownChanges(
       changes.filter((change) => !read.has(change)),
@@ -46,7 +46,7 @@ export function shownChanges(changes: readonly Change[], redact: Redactor, whole
   }
   return (whole ? changes : changes.slice(0, maxShown)).map((change) => ({
     kind: change.kind,
-    path: pathText(change.path),
+    path: redact.text(pathText(change.path)),
     ...(isContentChange(change) && { note: 'the file that it names has new content' }),
     ...(change.before !== undefined && { before: show(change, change.before) }),
     ...(change.after !== undefined && { after: show(change, change.after) }),

@@ -16,8 +16,8 @@ import { timed, type DurationsMs } from './timing.ts'
 /** What is known of a component between reloads. */
 export interface ComponentState {
   runs: 'live' | 'unknown'
-  /** A commit or rollback that has not returned since its deadline. */
-  busy: boolean
+  /** How many commits and rollbacks have not returned since their deadline. */
+  unreturned: number
   lastError: string | undefined
 }
 
@@ -65,7 +65,7 @@ export async function prepareAll(
 ): Promise<Failure | undefined> {
   for (const member of members) {
     try {
-      member.prepared = await timed(member.durationsMs, 'prepare', () =>
+      const prepared: Prepared | undefined = await timed(member.durationsMs, 'prepare', () =>
         within(
           limitOf(tx, member, 'prepareMs'),
           stop,
@@ -73,6 +73,9 @@ export async function prepareAll(
           (late) => void undoLate(tx, member, late),
         ),
       )
+      // Its commit would do nothing, and count as one.
+      if (!prepared) throw new TypeError('prepare returned nothing; want commit, rollback and dispose')
+      member.prepared = prepared
     } catch (error) {
       return failure(tx, member, error)
     }
@@ -157,40 +160,42 @@ async function rollBack(tx: Transaction, member: Member): Promise<string | undef
         () => member.prepared?.rollback(),
         (late) => settledLate(tx, member, 'rollback', late),
       ),
-    )
+    ).catch((error: unknown) => {
+      if (error instanceof DeadlineError) state.unreturned++
+      throw error
+    })
+  const errors: string[] = []
+  const committing = () => lateCommit !== undefined && !lateCommit.settled
+  const stillCommitting = committing()
   try {
-    const stillCommitting = lateCommit !== undefined && !lateCommit.settled
     await undo()
-    if (!stillCommitting) return undefined
-    if (lateCommit.settled) {
-      await undo()
-      return undefined
-    }
+    // It landed while it was being undone, maybe on top.
+    if (stillCommitting && !committing()) await undo()
   } catch (error) {
-    if (error instanceof DeadlineError) state.busy = true
-    return tx.redact(`could not be rolled back: ${errorText(error)}`)
+    errors.push(tx.redact(`could not be rolled back: ${errorText(error)}`))
   }
-  state.busy = true
-  void lateCommit.done.then(async () => {
-    try {
-      await undo()
-      settledLate(tx, member, 'commit', { status: 'fulfilled', value: undefined })
-    } catch (error) {
-      settledLate(tx, member, 'commit', { status: 'rejected', reason: error })
-    }
-  })
-  return `${component.name}'s commit has not returned; it is rolled back again when it does`
+  if (lateCommit && committing()) {
+    state.unreturned++
+    void lateCommit.done.then(undo).then(
+      () => settledLate(tx, member, 'commit', { status: 'fulfilled', value: undefined }),
+      (reason: unknown) => settledLate(tx, member, 'commit', { status: 'rejected', reason }),
+    )
+    errors.push(`${component.name}'s commit has not returned; it is rolled back again when it does`)
+  }
+  return errors.length > 0 ? errors.join('; ') : undefined
 }
 
-/** A commit or rollback has returned after its deadline, and the component has been given its old configuration. */
+/** A commit or rollback has returned after its deadline; after the last, the component has its old configuration. */
 function settledLate(tx: Transaction, member: Member, phase: string, late: PromiseSettledResult<unknown>) {
   const { state, component } = member
-  state.busy = false
-  if (late.status === 'fulfilled') {
+  state.unreturned--
+  let result = late.status === 'fulfilled' ? 'runs the old configuration again' : `failed: ${errorText(late.reason)}`
+  if (late.status === 'rejected') state.lastError = tx.redact(errorText(late.reason))
+  else if (state.unreturned > 0) result = 'another call has yet to return'
+  else {
     state.runs = 'live'
     state.lastError = undefined
-  } else state.lastError = tx.redact(errorText(late.reason))
-  const result = late.status === 'fulfilled' ? 'runs the old configuration again' : `failed: ${errorText(late.reason)}`
+  }
   tx.record({ kind: 'late', component: component.name, phase, result: tx.redact(result) })
 }
 

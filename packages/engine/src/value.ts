@@ -47,15 +47,19 @@ export function valueComponent<S, T>(options: ValueOptions<S, T>, paths: string 
       const old = built
       const fresh = { of: (await options.prepare?.(after, before, signal)) as T }
       let begun = false
+      let discarded = false
       return {
         commit() {
           begun = true
           built = fresh
           return options.apply(after, fresh.of, before)
         },
+        // Twice, if `apply` passed its deadline and came back. Without a commit, what is live may be newer than `old`.
         async rollback() {
-          built = old
+          if (built === fresh) built = old
           if (begun && old) await options.apply(before as S, old.of, after)
+          if (discarded) return
+          discarded = true
           await discard?.(fresh.of)
         },
         async dispose() {
