@@ -37,6 +37,17 @@ test('validate shows each issue with its place, the line and a mark under the va
   ])
 })
 
+test('issues come in the order of the file; where the file ends too soon its last line is shown', async () => {
+  const bad = good.replace('info', 'loud').replace('format:', 'fromat:').replace('8080', '0')
+  const cwd = await folder({ 'bad.yaml': bad, 'torn.yaml': 'a: [1, 2\n\n', 'schema.json': schema })
+  const [all, torn] = await Promise.all([
+    midflight(['validate', 'bad.yaml', ...withSchema], { cwd }),
+    midflight(['validate', 'torn.yaml'], { cwd }),
+  ])
+  expect([...all.out.matchAll(/^bad\.yaml:(\d+)/gm)].map(([, line]) => line)).toEqual(['2', '4', '5'])
+  expect(torn.out).toContain('\n  1 │ a: [1, 2\n    │         ^\n')
+})
+
 test('-t FILE tests a file, validate -t does the same, and without a schema it says what was looked at', async () => {
   const cwd = await folder({ 'gateway.yaml': good, 'torn.yaml': 'a: [1,\nb: 2\n' })
   const all = await Promise.all(

@@ -24,7 +24,7 @@ const maxExcerptBytes = 32 * 1024 * 1024
 export async function issueLines(issues: readonly Issue[], from: ExcerptFrom): Promise<string[]> {
   const files = new Map<string, readonly string[] | undefined>()
   const lines: string[] = []
-  for (const issue of issues) {
+  for (const issue of inOrder(issues)) {
     lines.push(...headLines(issue, from.paint))
     for (const origin of issue.origin ? [issue.origin, ...(issue.related ?? [])] : []) {
       if (!files.has(origin.file)) files.set(origin.file, await linesOf(resolve(from.cwd, origin.file)))
@@ -35,6 +35,21 @@ export async function issueLines(issues: readonly Issue[], from: ExcerptFrom): P
     if (issue.hint !== undefined) lines.push(`  ${from.paint.cyan(printable(issue.hint))}`)
   }
   return lines
+}
+
+/** As they stand in the files, each file's together; those without a place come first. */
+function inOrder(issues: readonly Issue[]): Issue[] {
+  const files = [...new Set(issues.map(({ origin }) => origin?.file))]
+  const place = ({ origin }: Issue): number[] => [
+    origin === undefined ? -1 : files.indexOf(origin.file),
+    origin?.line ?? 0,
+    origin?.column ?? 0,
+  ]
+  return issues.toSorted((a, b) => {
+    const [x, y] = [place(a), place(b)]
+    const first = x.findIndex((n, i) => n !== y[i])
+    return first < 0 ? 0 : (x[first] ?? 0) - (y[first] ?? 0)
+  })
 }
 
 /** The same for issues of another process, whose files need not be here. */
@@ -64,13 +79,18 @@ async function linesOf(path: string): Promise<readonly string[] | undefined> {
   }
 }
 
-function excerpt(text: readonly string[], { line, column }: Origin, from: ExcerptFrom): string[] {
-  const whole = line === undefined ? undefined : text[line - 1]
-  if (line === undefined || whole === undefined || whole.trim() === '') return []
+function excerpt(text: readonly string[], origin: Origin, from: ExcerptFrom): string[] {
+  if (origin.line === undefined) return []
+  const given = text[origin.line - 1] ?? ''
+  // Something is missing where the text ends: the last line that says something is shown, with the mark behind it.
+  const line =
+    given.trim() === '' ? text.slice(0, origin.line).findLastIndex((other) => other.trim() !== '') + 1 : origin.line
+  if (line === 0) return []
   const { paint } = from
   const number = String(line)
   const room = Math.max(20, from.columns - number.length - 6)
   const covered = withoutSecrets(text, line - 1, from.secretPaths)
+  const column = line === origin.line ? origin.column : covered.length + 1
   const at = Math.min(Math.max(0, (column ?? 1) - 1), covered.length)
   // A long line is shown around the place.
   const start = at <= room - 10 ? 0 : Math.max(0, at - Math.floor(room / 2))
@@ -78,8 +98,9 @@ function excerpt(text: readonly string[], { line, column }: Origin, from: Excerp
   const shown = `${head}${printable(covered.slice(start, start + room))}${covered.length > start + room ? '…' : ''}`
   const before = widthOf(head + printable(covered.slice(start, at)))
   const lines = [`  ${paint.dim(`${number} │`)} ${shown}`]
-  if (column !== undefined)
+  if (column !== undefined) {
     lines.push(`  ${paint.dim(`${' '.repeat(number.length)} │`)} ${' '.repeat(before)}${paint.red('^')}`)
+  }
   return lines
 }
 

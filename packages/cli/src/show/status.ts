@@ -12,12 +12,13 @@ export function shortDigest(digest: string): string {
   return printable(digest.replace(/^sha256:/, '').slice(0, 12))
 }
 
+const labelColumns = 12
+
 export function statusLines(status: Status, look: Look): string[] {
   const { paint } = look
   const lines = [...stateLines(status, paint), '']
   const facts = factsOf(status, look)
-  const label = Math.max(...facts.map(([name]) => name.length))
-  for (const [name, text] of facts) lines.push(`  ${paint.dim(name.padEnd(label))}  ${text}`)
+  for (const [name, text] of facts) lines.push(`  ${paint.dim(name.padEnd(labelColumns - 4))}  ${text}`)
   if (status.components.length > 0) lines.push('', ...componentLines(status, look))
   for (const warning of status.warnings) lines.push('', `${paint.yellow('▲ warning:')} ${printable(warning)}`)
   return lines
@@ -47,11 +48,10 @@ function factsOf(status: Status, { paint, columns }: Look): [name: string, text:
   if (attempted && attempted.digest !== live.digest) {
     facts.push(['tried', `${paint.yellow(shortDigest(attempted.digest))} at ${clockText(attempted.at)}, is not live`])
   }
-  if (lastOutcome)
-    facts.push([
-      'last',
-      `${headline(lastOutcome, paint, columns - 36)} ${paint.dim(`at ${clockText(lastOutcome.startedAt)}`)}`,
-    ])
+  if (lastOutcome) {
+    const at = ` at ${clockText(lastOutcome.startedAt)}`
+    facts.push(['last', `${headline(lastOutcome, paint, columns - labelColumns - at.length)}${paint.dim(at)}`])
+  }
   if (status.pendingRestart.length > 0) {
     facts.push(['restart', paint.yellow(`${status.pendingRestart.map(printable).join(', ')} waits for a restart`)])
   }
