@@ -5,6 +5,7 @@
 import type { Component } from './component.ts'
 import type { Json } from './json.ts'
 import { keyedComponent, type KeyedComponent, type KeyedOptions } from './keyed.ts'
+import { keyField } from './schema.ts'
 import type { AnySchema, ConfigOf, EntryOf, KeyedPathOf, PathOf, ValueAt } from './schema.ts'
 import { valueComponent, type ValueOptions } from './value.ts'
 
@@ -33,10 +34,13 @@ export interface ComponentMakers<C> {
   ): KeyedComponent<R>
 }
 
-/** Only the type of `schema` is used. */
-export function componentsFor<S extends AnySchema>(_schema: S): ComponentMakers<ConfigOf<S>> {
+/** @throws SchemaError at `keyed`, if a mark in the schema cannot be meant */
+export function componentsFor<S extends AnySchema>(schema: S): ComponentMakers<ConfigOf<S>> {
   return {
     value: (options) => valueComponent(options, options.path),
-    keyed: (options) => keyedComponent(options, options.path),
+    keyed: (options) => {
+      const key = options.key ?? keyField(schema, options.path)
+      return keyedComponent({ ...options, ...(key !== undefined && { key }) }, options.path)
+    },
   }
 }

@@ -17,20 +17,29 @@ type Change = SliceChange<Collection>
 export interface KeyedOptions<E, R> {
   readonly name: string
   readonly after?: readonly string[]
-  /** The field that tells the entries of an array apart. Left out where the collection is an object. */
+  /**
+   * The field that tells the entries of an array apart. Left out where the collection is an object, or where the schema
+   * says it (`x-midflight-key`).
+   */
   readonly key?: string
   /** Fields of an entry (dotted) that cannot change while the process runs. */
   readonly restartFor?: readonly string[]
   /** Fields of an entry (dotted) whose change means a new running object: started before the old one is stopped. */
   readonly replaceFor?: readonly string[]
   readonly deadlines?: Component['deadlines']
-  /** Pure; called for new and changed entries. Each string that comes back refuses the configuration. */
-  validate?(entry: E, id: string): readonly string[]
+  /**
+   * Pure; called for new and changed entries. What comes back refuses the configuration: a string about the entry, or
+   * one about a field of it (dotted).
+   */
+  validate?(entry: E, id: string): readonly (string | { readonly field: string; readonly message: string })[]
   /** Makes a running object, invisible from outside until it is committed. If it throws, it has cleaned up. */
   start(entry: E, id: string, signal: AbortSignal): R | Promise<R>
   /** Takes a changed entry in place, keeping the state. Called with the old entry to undo. Without it: start and stop. */
   update?(running: R, entry: E, before: E, id: string): void | Promise<void>
-  /** Lets a running object go: it was removed, replaced, or never came to be live. */
+  /**
+   * Lets a running object go: it was removed, replaced, or never came to be live. The reload waits for it, within the
+   * component's `rollbackMs`: what takes long (draining connections) is begun here and left to end by itself.
+   */
   stop?(running: R, id: string): void | Promise<void>
 }
 
@@ -81,8 +90,9 @@ export function keyedComponent<E, R>(options: KeyedOptions<E, R>, path: string):
       const { added, updated } = changed ?? differences(change, options.key, base)
       const issues: Issue[] = []
       const look = (id: string, entry: Json) => {
-        for (const message of options.validate?.(entry as E, id) ?? []) {
-          issues.push({ code: 'component', path: [...base, id], message })
+        for (const found of options.validate?.(entry as E, id) ?? []) {
+          const { field, message } = typeof found === 'string' ? { field: '', message: found } : found
+          issues.push({ code: 'component', path: [...base, id, ...parsePath(field)], message })
         }
       }
       for (const [id, entry] of added) look(id, entry)

@@ -5,8 +5,8 @@
 import type { Issue } from './issue.ts'
 import type { Json } from './json.ts'
 
-/** `validate` is the schema; `check` is the components' own `validate`. */
-export type Phase = 'load' | 'validate' | 'check' | 'prepare' | 'commit' | 'rollback' | 'dispose'
+/** `validate` is the schema; `check` is the components' own `validate`; `save` writes the last good to disk. */
+export type Phase = 'load' | 'validate' | 'check' | 'prepare' | 'commit' | 'rollback' | 'save' | 'dispose'
 
 /** One difference as people read it. In keyed collections the path holds the entry's key. */
 export interface ShownChange {

@@ -107,7 +107,7 @@ function restartsFor(pattern: Path, change: Change, before: Json, after: Json): 
   if (covers(pattern, change.path)) {
     // An entry that comes or goes is not a change of its fields, and `plugins.*` is about entries that stay.
     if (change.kind !== 'changed' && change.path.length === pattern.length && pattern.at(-1) === '*') return []
-    return [change.path.slice(0, pattern.length)]
+    return [change.path]
   }
   // The change is above the pattern: something that holds the restart-only value came, went or changed its type.
   const head = pattern.slice(0, change.path.length)

@@ -221,7 +221,7 @@ export async function commit(core: Core, staged: Staged): Promise<Ended> {
 
   core.pendingRestart = staged.pendingRestart
   core.swap({ ...staged.live, committedAt: new Date() })
-  const warnings = await saveLastGood(core, staged)
+  const warnings = await timed(run.durationsMs, 'save', () => saveLastGood(core, staged))
   warnings.push(...(await timed(run.durationsMs, 'dispose', () => disposeAll(tx, members))))
   return { ended: { kind: 'committed', plan: planned, components: members.map(resultOf), warnings }, transient: false }
 }

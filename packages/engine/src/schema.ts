@@ -7,8 +7,9 @@
 import { isObject, type JsonObject } from './json.ts'
 import type { FromJsonSchema } from './schema/from-json-schema.ts'
 import { compileJsonSchema } from './schema/json-schema.ts'
+import { marksOf } from './schema/marks.ts'
 import { SchemaError } from './schema/schema-error.ts'
-import { compileStandard } from './schema/standard-schema.ts'
+import { compileStandard, jsonSchemaOf } from './schema/standard-schema.ts'
 import type { AnySchema, JsonSchema, StandardSchemaV1 } from './schema/types.ts'
 import type { Validator } from './schema/validator.ts'
 
@@ -47,6 +48,15 @@ export async function compile(schema: AnySchema, options: CompileOptions = {}): 
   if (isStandard(schema)) return compileStandard(schema, options.unknownKeys ?? 'refuse')
   if (isObject(schema) && schema['kind'] === 'json-schema') return await compileJsonSchema(schema.schema)
   throw new SchemaError('is no schema; want a Standard Schema (zod, valibot, arktype …) or jsonSchema({ … })')
+}
+
+/**
+ * The key field that the schema gives the array at `path` (`x-midflight-key`), if it does.
+ * @throws SchemaError if a mark in it cannot be meant
+ */
+export function keyField(schema: AnySchema, path: string): string | undefined {
+  const described = isStandard(schema) ? jsonSchemaOf(schema) : (schema as JsonSchema).schema
+  return marksOf(described).keys[path]
 }
 
 // arktype's schemas are functions

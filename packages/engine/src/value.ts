@@ -15,8 +15,11 @@ export interface ValueOptions<S, T> {
   readonly deadlines?: Component['deadlines']
   /** Pure. Each string or issue that comes back refuses the configuration. */
   validate?(next: S): readonly (string | Issue)[]
-  /** Builds what the new value needs (a pool, a TLS context), invisible from outside. If it throws, it has cleaned up. */
-  prepare?(next: S, before: S | undefined, signal: AbortSignal): T | Promise<T>
+  /**
+   * Builds what the new value needs (a pool, a TLS context), invisible from outside. If it throws, it has cleaned up.
+   * `live` is what was built for the value that runs: returned again, it is kept, and not discarded.
+   */
+  prepare?(next: S, before: S | undefined, signal: AbortSignal, live: T | undefined): T | Promise<T>
   /** Makes it live. Called with the old value, and what was built for that, if the reload is rolled back. */
   apply(next: S, built: T, before: S | undefined): void | Promise<void>
   /** Lets go of what `prepare` built, once it is no longer live (or never came to be). */
@@ -45,7 +48,8 @@ export function valueComponent<S, T>(options: ValueOptions<S, T>, paths: string 
     }),
     async prepare({ before, after }, signal): Promise<Prepared> {
       const old = built
-      const fresh = { of: (await options.prepare?.(after, before, signal)) as T }
+      const fresh = { of: (await options.prepare?.(after, before, signal, old?.of)) as T }
+      const kept = old !== undefined && fresh.of === old.of
       let begun = false
       let discarded = false
       return {
@@ -60,10 +64,10 @@ export function valueComponent<S, T>(options: ValueOptions<S, T>, paths: string 
           if (begun && old) await options.apply(before as S, old.of, after)
           if (discarded) return
           discarded = true
-          await discard?.(fresh.of)
+          if (!kept) await discard?.(fresh.of)
         },
         async dispose() {
-          if (old) await discard?.(old.of)
+          if (old && !kept) await discard?.(old.of)
         },
       }
     },

@@ -283,3 +283,34 @@ test('an object is a keyed collection too, by its own keys; a restart-only field
   expect(await engine.reload()).toMatchObject({ kind: 'restart-required', paths: ['plugins.a.enabled'] })
   await engine.close()
 })
+
+test('the key field may stand in the schema, and an issue may name a field of an entry with its place', async () => {
+  const marked = jsonSchema({
+    type: 'object',
+    properties: {
+      rules: {
+        type: 'array',
+        'x-midflight-key': 'id',
+        items: { type: 'object', required: ['id'], properties: { id: { type: 'string' }, limit: { type: 'integer' } } },
+      },
+    },
+  })
+  const { keyed } = componentsFor(marked)
+  const rules = keyed({
+    name: 'rules',
+    path: 'rules',
+    validate: (rule) => (rule.limit === 13 ? [{ field: 'limit', message: 'is 13; want another number' }] : []),
+    start: (rule) => rule,
+  })
+  const source = memory({ rules: [{ id: 'a', limit: 1 }] })
+  const engine = await start({
+    schema: marked,
+    sources: [{ name: 'm', load: source.load }],
+    components: [rules],
+    logger: false,
+  })
+  expect([...rules.running.keys()]).toEqual(['a'])
+  source.set({ rules: [{ id: 'b' }, { id: 'a', limit: 13 }] })
+  expect(await engine.reload()).toMatchObject({ kind: 'rejected', issues: [{ path: ['rules', 'a', 'limit'] }] })
+  await engine.close()
+})

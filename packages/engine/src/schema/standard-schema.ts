@@ -39,7 +39,7 @@ export function compileStandard(schema: StandardSchemaV1, unknownKeys: 'refuse' 
 }
 
 /** Standard JSON Schema, where the library offers it; `true`, which says nothing, where it does not. */
-function jsonSchemaOf(schema: StandardSchemaV1): Json {
+export function jsonSchemaOf(schema: StandardSchemaV1): Json {
   const props = schema['~standard'] as { jsonSchema?: { input?: (options: { target: string }) => unknown } }
   if (typeof props.jsonSchema?.input !== 'function') return true
   try {
