@@ -39,10 +39,14 @@ export function widthOf(text: string): number {
 
 /** The text, or its beginning and `…`, in at most `columns`. */
 export function cut(text: string, columns: number): string {
-  if (widthOf(text) <= columns) return text
+  const maxLength = columns * 16
+  // Of a very long value only the beginning is looked at: what is measured is what may be shown.
+  const long = text.length > maxLength
+  const head = long ? text.slice(0, maxLength) : text
+  if (!long && widthOf(head) <= columns) return text
   let taken = ''
   let used = 0
-  for (const { segment } of graphemes.segment(text)) {
+  for (const { segment } of graphemes.segment(head)) {
     used += columnsOf(segment)
     if (used > columns - 1) break
     taken += segment

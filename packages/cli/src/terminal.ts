@@ -18,8 +18,8 @@ export interface Terminal {
   columns(): number
   /** Whether a person watches standard output, so that lines may be redrawn. */
   readonly live: boolean
-  /** Lines to standard output. */
-  print(...lines: readonly string[]): void
+  /** A line, or a list of them, to standard output. */
+  print(...lines: readonly (string | readonly string[])[]): void
   /** One JSON document to standard output. */
   document(value: unknown): void
   /** One line of JSON to standard output. */
@@ -53,7 +53,7 @@ export function openTerminal(): Terminal {
     errorPaint: colours.createColors(coloured(stderr, env)),
     columns: () => columnsOf(stdout, env),
     live: stdout.isTTY && env['TERM'] !== 'dumb',
-    print: (...lines) => void stdout.write(lines.map((line) => `${line}\n`).join('')),
+    print: (...lines) => void stdout.write(`${lines.flat().join('\n')}\n`),
     document: (value) => void stdout.write(`${jsonText(value, 2)}\n`),
     jsonLine: (value) => void stdout.write(`${jsonText(value)}\n`),
     note: (line) => void stderr.write(`${line}\n`),

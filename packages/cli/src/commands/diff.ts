@@ -34,7 +34,7 @@ async function run(
   const { paint } = terminal
   if (changes.length === 0) return terminal.print(`${paint.green('✔')} nothing differs`)
   terminal.print(
-    ...changeLines(changes, { paint, columns: terminal.columns(), indent: 0 }),
+    changeLines(changes, { paint, columns: terminal.columns(), indent: 0 }),
     '',
     paint.dim(countText(changes)),
   )

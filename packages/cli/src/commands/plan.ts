@@ -64,7 +64,7 @@ async function planOfFiles(terminal: Terminal, files: readonly string[], flags: 
   const columns = terminal.columns()
   if (changes.length === 0) return terminal.print(`${paint.green('✔')} nothing would change`)
   const tag = restartPaths.length > 0 ? { tag: (change: ShownChange) => restartTag(change, restartPaths) } : {}
-  terminal.print(...changeLines(changes, { paint, columns, indent: 0, ...tag }), '')
+  terminal.print(changeLines(changes, { paint, columns, indent: 0, ...tag }), '')
   if (restartPaths.length > 0) {
     terminal.print(
       `${paint.yellow('▲')} ${countText(changes)}; ${paint.bold('needs a restart')}: ${restartPaths.map(printable).join(', ')}`,
@@ -90,5 +90,5 @@ async function planOfProcess(terminal: Terminal, flags: PlanFlags): Promise<void
   const outcome = await askPlan(address, { force: flags.force ?? false })
   terminal.exitCode = outcome.kind === 'unchanged' ? 0 : succeeded(outcome) ? 2 : 1
   if (flags.json) return terminal.document(outcome)
-  terminal.print(...outcomeLines(outcome, { paint: terminal.paint, columns: terminal.columns() }))
+  terminal.print(outcomeLines(outcome, { paint: terminal.paint, columns: terminal.columns() }))
 }

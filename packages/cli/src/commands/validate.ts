@@ -37,7 +37,7 @@ async function run(terminal: Terminal, files: readonly string[], flags: FileFlag
   }
   const columns = terminal.columns()
   terminal.print(
-    ...(await issueLines(examined.issues, { cwd, secretPaths, paint, columns })),
+    await issueLines(examined.issues, { cwd, secretPaths, paint, columns }),
     '',
     `${paint.red('✖')} ${printable(name)} is ${paint.bold('not valid')}: ${plural(examined.issues.length, 'issue')}`,
   )

@@ -65,7 +65,7 @@ function print(terminal: Terminal, address: Address, item: Followed): void {
     if (!terminal.live) terminal.print(paint.yellow(`… ${printable(item.reason)}; trying again`))
   } else if (item.event.kind !== 'reload-began') {
     const look = { paint, columns: terminal.columns() }
-    terminal.print(eventLine(item.event, look), ...detailLines(item.event, look))
+    terminal.print(eventLine(item.event, look), detailLines(item.event, look))
   }
 }
 

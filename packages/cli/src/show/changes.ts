@@ -21,8 +21,8 @@ export function changeLines(changes: readonly ShownChange[], look: ChangeLook): 
     path: cut(printable(change.path === '' ? '(everything)' : change.path), most),
     tag: tag?.(change) ?? '',
   }))
-  const pathColumns = Math.max(0, ...rows.map(({ path }) => widthOf(path)))
-  const tagColumns = Math.max(0, ...rows.map((row) => row.tag.length))
+  const pathColumns = rows.reduce((most, { path }) => Math.max(most, widthOf(path)), 0)
+  const tagColumns = rows.reduce((most, row) => Math.max(most, row.tag.length), 0)
   const room = Math.max(16, columns - indent - 2 - pathColumns - 2 - (tagColumns > 0 ? tagColumns + 2 : 0))
   const tint = { added: paint.green, removed: paint.red, changed: paint.yellow, moved: paint.cyan }
   return rows.map(({ change, path, tag: said }) => {
@@ -49,17 +49,17 @@ function text(value: Json | undefined): string {
 
 /** Both in `room` columns together. Where they begin alike and do not fit, they are shown from where they part. */
 function side(before: string, after: string, room: number): [string, string] {
-  const total = widthOf(before) + widthOf(after)
-  if (total <= room) return [before, after]
+  const mayFit = before.length + after.length <= 4 * room
+  if (mayFit && widthOf(before) + widthOf(after) <= room) return [before, after]
   const half = Math.floor(room / 2)
   let alike = 0
   while (alike < before.length && before[alike] === after[alike]) alike++
   let lead = Math.max(0, alike - 8)
   if (/[\udc00-\udfff]/.test(before.charAt(lead))) lead--
   const [was, is] = lead > 8 ? [`…${before.slice(lead)}`, `…${after.slice(lead)}`] : [before, after]
-  const wasColumns = widthOf(is) < half ? room - widthOf(is) : half
-  const isColumns = widthOf(was) < half ? room - widthOf(was) : room - half
-  return [cut(was, wasColumns), cut(is, isColumns)]
+  // Where one is short, the other has the room.
+  const [shortWas, shortIs] = [cut(was, half), cut(is, half)]
+  return [cut(was, room - Math.min(half, widthOf(shortIs))), cut(is, room - Math.min(half, widthOf(shortWas)))]
 }
 
 /** `1 added, 2 changed` */

@@ -95,13 +95,18 @@ function excerpt(text: readonly string[], origin: Origin, from: ExcerptFrom): st
   // A long line is shown around the place.
   const start = at <= room - 10 ? 0 : Math.max(0, at - Math.floor(room / 2))
   const head = start > 0 ? '…' : ''
-  const shown = `${head}${printable(covered.slice(start, start + room))}${covered.length > start + room ? '…' : ''}`
-  const before = widthOf(head + printable(covered.slice(start, at)))
+  const shown = `${head}${lineText(covered.slice(start, start + room))}${covered.length > start + room ? '…' : ''}`
+  const before = widthOf(head + lineText(covered.slice(start, at)))
   const lines = [`  ${paint.dim(`${number} │`)} ${shown}`]
   if (column !== undefined) {
     lines.push(`  ${paint.dim(`${' '.repeat(number.length)} │`)} ${' '.repeat(before)}${paint.red('^')}`)
   }
   return lines
+}
+
+/** Tabs as two spaces: the line is there to be recognised. */
+function lineText(text: string): string {
+  return printable(text.replaceAll('\t', '  '))
 }
 
 /**
@@ -118,6 +123,12 @@ function withoutSecrets(text: readonly string[], index: number, patterns: readon
   )
   const own = secretKey.exec(line)
   if (own) return `${line.slice(0, own.index + own[0].length)} ‹secret›`
+  // A line without a key goes on with what the nearest key above began.
+  const anyKey = /[\w"'\]-]\s*[:=]/
+  if (!anyKey.test(line)) {
+    const begun = text.slice(0, index).findLast((above) => anyKey.test(above))
+    if (begun !== undefined && secretKey.test(begun)) return `${' '.repeat(indentOf(line))}‹secret›`
+  }
   // Inside a block scalar, a list or an object below such a key: the lines above that stand further left.
   let indentation = indentOf(line)
   for (let i = index - 1; i >= 0 && indentation > 0; i--) {
