@@ -48,6 +48,21 @@ test('issues come in the order of the file; where the file ends too soon its las
   expect(torn.out).toContain('\n  1 │ a: [1, 2\n    │         ^\n')
 })
 
+test('P5 an entry that is there twice is refused with its key and both places, as the process would refuse it', async () => {
+  const cwd = await folder({
+    'a.yaml': 'scrape_configs:\n  - job_name: node\n  - job_name: db\n  - job_name: node\n',
+    'w.yaml': 'pools: { x: { members: [{ host: h1 }, {}] } }\n',
+  })
+  const twice = await midflight(['validate', 'a.yaml', '--key', 'scrape_configs=job_name'], { cwd })
+  expect([twice.code, twice.out]).toEqual([
+    1,
+    expect.stringMatching(/^a\.yaml:4:15 .*is "node", which entry 0 has already/),
+  ])
+  expect(twice.out).toContain('also a.yaml:2:15\n  2 │   - job_name: node\n')
+  const without = await midflight(['validate', 'w.yaml', '--key', 'pools.*.members=host'], { cwd })
+  expect([without.code, without.out]).toEqual([1, expect.stringContaining('pools.x.members.1 has no host')])
+})
+
 test('-t FILE tests a file, validate -t does the same, and without a schema it says what was looked at', async () => {
   const cwd = await folder({ 'gateway.yaml': good, 'torn.yaml': 'a: [1,\nb: 2\n' })
   const all = await Promise.all(

@@ -5,9 +5,11 @@ import { defaultDeadlines } from './deadline.ts'
 import { changes, diff } from './diff.ts'
 import { digest } from './digest.ts'
 import type { Issue } from './issue.ts'
-import { pathText, type Json } from './json.ts'
+import { at, isArray, isObject, parsePath, pathText, type Json, type Path } from './json.ts'
+import { keyIssues } from './keyed.ts'
 import type { Merged } from './merge.ts'
 import type { ShownChange } from './outcome.ts'
+import { placedIssue } from './placed-issue.ts'
 import { unreadRestarts } from './plan.ts'
 import { stage, type Core } from './reload.ts'
 import { compile, jsonSchema, type AnySchema } from './schema.ts'
@@ -97,6 +99,15 @@ export async function examine(options: ExamineOptions): Promise<Examined> {
     return { kind: 'rejected', issues: staged.ended.issues, secretPaths: secretPatterns }
   }
   const { config, merged } = staged.live
+  // Nothing here stands for the components, which would refuse what cannot be told apart.
+  const unclear = Object.entries(keys).flatMap(([pattern, key]) =>
+    listsAt(config, parsePath(pattern)).flatMap(([path, list]) => keyIssues(list, key, path)),
+  )
+  if (unclear.length > 0) {
+    const redact = redactorFor(core, merged)
+    const issues = unclear.map((issue) => redact.issue(placedIssue(issue, merged, keys)))
+    return { kind: 'rejected', issues, secretPaths: secretPatterns }
+  }
   const examined: Examined & { kind: 'valid' } = {
     kind: 'valid',
     config,
@@ -114,4 +125,15 @@ export async function examine(options: ExamineOptions): Promise<Examined> {
   }
   inner.set(examined, { merged })
   return examined
+}
+
+/** The lists that a path with `*` for one step names, each with its own path. */
+function listsAt(value: Json | undefined, pattern: Path, path: Path = []): [Path, readonly Json[]][] {
+  const [step, ...rest] = pattern
+  if (step === undefined) return isArray(value) ? [[path, value]] : []
+  if (step === '*' && isArray(value)) return value.flatMap((entry, i) => listsAt(entry, rest, [...path, i]))
+  if (step === '*' && isObject(value)) {
+    return Object.entries(value).flatMap(([name, below]) => listsAt(below, rest, [...path, name]))
+  }
+  return value === undefined ? [] : listsAt(at(value, [step]), rest, [...path, step])
 }

@@ -8,7 +8,7 @@ import { isContentChange } from './contents.ts'
 import { errorText, isPromise, isTransient } from './deadline.ts'
 import { diffEntries } from './diff.ts'
 import type { Issue } from './issue.ts'
-import { at, isArray, isObject, parsePath, pathText, type Json, type JsonObject } from './json.ts'
+import { at, isArray, isObject, parsePath, pathText, type Json, type JsonObject, type Path } from './json.ts'
 
 type Collection = readonly Json[] | JsonObject | undefined
 type Change = SliceChange<Collection>
@@ -222,7 +222,7 @@ function differences({ before, after, forced, changes }: Change, key: string | u
 }
 
 /** An entry without a key, or two with the same: both positions (P5). */
-function keyIssues(next: Collection, key: string | undefined, base: readonly string[]): Issue[] {
+export function keyIssues(next: Collection, key: string | undefined, base: Path): Issue[] {
   if (key === undefined || !isArray(next)) return []
   const issues: Issue[] = []
   const first = new Map<string, number>()
