@@ -91,7 +91,7 @@ class RunningEngine<C> implements Engine<C> {
   readonly #warnings: Map<string, string>
   readonly #triggers: readonly Trigger[]
   readonly #endpoints: { readonly name: string; readonly open: OpenEndpoint }[] = []
-  readonly #watchers = new Watchers((message) => this.#warn('watch', message))
+  readonly #watchers = new Watchers()
   readonly #listening: Promise<void>[] = []
   readonly #startedAt = new Date()
   #first: First | undefined
@@ -323,10 +323,14 @@ class RunningEngine<C> implements Engine<C> {
   }
 
   #swap(live: Live) {
-    const before = this.#core.live?.config
+    const before = this.#core.live
     this.#core.live = live
     this.live = live.config as Frozen<C>
-    if (before !== undefined) this.#watchers.tell(live.config, before)
+    if (before === undefined) return
+    this.#watchers.tell(live.config, before.config, (message) =>
+      // A listener is given the old value as well, with secrets that are no longer live.
+      this.#warn('watch', redactorFor(this.#core, before.merged).text(message)),
+    )
   }
 
   #settled(outcome: Outcome): Outcome {

@@ -50,10 +50,9 @@ export function lastGoodIn(directory: string): LastGoodStore {
 
   return {
     async save(config, secrets) {
-      if (!next) {
-        await mkdir(directory, { recursive: true, mode: 0o700 })
-        await readAll()
-      }
+      // Each time: it may have been removed since.
+      await mkdir(directory, { recursive: true, mode: 0o700 })
+      if (!next) await readAll()
       const { sequence, slot } = next as { sequence: number; slot: number }
       await writeSlot(directory, slots[slot] as string, referenced(config, secrets), sequence, secrets)
       next = { sequence: sequence + 1, slot: 1 - slot }

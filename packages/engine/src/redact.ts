@@ -41,9 +41,14 @@ export interface SecretPlaces {
  */
 export function redactor(options: SecretPlaces & { readonly secretValues?: readonly string[] }): Redactor {
   const root = placesOf(options)
-  const scrub = scrubber(options.secretValues ?? [])
-  const clean = (value: Json): Json => (scrub === undefined ? value : cleaned(value, scrub))
-  const text = (message: string): string => (scrub === undefined ? message : scrub(message))
+  // Made when first needed: an unchanged configuration with 100,000 secrets has nothing to say.
+  let made: { readonly scrub: ((text: string) => string) | undefined } | undefined
+  const scrubbing = () => (made ??= { scrub: scrubber(options.secretValues ?? []) }).scrub
+  const clean = (value: Json): Json => {
+    const scrub = scrubbing()
+    return scrub === undefined ? value : cleaned(value, scrub)
+  }
+  const text = (message: string): string => (message.length < minLength ? message : (scrubbing()?.(message) ?? message))
   return {
     value(path, value) {
       const places = follow(root, path)
@@ -254,7 +259,8 @@ const minLine = 16
 
 /** Takes known values out of text in one pass, whatever their number; `undefined` if there are none. */
 function scrubber(values: readonly string[]): ((text: string) => string) | undefined {
-  const forms = new Set(values.flatMap(formsOf))
+  const forms = new Set<string>()
+  for (const value of values) for (const form of formsOf(value)) forms.add(form)
   if (forms.size === 0) return undefined
   // By their first four characters: nearly every position in a text is done with after one or two look-ups.
   const byHead = new Map<string, string[]>()
@@ -305,7 +311,11 @@ function formsOf(secret: string): string[] {
   return [secret, secret.trim(), ...lines].filter((form) => form.length >= minLength).flatMap(encodings)
 }
 
+/** What every encoding leaves as it is. */
+const unreserved = /^[\w.-]*$/
+
 function encodings(plain: string): string[] {
+  if (unreserved.test(plain)) return [plain]
   const json = JSON.stringify(plain).slice(1, -1)
   const ascii = json.replace(/[\u007f-\uffff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
   const nested = JSON.stringify(json).slice(1, -1)

@@ -21,6 +21,8 @@ export function redactorFor(
   return redactor({
     patterns,
     secretPaths: all.flatMap(placesOf),
-    secretValues: all.flatMap(valuesOf),
+    get secretValues() {
+      return [...new Set(all.flatMap(valuesOf))]
+    },
   })
 }

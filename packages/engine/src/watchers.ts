@@ -6,12 +6,6 @@ type Listener = (next: never, before: never) => unknown
 
 export class Watchers {
   readonly #all = new Set<{ readonly path: Path; readonly listener: Listener }>()
-  readonly #warn: (message: string) => void
-
-  /** @param warn told what a listener throws, at once or later; it goes no further. */
-  constructor(warn: (message: string) => void) {
-    this.#warn = warn
-  }
 
   /** @returns how to stop being told. */
   add(path: Path, listener: Listener): () => void {
@@ -20,14 +14,15 @@ export class Watchers {
     return () => void this.#all.delete(watcher)
   }
 
-  tell(next: Json, before: Json): void {
+  /** @param warn told what a listener throws, at once or later; it goes no further. */
+  tell(next: Json, before: Json, warn: (message: string) => void): void {
     // A copy: who comes while the others are told hears of the next change.
     for (const watcher of [...this.#all]) {
       if (!this.#all.has(watcher)) continue
       const { path, listener } = watcher
       const [is, was] = [at(next, path), at(before, path)]
       if (is === was) continue
-      const failed = (error: unknown) => this.#warn(`a listener on "${pathText(path)}" failed: ${errorText(error)}`)
+      const failed = (error: unknown) => warn(`a listener on "${pathText(path)}" failed: ${errorText(error)}`)
       try {
         const told = listener(is as never, was as never)
         if (isPromise(told)) told.then(undefined, failed)
