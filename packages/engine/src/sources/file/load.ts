@@ -26,7 +26,7 @@ export interface Loaded {
   readonly tops: readonly Named[]
   readonly parsed: ReadonlyMap<string, Parsed>
   readonly interpolated: ReadonlyMap<string, Interpolated>
-  readonly steps: readonly Merged[]
+  readonly merged: Merged
   readonly secretFiles: readonly string[]
 }
 
@@ -86,7 +86,8 @@ async function loadOnce(recipe: Recipe, previous: Loaded | undefined, met: Met, 
   }
 
   const configs = pieces.map((piece) => interpolated.get(piece.path)?.config ?? piece.config)
-  const { config, steps } = mergeAll(configs, previous?.steps ?? [])
+  const merged = mergeAll(configs, previous?.merged)
+  const { config } = merged
   const origin = (path: Path): Origin | undefined => {
     const index = contributor(configs, path)
     return index === undefined ? undefined : pieces[index]?.text.origin(path)
@@ -100,7 +101,7 @@ async function loadOnce(recipe: Recipe, previous: Loaded | undefined, met: Met, 
     tops,
     parsed: reader.met,
     interpolated,
-    steps,
+    merged,
     secretFiles: [...secrets.keys()],
   }
 }
@@ -142,7 +143,8 @@ async function topFiles(
   signal: AbortSignal,
 ): Promise<readonly Named[]> {
   let tops = await topFilesNow(recipe, met)
-  const gone = before.some(({ path }) => !tops.some((top) => top.path === path))
+  const there = new Set(tops.map(({ path }) => path))
+  const gone = before.some(({ path }) => !there.has(path))
   if (gone) {
     await sleep(goneMs, undefined, { signal })
     tops = await topFilesNow(recipe, met)

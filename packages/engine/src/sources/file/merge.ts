@@ -5,43 +5,42 @@
  */
 import { isObject, type Json, type JsonObject, type Path } from '../../json.ts'
 
-/** One step of a merge, kept for the next time. */
+/** What was merged from what, kept for the next time. */
 export interface Merged {
-  readonly under: Json
-  readonly over: Json
-  readonly out: Json
+  /** Those that have a say: nothing shows through from below one that is not an object. */
+  readonly from: readonly Json[]
+  readonly config: Json
+  /** By key, where more than one of them has it. */
+  readonly below: ReadonlyMap<string, Merged>
 }
 
-/** Merges all, later over earlier; `previous` are the steps of the time before. At least one configuration. */
-export function mergeAll(
-  configs: readonly Json[],
-  previous: readonly Merged[],
-): { config: Json; steps: readonly Merged[] } {
-  const steps: Merged[] = []
-  let config = configs[0] as Json
-  for (const over of configs.slice(1)) {
-    const step = { under: config, over, out: merge(config, over, previous[steps.length]) }
-    steps.push(step)
-    config = step.out
+/**
+ * Merges all, later over earlier, looking once at each: a directory may hold thousands. At least one configuration.
+ * @param before what came of it the time before.
+ */
+export function mergeAll(configs: readonly Json[], before: Merged | undefined): Merged {
+  const opaque = configs.findLastIndex((config) => !isObject(config))
+  const from = configs.slice(Math.min(opaque + 1, configs.length - 1))
+  if (before && from.length === before.from.length && from.every((each, i) => each === before.from[i])) return before
+  const below = new Map<string, Merged>()
+  const [first] = from
+  if (from.length === 1 || !isObject(first)) return { from, config: from.at(-1) as Json, below }
+  const out: Record<string, Json> = { ...first }
+  const met = new Map<string, Json[]>()
+  for (const over of from.slice(1) as JsonObject[]) {
+    for (const [key, value] of Object.entries(over)) {
+      const values = met.get(key)
+      if (values) values.push(value)
+      else if (Object.hasOwn(out, key)) met.set(key, [out[key] as Json, value])
+      else out[key] = value
+    }
   }
-  return { config, steps }
-}
-
-function merge(under: Json, over: Json, before: Merged | undefined): Json {
-  if (before && before.under === under && before.over === over) return before.out
-  if (!isObject(under) || !isObject(over)) return over
-  const out: Record<string, Json> = { ...under }
-  for (const [key, value] of Object.entries(over)) {
-    const below = Object.hasOwn(under, key) ? under[key] : undefined
-    out[key] = below === undefined ? value : merge(below, value, childOf(before, key))
+  for (const [key, values] of met) {
+    const merged = mergeAll(values, before?.below.get(key))
+    below.set(key, merged)
+    out[key] = merged.config
   }
-  return before ? sameOr(before.out, out) : out
-}
-
-function childOf(step: Merged | undefined, key: string): Merged | undefined {
-  if (!step || !isObject(step.under) || !isObject(step.over) || !isObject(step.out)) return undefined
-  const [under, over, out] = [step.under[key], step.over[key], step.out[key]]
-  return under === undefined || over === undefined || out === undefined ? undefined : { under, over, out }
+  return { from, config: sameOr(before?.config, out), below }
 }
 
 /** `before`, if it has the very same entries. */

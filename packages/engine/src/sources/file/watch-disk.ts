@@ -197,8 +197,9 @@ async function digestInChunks(path: string): Promise<string> {
 async function listingOf(path: string, hinted: boolean): Promise<string> {
   try {
     return listingDigest(hinted ? readdirSync(path) : await readdir(path))
-  } catch {
-    return listingDigest([])
+  } catch (error) {
+    // A file has come in its place: that is not the same as no directory, or an empty one.
+    return (error as NodeJS.ErrnoException).code === 'ENOTDIR' ? 'not a directory' : listingDigest([])
   }
 }
 
