@@ -3,6 +3,8 @@
  * turn the direction of writing. Also how wide text is there. Colours are put on afterwards, by others.
  */
 
+import { stripVTControlCharacters } from 'node:util'
+
 // C0 and C1 controls, line and paragraph separators, marks that turn the direction of text, a lone surrogate.
 const unfit = /[\p{Cc}\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\p{Cs}]/gu
 const short: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' }
@@ -52,6 +54,19 @@ export function cut(text: string, columns: number): string {
     taken += segment
   }
   return `${taken}…`
+}
+
+/** Breaks a line between words, so that what follows a break is indented; colours do not count. */
+export function wrapped(line: string, columns: number, indent: number): string {
+  let out = ''
+  let used = 0
+  for (const [i, word] of line.split(' ').entries()) {
+    const wide = widthOf(stripVTControlCharacters(word))
+    const breaks = i > 0 && used > indent && used + 1 + wide > columns
+    out += breaks ? `\n${' '.repeat(indent)}${word}` : i > 0 ? ` ${word}` : word
+    used = breaks ? indent + wide : used + (i > 0 ? 1 : 0) + wide
+  }
+  return out
 }
 
 export function padded(text: string, columns: number): string {

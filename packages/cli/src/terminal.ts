@@ -9,6 +9,14 @@ import type { Refusal } from './refusal.ts'
 
 export type Paint = ReturnType<typeof colours.createColors>
 
+export interface Look {
+  readonly paint: Paint
+  /** Tables and values are cut to it. */
+  readonly columns: number
+  /** Sentences are broken at it: on a terminal only, since programs look for whole lines. */
+  readonly wrapAt: number
+}
+
 export interface Terminal {
   /** For standard output. */
   readonly paint: Paint
@@ -18,6 +26,8 @@ export interface Terminal {
   columns(): number
   /** Whether a person watches standard output, so that lines may be redrawn. */
   readonly live: boolean
+  /** How to draw for standard output. */
+  look(): Look
   /** A line, or a list of them, to standard output. */
   print(...lines: readonly (string | readonly string[])[]): void
   /** One JSON document to standard output. */
@@ -52,6 +62,11 @@ export function openTerminal(): Terminal {
     paint: colours.createColors(coloured(stdout, env)),
     errorPaint: colours.createColors(coloured(stderr, env)),
     columns: () => columnsOf(stdout, env),
+    look: () => ({
+      paint: terminal.paint,
+      columns: terminal.columns(),
+      wrapAt: terminal.live ? terminal.columns() : Infinity,
+    }),
     live: stdout.isTTY && env['TERM'] !== 'dumb',
     print: (...lines) => void stdout.write(`${lines.flat().join('\n')}\n`),
     document: (value) => void stdout.write(`${jsonText(value, 2)}\n`),

@@ -39,7 +39,7 @@ export function integer(option: string, text: string, min: number, max: number):
 async function run(terminal: Terminal, flags: EventsFlags): Promise<void> {
   const address = addressOf(flags, defaultTimeoutS)
   const { after, limit } = flags
-  const look = { paint: terminal.paint, columns: terminal.columns() }
+  const look = terminal.look()
   const found = await askEvents(address, {
     ...(after === undefined ? {} : { after }),
     ...(limit === undefined ? {} : { limit }),

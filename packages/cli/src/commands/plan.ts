@@ -90,5 +90,5 @@ async function planOfProcess(terminal: Terminal, flags: PlanFlags): Promise<void
   const outcome = await askPlan(address, { force: flags.force ?? false })
   terminal.exitCode = outcome.kind === 'unchanged' ? 0 : succeeded(outcome) ? 2 : 1
   if (flags.json) return terminal.document(outcome)
-  terminal.print(outcomeLines(outcome, { paint: terminal.paint, columns: terminal.columns() }))
+  terminal.print(outcomeLines(outcome, terminal.look()))
 }

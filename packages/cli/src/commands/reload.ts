@@ -91,5 +91,5 @@ function waitOf({ wait, dryRun }: ReloadFlags): boolean {
 
 function show(terminal: Terminal, flags: ReloadFlags, outcome: Outcome | Awaited<ReturnType<typeof askPlan>>): void {
   if (flags.json) return terminal.document(outcome)
-  terminal.print(outcomeLines(outcome, { paint: terminal.paint, columns: terminal.columns() }))
+  terminal.print(outcomeLines(outcome, terminal.look()))
 }

@@ -17,6 +17,6 @@ export function status(terminal: Terminal): Command {
       const found = await askStatus(addressOf(flags, defaultTimeoutS))
       terminal.exitCode = found.healthy === false ? 1 : 0
       if (flags.json) return terminal.document(found)
-      terminal.print(statusLines(found, { paint: terminal.paint, columns: terminal.columns() }))
+      terminal.print(statusLines(found, terminal.look()))
     })
 }

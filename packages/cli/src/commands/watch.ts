@@ -64,7 +64,7 @@ function print(terminal: Terminal, address: Address, item: Followed): void {
   else if (item.kind === 'lost') {
     if (!terminal.live) terminal.print(paint.yellow(`… ${printable(item.reason)}; trying again`))
   } else if (item.event.kind !== 'reload-began') {
-    const look = { paint, columns: terminal.columns() }
+    const look = terminal.look()
     terminal.print(eventLine(item.event, look), detailLines(item.event, look))
   }
 }

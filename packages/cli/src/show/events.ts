@@ -1,10 +1,10 @@
 /** Events as lines: when, what, and how it went. */
 import type { Event } from 'midflight'
 import { printable } from '../printable.ts'
-import type { Paint } from '../terminal.ts'
+import type { Look, Paint } from '../terminal.ts'
 import { changeLines, countText } from './changes.ts'
 import { remoteIssueLines } from './issues.ts'
-import { headline, type Look } from './outcome.ts'
+import { headline } from './outcome.ts'
 import { clockText, durationText } from './time.ts'
 
 /** One line: time, id, what happened. */

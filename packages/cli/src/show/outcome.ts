@@ -9,17 +9,12 @@ import {
   type PlanOutcome,
   type PlannedComponent,
 } from 'midflight'
-import { cut, printable } from '../printable.ts'
-import type { Paint } from '../terminal.ts'
+import { cut, printable, wrapped } from '../printable.ts'
+import type { Look, Paint } from '../terminal.ts'
 import { changeLines, countText } from './changes.ts'
 import { remoteIssueLines } from './issues.ts'
 import { tableLines, type Cell, type Row } from './table.ts'
 import { durationText } from './time.ts'
-
-export interface Look {
-  readonly paint: Paint
-  readonly columns: number
-}
 
 const below = 4
 
@@ -46,7 +41,7 @@ export function retriesText(n: number): string {
 }
 
 export function outcomeLines(outcome: Outcome | PlanOutcome, look: Look): string[] {
-  const lines = [headline(outcome, look.paint)]
+  const lines = [wrapped(headline(outcome, look.paint), look.wrapAt, 2)]
   if (outcome.kind === 'rejected') lines.push('', ...remoteIssueLines(outcome.issues, look.paint))
   if ('plan' in outcome) {
     const results = 'components' in outcome && outcome.kind !== 'ready' ? outcome.components : undefined

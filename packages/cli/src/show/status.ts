@@ -1,8 +1,8 @@
 /** The status of a running process on one screen. */
 import type { Status } from 'midflight'
-import { printable } from '../printable.ts'
-import type { Paint } from '../terminal.ts'
-import { headline, retriesText, type Look } from './outcome.ts'
+import { printable, wrapped } from '../printable.ts'
+import type { Look, Paint } from '../terminal.ts'
+import { headline, retriesText } from './outcome.ts'
 import { plural } from './changes.ts'
 import { tableLines, type Cell } from './table.ts'
 import { clockText, durationText } from './time.ts'
@@ -18,7 +18,10 @@ export function statusLines(status: Status, look: Look): string[] {
   const { paint } = look
   const lines = [...stateLines(status, paint), '']
   const facts = factsOf(status, look)
-  for (const [name, text] of facts) lines.push(`  ${paint.dim(name.padEnd(labelColumns - 4))}  ${text}`)
+  for (const [name, text] of facts) {
+    const line = `  ${paint.dim(name.padEnd(labelColumns - 4))}  ${text}`
+    lines.push(wrapped(line, look.wrapAt, labelColumns))
+  }
   if (status.components.length > 0) lines.push('', ...componentLines(status, look))
   for (const warning of status.warnings) lines.push('', `${paint.yellow('▲ warning:')} ${printable(warning)}`)
   return lines
@@ -37,7 +40,7 @@ function stateLines({ state, healthy, startedAt, startedFrom }: Status, paint: P
   return [`${dot} ${word} for ${up} ${paint.dim(`since ${clockText(startedAt)}`)}${from}`]
 }
 
-function factsOf(status: Status, { paint, columns }: Look): [name: string, text: string][] {
+function factsOf(status: Status, { paint }: Look): [name: string, text: string][] {
   const { live, attempted, lastOutcome, stats } = status
   const facts: [string, string][] = [
     [
@@ -50,7 +53,7 @@ function factsOf(status: Status, { paint, columns }: Look): [name: string, text:
   }
   if (lastOutcome) {
     const at = ` at ${clockText(lastOutcome.startedAt)}`
-    facts.push(['last', `${headline(lastOutcome, paint, columns - labelColumns - at.length)}${paint.dim(at)}`])
+    facts.push(['last', `${headline(lastOutcome, paint)}${paint.dim(at)}`])
   }
   if (status.pendingRestart.length > 0) {
     facts.push(['restart', paint.yellow(`${status.pendingRestart.map(printable).join(', ')} waits for a restart`)])
