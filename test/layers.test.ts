@@ -19,6 +19,9 @@ const core = ['plan', 'diff', 'schema', 'snapshot', 'journal'].map((name) => `${
 /** Small pure files that several doors need and that know nothing of the engine. */
 const besideDoors = [`${engine}debounce.ts`, `${engine}triggers/access.ts`]
 
+/** What the protocol stands on: pure, and without node: modules. */
+const browserSafe = ['json', 'issue', 'canonical', 'check', 'outcome'].map((name) => `${engine}${name}.ts`)
+
 /** Ideas that fill more than one file; the others import them through this one. */
 const doorsOfOneIdea = ['diff', 'entries', 'patch', 'snapshot', 'schema', 'text/parse', 'sources/file/watch'].map(
   (name) => `${engine}${name}.ts`,
@@ -109,6 +112,20 @@ const rules: readonly Rule[] = [
       to.startsWith(engine) &&
       !to.startsWith(`${engine}text/`) &&
       ![`${engine}json.ts`, `${engine}issue.ts`, `${engine}source.ts`].includes(to),
+  },
+  {
+    name: 'protocol/ imports only itself and pure files',
+    why: 'it runs in browsers too, which have no node: modules, and in whatever speaks to a control plane',
+    forbids: ({ from, to, kind }) =>
+      from.startsWith(`${engine}protocol/`) &&
+      kind !== 'type' &&
+      !to.startsWith(`${engine}protocol/`) &&
+      !browserSafe.includes(to),
+  },
+  {
+    name: 'browser-safe files import only each other',
+    why: 'protocol/ is only as safe for a browser as what it stands on',
+    forbids: ({ from, to, kind }) => browserSafe.includes(from) && kind !== 'type' && !browserSafe.includes(to),
   },
   {
     name: 'the engine imports only node: and js-yaml at start',
@@ -269,6 +286,11 @@ describe('the rules themselves', () => {
       `${engine}text/yaml.ts`,
       `import { file } from '../sources/file.ts'`,
     ],
+    'protocol/ imports only itself and pure files': [
+      `${engine}protocol/release.ts`,
+      `import { digest } from '../digest.ts'`,
+    ],
+    'browser-safe files import only each other': [`${engine}canonical.ts`, `import { hash } from 'node:crypto'`],
     'the engine imports only node: and js-yaml at start': [`${engine}json-schema.ts`, `import { Ajv } from 'ajv'`],
     'a package imports only what its package.json names': [
       'packages/cli/src/main.ts',
