@@ -14,6 +14,9 @@ export interface ShownChange {
   readonly path: string
   readonly before?: Json
   readonly after?: Json
+  /** Index before and after, of a moved entry. */
+  readonly from?: number | undefined
+  readonly to?: number | undefined
   /** What the values do not show: the file that one names has new content. */
   readonly note?: string
 }

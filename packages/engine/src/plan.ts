@@ -84,6 +84,13 @@ export function unreadRestarts(
   )
 }
 
+/** What of them is held until the next start, for plans that show it beside what applies. */
+export function heldParts(touched: readonly Touched[]): Touched[] {
+  return touched
+    .filter((t) => t.restart.length > 0)
+    .map((t) => ({ ...t, changes: t.changes.filter((c) => t.restart.some((path) => covers(path, c.path))) }))
+}
+
 function related(path: Path, change: Path): boolean {
   return covers(path, change) || covers(change, path)
 }

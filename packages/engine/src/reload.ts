@@ -21,7 +21,7 @@ import { load, type Loaded } from './load.ts'
 import { checkMember, membersOf } from './members.ts'
 import { merge, type Merged } from './merge.ts'
 import type { ComponentResult, Outcome, Plan, PlanOutcome } from './outcome.ts'
-import { touchedBy, unreadRestarts, type Touched } from './plan.ts'
+import { heldParts, touchedBy, unreadRestarts, type Touched } from './plan.ts'
 import type { Redactor } from './redact.ts'
 import type { Validator } from './schema.ts'
 import { placedIssue } from './placed-issue.ts'
@@ -130,6 +130,7 @@ export async function plan(core: Core, run: Run): Promise<PlanOutcome> {
   const staged = await stage(dry, run)
   if ('ended' in staged) return dressed(dry, run, staged.ended) as PlanOutcome
   const { ended } = await abort(dry, staged)
+  dry.pendingRestart = staged.pendingRestart
   const failed = staged.members.some((member) => member.result === 'failed')
   return dressed(dry, run, failed ? ended : ready(staged)) as PlanOutcome
 }
@@ -170,12 +171,14 @@ export async function stage(core: Core, run: Run, given?: Given): Promise<Ended 
   let config = share(valid.config, live?.config, core.keys)
   core.attempted = { config, at: new Date() }
   let { changes, touched } = compare(core, config, merged, uncertain)
+  let held: readonly Touched[] = []
 
   const restart = restartsIn(core, touched, changes, config)
   const pendingRestart = restart.map((path) => redact.text(pathText(path)))
   if (live && restart.length > 0) {
     const planned = shownPlan(touched, changes, redact, core.restartPolicy)
     if (core.restartPolicy === 'refuse') return restartRequired(pendingRestart, planned)
+    held = heldParts(touched)
     // What the sources said, so that a schema which transforms sees no value twice.
     input = holdBack(merged.config, live.input, heldPaths(touched, restart), core.keys)
     const rest = await validate(core, input)
@@ -192,7 +195,7 @@ export async function stage(core: Core, run: Run, given?: Given): Promise<Ended 
   }
   if (live && settled && changes.length === 0) return unchanged(core, { ...live, merged, input }, pendingRestart)
 
-  const shown = shownPlan(touched, changes, redact, core.restartPolicy)
+  const shown = shownPlan([...touched, ...held], changes, redact, core.restartPolicy)
   const { members, issues } = membersOf(touched, live?.config, config, core.states, run.force)
   const limitMs = core.deadlines.validateMs
   const checkAll = () => [...issues, ...members.flatMap((member) => checkMember(member, limitMs))]

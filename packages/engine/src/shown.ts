@@ -47,6 +47,7 @@ export function shownChanges(changes: readonly Change[], redact: Redactor, whole
   return (whole ? changes : changes.slice(0, maxShown)).map((change) => ({
     kind: change.kind,
     path: redact.text(pathText(change.path)),
+    ...(change.kind === 'moved' && { from: change.from, to: change.to }),
     ...(isContentChange(change) && { note: 'the file that it names has new content' }),
     ...(change.before !== undefined && { before: show(change, change.before) }),
     ...(change.after !== undefined && { after: show(change, change.after) }),

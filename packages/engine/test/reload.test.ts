@@ -134,10 +134,9 @@ describe('what is tried again and what is not', () => {
     const { engine, set } = await started([log], { log: { level: 'info', format: 'text', output: 'file' } })
     const outcome = await set({ log: { level: 'debug', format: 'json', output: 'file' } })
     expect(outcome).toMatchObject({ kind: 'committed', retries: 0 })
-    expect(outcome.kind === 'committed' && outcome.plan.components[0]?.changes.map((c) => `${c.kind} ${c.path}`)).toEqual([
-      'changed log.level',
-      'changed log.format',
-    ])
+    expect(
+      outcome.kind === 'committed' && outcome.plan.components[0]?.changes.map((c) => `${c.kind} ${c.path}`),
+    ).toEqual(['changed log.level', 'changed log.format'])
     await engine.close()
   })
 
@@ -146,7 +145,9 @@ describe('what is tried again and what is not', () => {
     const log = scripted('log', {
       validate: (next) => {
         validations++
-        return next === 'invalid_level' ? [{ code: 'component', path: ['log'], message: 'is "invalid_level"; want a level' }] : []
+        return next === 'invalid_level'
+          ? [{ code: 'component', path: ['log'], message: 'is "invalid_level"; want a level' }]
+          : []
       },
     })
     const { engine, set } = await started([log], { log: 'info' })
@@ -182,7 +183,9 @@ describe('what is tried again and what is not', () => {
       },
     }
     expect(await set({ plugin: 2 })).toMatchObject({ kind: 'rolled-back', retries: 3, cause: 'down' })
-    expect(engine.events.recent().filter((e) => e.kind === 'reload' && e.outcome.kind === 'rolled-back')).toHaveLength(1)
+    expect(engine.events.recent().filter((e) => e.kind === 'reload' && e.outcome.kind === 'rolled-back')).toHaveLength(
+      1,
+    )
     expect(plugin.live).toBe(1)
     await engine.close()
   })
@@ -313,8 +316,15 @@ describe('restart-only paths', () => {
     const told: string[] = []
     const plugin = scripted('plugin', { hot: { restartFor: ['plugin.enabled'] } })
     const send = async (event: { outcome: { kind: string } }) => void told.push(event.outcome.kind)
-    const { engine, set } = await started([plugin], { plugin: { enabled: true, workers: 4 } }, { notify: [{ name: 'test', on: 'failure', send }] })
-    expect(await set({ plugin: { enabled: false, workers: 8 } })).toMatchObject({ kind: 'restart-required', paths: ['plugin.enabled'] })
+    const { engine, set } = await started(
+      [plugin],
+      { plugin: { enabled: true, workers: 4 } },
+      { notify: [{ name: 'test', on: 'failure', send }] },
+    )
+    expect(await set({ plugin: { enabled: false, workers: 8 } })).toMatchObject({
+      kind: 'restart-required',
+      paths: ['plugin.enabled'],
+    })
     expect(plugin.live).toEqual({ enabled: true, workers: 4 })
     await engine.close()
     expect(told).toEqual(['restart-required'])
@@ -322,12 +332,44 @@ describe('restart-only paths', () => {
 
   test('by policy, restart-only changes are held while the rest applies, and shown as pending', async () => {
     const plugin = scripted('plugin', { hot: { restartFor: ['plugin.enabled'] } })
-    const { engine, set } = await started([plugin], { plugin: { enabled: true, workers: 4 } }, { restartPolicy: 'hold' })
-    expect(await set({ plugin: { enabled: false, workers: 8 } })).toMatchObject({ kind: 'committed', pendingRestart: ['plugin.enabled'] })
+    const { engine, set } = await started(
+      [plugin],
+      { plugin: { enabled: true, workers: 4 } },
+      { restartPolicy: 'hold' },
+    )
+    expect(await set({ plugin: { enabled: false, workers: 8 } })).toMatchObject({
+      kind: 'committed',
+      pendingRestart: ['plugin.enabled'],
+    })
     expect(plugin.live).toEqual({ enabled: true, workers: 8 })
     expect(engine.status().pendingRestart).toEqual(['plugin.enabled'])
-    expect(await set({ plugin: { enabled: false, workers: 8 } })).toMatchObject({ kind: 'unchanged', pendingRestart: ['plugin.enabled'] })
-    expect(await set({ plugin: { enabled: true, workers: 8 } })).toMatchObject({ kind: 'unchanged', pendingRestart: [] })
+    expect(await set({ plugin: { enabled: false, workers: 8 } })).toMatchObject({
+      kind: 'unchanged',
+      pendingRestart: ['plugin.enabled'],
+    })
+    expect(await set({ plugin: { enabled: true, workers: 8 } })).toMatchObject({
+      kind: 'unchanged',
+      pendingRestart: [],
+    })
+    expect(engine.status().pendingRestart).toEqual([])
+    await engine.close()
+  })
+
+  test('a plan shows what is held beside what applies, and what would be pending', async () => {
+    const plugin = scripted('plugin', { hot: { restartFor: ['plugin.enabled'] } })
+    const { engine, source } = await started(
+      [plugin],
+      { plugin: { enabled: true, workers: 4 } },
+      { restartPolicy: 'hold' },
+    )
+    source.set({ plugin: { enabled: false, workers: 8 } })
+    const outcome = await engine.plan()
+    expect(outcome).toMatchObject({ kind: 'ready', pendingRestart: ['plugin.enabled'] })
+    const components = outcome.kind === 'ready' ? outcome.plan.components : []
+    expect(components.map((c) => [c.action, c.changes.map((change) => change.path)])).toEqual([
+      ['hot', ['plugin.workers']],
+      ['held', ['plugin.enabled']],
+    ])
     expect(engine.status().pendingRestart).toEqual([])
     await engine.close()
   })
@@ -335,12 +377,18 @@ describe('restart-only paths', () => {
   test('with nothing but held changes the outcome says so instead of success', async () => {
     const plugin = scripted('plugin', { hot: { restartFor: ['plugin.enabled'] } })
     const { engine, set } = await started([plugin], { plugin: { enabled: true } }, { restartPolicy: 'hold' })
-    expect(await set({ plugin: { enabled: false } })).toMatchObject({ kind: 'restart-required', pendingRestart: ['plugin.enabled'] })
+    expect(await set({ plugin: { enabled: false } })).toMatchObject({
+      kind: 'restart-required',
+      pendingRestart: ['plugin.enabled'],
+    })
     await engine.close()
   })
 
   test('a path marked in the schema needs a restart although no component reads it', async () => {
-    const schema = jsonSchema<Json>({ type: 'object', properties: { port: { type: 'integer', 'x-midflight-restart': true } } })
+    const schema = jsonSchema<Json>({
+      type: 'object',
+      properties: { port: { type: 'integer', 'x-midflight-restart': true } },
+    })
     const source = memory({ port: 1 })
     const engine = await start({ schema, sources: [{ name: 'm', load: source.load }], logger: false })
     source.set({ port: 2 })
@@ -355,7 +403,10 @@ describe('dry run and two-phase', () => {
     const { engine, source } = await started([a], { a: { x: 1 } })
     source.set({ a: { x: 2 } })
     const change = { kind: 'changed', path: 'a.x', before: 1, after: 2 }
-    expect(await engine.plan()).toMatchObject({ kind: 'ready', plan: { components: [{ component: 'a', action: 'hot', changes: [change] }] } })
+    expect(await engine.plan()).toMatchObject({
+      kind: 'ready',
+      plan: { components: [{ component: 'a', action: 'hot', changes: [change] }] },
+    })
     expect(a.steps.slice(3)).toEqual(['prepare', 'rollback'])
     expect(engine.live).toEqual({ a: { x: 1 } })
     await engine.close()
@@ -449,8 +500,11 @@ describe('starting', () => {
   })
 
   test('components that wait for each other, or for nobody, are refused by name', async () => {
-    const of = (components: Component[]) => start({ schema: anything, sources: [memory({})], components, logger: false })
-    await expect(of([scripted('a', { after: ['b'] }), scripted('b', { after: ['a'] })])).rejects.toThrow(/a after b after a/)
+    const of = (components: Component[]) =>
+      start({ schema: anything, sources: [memory({})], components, logger: false })
+    await expect(of([scripted('a', { after: ['b'] }), scripted('b', { after: ['a'] })])).rejects.toThrow(
+      /a after b after a/,
+    )
     await expect(of([scripted('a', { after: ['x'] })])).rejects.toThrow(/"x", which is not there/)
     await expect(of([scripted('a'), scripted('a')])).rejects.toThrow(/two components/)
   })
