@@ -9,7 +9,7 @@ export const openMetricsType = 'application/openmetrics-text; version=1.0.0; cha
 
 /** What the engine knows at the moment of asking, and the record of reloads does not. */
 export interface MetricsNow {
-  /** Requests that wait for a reload or are in one. */
+  /** Requests that wait for a reload. */
   readonly pending: number
   /** `sha256:<hex>`, the digest of what is live; the empty string while nothing is. */
   readonly liveDigest: string
@@ -93,7 +93,7 @@ export class ReloadMetrics {
         'seconds',
         this.#durations,
       ),
-      gauge('midflight_reloads_pending', 'Requests that wait for a reload or are in one.', now.pending),
+      gauge('midflight_reloads_pending', 'Requests that wait for a reload.', now.pending),
       gauge('midflight_restart_pending_changes', 'Changes that wait for the next start.', now.pendingRestart),
       gauge(
         'midflight_degraded',

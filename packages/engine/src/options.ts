@@ -25,7 +25,7 @@ export interface StartOptions<S extends AnySchema> {
   readonly components?: readonly Component[]
   /** What becomes of a reload that holds restart-only changes: refused as a whole, or those are held and the rest applies. */
   readonly restartPolicy?: 'refuse' | 'hold'
-  /** Where the last good configuration and the journal are kept (made with mode 0700). Without it neither is. */
+  /** Where the last good configuration and the journal are kept (made with mode 0700). Without it neither is. One for each process. */
   readonly stateDir?: string
   /** What to start from when neither the sources nor the last good have a usable configuration. */
   readonly bundled?: ConfigOf<S>
@@ -57,7 +57,10 @@ export interface Engine<C> {
   reload(options?: { readonly force?: boolean }): Promise<Outcome>
   /** Dry run: everything up to and including `prepare`, then abort. */
   plan(): Promise<PlanOutcome>
-  /** Prepares a given configuration instead of the sources', for a commit that others decide on. */
+  /**
+   * Prepares a given configuration instead of the sources', for a commit that others decide on. Takes `config` over:
+   * it must not be changed afterwards.
+   */
   prepare(config: Json): Promise<PreparedReload | Outcome>
   /** Calls `listener` after each commit that changed the value at `path`. Returns how to stop that. */
   watch<const P extends PathOf<C>>(

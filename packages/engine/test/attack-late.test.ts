@@ -157,6 +157,17 @@ test('I2: while a component may run something else, no outcome says that the old
   await engine.close()
 })
 
+test('I2: a rollback that fails keeps no other component from being rolled back', async () => {
+  const [a, b, c] = [scripted('a'), scripted('b'), scripted('c')]
+  const { engine, set } = await started([a, b, c], { a: 1, b: 1, c: 1 })
+  b.on = { rollback: throwing(new Error('cannot go back')) }
+  c.on = { commit: throwing(new Error('no')) }
+  const runs = [{ runs: 'old' }, { runs: 'unknown' }, { runs: 'old' }]
+  expect(await set({ a: 2, b: 2, c: 2 })).toMatchObject({ kind: 'degraded', components: runs })
+  expect([a.live, c.live]).toEqual([1, 1])
+  await engine.close()
+})
+
 test('an entry whose stop hangs keeps no other entry from being stopped', async () => {
   const stopped: string[] = []
   const rules = keyed({
