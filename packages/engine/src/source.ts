@@ -22,7 +22,10 @@ export interface Source {
 export interface Document {
   /** Plain JSON data. The engine freezes what it takes over: a source that keeps it must not change it. */
   readonly config: Json
-  /** Where the value at `path` (object keys and array indexes) was written. Worked out when asked for. */
+  /**
+   * Where the value at `path` (object keys and array indexes) was written. Worked out when asked for; a document before
+   * the source's last two may no longer know.
+   */
   readonly origin?: (path: Path) => Origin | undefined
   /** The values that came from a secret reference, and the reference, which is not secret: `${file:/run/secrets/x}`. */
   readonly secrets?: readonly SecretValue[]

@@ -120,6 +120,7 @@ class ParsedJson implements ParsedText {
   }
 
   origin(path: Path): Origin | undefined {
+    if (this.#source.bytes.length === 0) return undefined // its memory was given away
     const offset = locate(this.#json.bytes, path, this.#json.root)
     return offset < 0 ? undefined : this.#source.origin(offset)
   }

@@ -13,6 +13,8 @@ export interface ReadOptions {
   readonly maxBytes: number
   /** A file must have been left alone for this long, so that a save in several writes is not read halfway. Milliseconds. */
   readonly settleMs: number
+  /** Memory that nobody looks at any more, to read into: fresh memory takes longer to get than the file to read. */
+  readonly room?: ArrayBuffer
 }
 
 export interface FileRead {
@@ -24,6 +26,10 @@ export interface FileRead {
 }
 
 const chunkBytes = 4 * 1024 * 1024
+/** How many chunks are read at a time. Node's pool has four threads, and others want some too. */
+const chunksAtOnce = 2
+/** The memory of smaller texts is not worth keeping. */
+export const worthKeepingBytes = 1024 * 1024
 /** How long a file may go on changing before it is given up for now. Milliseconds. */
 const patienceMs = 500
 
@@ -54,7 +60,7 @@ export async function readWhole(
         `has ${sizeText(Number(before.size))}; want at most ${sizeText(options.maxBytes)}`,
       )
     }
-    const bytes = await readOnce(path, file, before, signal)
+    const bytes = await readOnce(path, file, before, options.room, signal)
     if (bytes && identityOf(await lookAt(path, file)) === identityOf(before)) {
       return { bytes, identity: identityOf(before), ageMs }
     }
@@ -81,6 +87,7 @@ async function readOnce(
   path: string,
   file: string,
   before: BigIntStats,
+  room: ArrayBuffer | undefined,
   signal: AbortSignal,
 ): Promise<Uint8Array | undefined> {
   let handle: FileHandle
@@ -93,22 +100,44 @@ async function readOnce(
   try {
     const opened = await handle.stat({ bigint: true })
     if (identityOf(opened) !== identityOf(before)) return undefined
-    const sizeBytes = Number(opened.size)
-    const bytes = Buffer.allocUnsafeSlow(sizeBytes)
-    let at = 0
-    while (at < sizeBytes) {
-      signal.throwIfAborted()
-      const { bytesRead } = await handle.read(bytes, at, Math.min(chunkBytes, sizeBytes - at), at)
-      if (bytesRead === 0) return undefined
-      at += bytesRead
-    }
-    return bytes
+    const bytes = bytesIn(room, Number(opened.size))
+    return (await fill(bytes, handle, signal)) ? bytes : undefined
   } catch (error) {
     if (signal.aborted) throw signal.reason
     throw unreadable(file, error)
   } finally {
     await handle.close()
   }
+}
+
+/** False: the file is shorter. Nothing writes to `bytes` any more once this is settled. */
+async function fill(bytes: Uint8Array, handle: FileHandle, signal: AbortSignal): Promise<boolean> {
+  let next = 0
+  const lane = async (): Promise<boolean> => {
+    while (next < bytes.length) {
+      signal.throwIfAborted()
+      let at = next
+      const end = Math.min(at + chunkBytes, bytes.length)
+      next = end
+      while (at < end) {
+        const { bytesRead } = await handle.read(bytes, at, end - at, at)
+        if (bytesRead === 0) return false
+        at += bytesRead
+      }
+    }
+    return true
+  }
+  const lanes = await Promise.allSettled(Array.from({ length: chunksAtOnce }, lane))
+  for (const ended of lanes) if (ended.status === 'rejected') throw ended.reason
+  return lanes.every((ended) => ended.status === 'fulfilled' && ended.value)
+}
+
+/** With some to spare where it is much, so that a file that grows by a little fits in it the next time. */
+function bytesIn(room: ArrayBuffer | undefined, sizeBytes: number): Uint8Array {
+  if (sizeBytes < worthKeepingBytes) return Buffer.allocUnsafeSlow(sizeBytes)
+  const fits = room !== undefined && room.byteLength >= sizeBytes && room.byteLength <= 2 * sizeBytes
+  const memory = fits ? room : Buffer.allocUnsafeSlow(sizeBytes + (sizeBytes >> 4)).buffer
+  return Buffer.from(memory, 0, sizeBytes)
 }
 
 const said: Readonly<Record<string, readonly [message: string, transient: boolean]>> = {

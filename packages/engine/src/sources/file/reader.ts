@@ -6,7 +6,7 @@ import { SourceError } from '../../source.ts'
 import { formatOf, parseText, type Format, type ParsedText } from '../../text/parse.ts'
 import type { Named } from './glob.ts'
 import { contentOf, type Content, type Met } from './met.ts'
-import { readWhole } from './read.ts'
+import { readWhole, worthKeepingBytes } from './read.ts'
 import type { Recipe } from './recipe.ts'
 import { refuse } from './refuse.ts'
 import { identityOf } from './watch.ts'
@@ -15,6 +15,9 @@ export interface Parsed extends Named {
   readonly format: Format
   readonly text: ParsedText
   readonly content: Content
+  readonly bytes: Uint8Array
+  /** What was read before `bytes` and is no longer compared with: its memory serves for what is read next. */
+  readonly outdated: Uint8Array | undefined
   /** The file's identity when it was read, and when (milliseconds of this process) that was first met. */
   readonly identity: string
   readonly firstMetMs: number
@@ -83,12 +86,12 @@ export class Reader {
 
   async #read({ path, file }: Named, format: Format, at: string, before: Parsed | undefined, settleMs: number) {
     const { maxBytes, limits } = this.#recipe
-    const { bytes, identity, ageMs } = await readWhole(at, file, { maxBytes, settleMs }, this.#signal).catch(
-      (error: unknown) => {
-        this.#seen.failed(path, error)
-        throw error
-      },
-    )
+    const room = before?.outdated && takenOver(before.outdated)
+    const options = { maxBytes, settleMs, ...(room && { room }) }
+    const { bytes, identity, ageMs } = await readWhole(at, file, options, this.#signal).catch((error: unknown) => {
+      this.#seen.failed(path, error)
+      throw error
+    })
     const recent = Math.abs(ageMs) < tornMs
     let text: ParsedText
     try {
@@ -99,12 +102,17 @@ export class Reader {
       if (error instanceof SourceError && recent) throw new SourceError(error.issues, { transient: true, cause: error })
       throw error
     }
-    const content = before && before.text === text ? before.content : contentOf(bytes, before !== undefined)
+    const isSame = before?.text === text
+    const content = isSame ? before.content : contentOf(bytes, before !== undefined)
     this.#seen.read(path, content, identity)
     checkRoot(text, file, recent)
     const nowMs = performance.now()
     const firstMetMs = before && before.identity === identity ? before.firstMetMs : nowMs
-    return { path, file, format, text, content, identity, firstMetMs, believed: nowMs - firstMetMs >= tickMs }
+    const believed = nowMs - firstMetMs >= tickMs
+    const kept = isSame ? before.bytes : bytes
+    const outdated =
+      format === 'json' && kept.length >= worthKeepingBytes ? (isSame ? bytes : before?.bytes) : undefined
+    return { path, file, format, text, content, bytes: kept, outdated, identity, firstMetMs, believed }
   }
 
   /** The same file in the load before. */
@@ -119,6 +127,12 @@ export class Reader {
     this.#seen.read(before.path, before.content, before.identity)
     return true
   }
+}
+
+/** The memory of `bytes`. Whoever still looks at it (the document before the last one, say) finds it empty from now on. */
+function takenOver({ buffer }: Uint8Array): ArrayBuffer | undefined {
+  if (!(buffer instanceof ArrayBuffer) || buffer.byteLength < worthKeepingBytes) return undefined
+  return structuredClone(buffer, { transfer: [buffer] })
 }
 
 function checkRoot(text: ParsedText, file: string, recent: boolean): void {
