@@ -1,0 +1,329 @@
+/**
+ * THE path of every new release, top to bottom; publish, rollback, drafts and batches all end here:
+ *
+ *   seen this key before? its answer → read the heads → make the contents → validate them → in one transaction: key and
+ *   heads again, number, sign, add, audit, remember the answer
+ *
+ * What takes long happens outside the transaction, and the transaction looks whether it still holds; if not, once more
+ * from the top. Of two who race for one head, one gets it, and the other is refused or starts over: never is one lost.
+ */
+import { digest, type Json } from 'midflight'
+import { mismatchText, releaseInfo, type ReleaseInfo } from 'midflight/protocol'
+import { signed, type Domain } from './domain.ts'
+import { edited, editValue, isPatch } from './edit.ts'
+import {
+  ConflictError,
+  IdempotencyError,
+  requireHead,
+  RefusedError,
+  type ConfigChange,
+  type Edit,
+  type Head,
+  type OfflineSignature,
+} from './release.ts'
+import { verifyRelease } from './signing.ts'
+import type { ConfigRecord, StoreRead, StoreTx } from './store.ts'
+import { requireValid } from './validation.ts'
+
+export interface PublishRequest {
+  /** One for each config, 1 to 100: all are released, or none. */
+  readonly changes: readonly ConfigChange[]
+  readonly author: string
+  /** 1 to 255 visible ASCII characters. The same key with the same request gets the answer of the first time. */
+  readonly idempotencyKey?: string
+  /** Publishes without the reviewers that the config asks for. The reason goes into the audit log. */
+  readonly breakGlass?: { readonly reason: string }
+}
+
+export interface Published {
+  readonly config: string
+  /** The new release; the head, if the content was that of the head. */
+  readonly release: ReleaseInfo
+  readonly created: boolean
+}
+
+export interface PublishResult {
+  /** In the order of the changes. */
+  readonly published: readonly Published[]
+  /** This is the answer to an earlier request with the same key. */
+  readonly replayed: boolean
+}
+
+/**
+ * Publishes all changes or none. Resolves when they survive a power cut (I3). If it rejects with a StoreError of the
+ * code `io`, or its answer is lost, it is unknown whether it happened: the same request under the same key tells (I4).
+ * @throws RefusedError, ConflictError, IdempotencyError: nothing was changed. StoreError.
+ */
+export async function publish(domain: Domain, request: PublishRequest): Promise<PublishResult> {
+  const { changes, author, idempotencyKey, breakGlass } = request
+  if (!Array.isArray(changes) || changes.length < 1 || changes.length > maxChanges) {
+    throw new RefusedError('invalid', `has ${changes?.length ?? 'no'} changes; want 1 to ${maxChanges}`)
+  }
+  if (new Set(changes.map(({ config }) => config)).size < changes.length) {
+    throw new RefusedError('invalid', 'names a config twice; want one change for each')
+  }
+  return await release(domain, {
+    author,
+    actor: author,
+    idempotencyKey,
+    breakGlass,
+    reviewed: false,
+    parts: changes.map((change) => ({ ...change, kind: 'publish', edit: change })),
+  })
+}
+
+const maxChanges = 100
+const maxTries = 1000
+
+/** What is to be released, whoever asked for it and how. */
+export interface Intent {
+  /** Whose work it is. */
+  readonly author: string
+  /** Who released it: for the audit log. */
+  readonly actor: string
+  readonly parts: readonly Part[]
+  /** The reviewers that the configs ask for have been heard. */
+  readonly reviewed: boolean
+  readonly idempotencyKey?: string | undefined
+  readonly breakGlass?: { readonly reason: string } | undefined
+  /** Further conditions, looked at in the transaction before anything is written. Throws to refuse. */
+  readonly require?: (tx: StoreRead) => void
+  /** What else belongs to it, written in the same transaction. */
+  readonly also?: (tx: StoreTx, published: readonly Published[]) => void
+}
+
+export interface Part extends Pick<ConfigChange, 'config' | 'ifMatch' | 'message' | 'force' | 'signed'> {
+  readonly kind: ReleaseInfo['kind']
+  readonly rollbackOf?: number
+  readonly edit: Edit
+}
+
+/** A part with the content it comes to. */
+interface Made {
+  readonly part: Part
+  readonly config: ConfigRecord
+  readonly content: Json
+  readonly digest: string
+}
+
+/** @throws as `publish` does, and what `intent.require` throws. */
+export async function release(domain: Domain, intent: Intent): Promise<PublishResult> {
+  requireText(intent.author, 'author', 1, 256)
+  for (const { message } of intent.parts) requireText(message ?? '', 'message', 0, 4096)
+  if (intent.breakGlass !== undefined) requireText(intent.breakGlass.reason, 'reason', 1, 4096)
+  const key = keyOf(intent)
+  let made: readonly Made[] = []
+  for (let tries = 0; tries < maxTries; tries++) {
+    const seen = await domain.store.read((read) => answerOf(read, key) ?? look(read, intent))
+    if (!('heads' in seen)) return seen
+    made = seen.heads.map((head, i) => make(domain, head, made[i]))
+    for (const { config, content } of made) await requireValid(config, content)
+    const result = await domain.store.transaction((tx) => answerOf(tx, key) ?? commit(domain, tx, intent, made, key))
+    if (result !== 'moved') return result
+  }
+  throw new RefusedError('busy', `others publish faster than this could be tried, ${maxTries} times; try again later`)
+}
+
+interface Key {
+  /** Each actor has keys of their own. */
+  readonly key: string
+  /** Digest of the request. */
+  readonly request: string
+}
+
+function keyOf(intent: Intent): Key | undefined {
+  const { idempotencyKey, actor, author, parts } = intent
+  if (idempotencyKey === undefined) return undefined
+  if (!/^[\x21-\x7e]{1,255}$/.test(idempotencyKey)) {
+    throw new RefusedError('invalid', 'has an idempotency key that is not 1 to 255 visible ASCII characters')
+  }
+  const request = parts.map(({ config, ifMatch, message, force, signed: by, kind, rollbackOf, edit }) => ({
+    config,
+    ifMatch: ifMatch ?? null,
+    message: message ?? '',
+    force: force ?? false,
+    signed: by === undefined ? null : { ...by },
+    kind,
+    rollbackOf: rollbackOf ?? null,
+    edit: editValue(edit),
+  }))
+  return { key: `${idempotencyKey} ${actor}`, request: requestDigest([author, ...request]) }
+}
+
+function requestDigest(request: Json): string {
+  try {
+    return digest(request)
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error
+    throw new RefusedError('invalid', `is no JSON data: ${error.message}`)
+  }
+}
+
+/** What the key was answered before. @throws IdempotencyError if it stood for another request. */
+function answerOf(read: StoreRead, key: Key | undefined): PublishResult | undefined {
+  const record = key && read.idempotency(key.key)
+  if (key === undefined || record === undefined) return undefined
+  if (record.request !== key.request) throw new IdempotencyError(key.key.slice(0, key.key.indexOf(' ')))
+  const answer = record.response as unknown as readonly { config: string; number: number; created: boolean }[]
+  const published = answer.map(({ config, number, created }) => {
+    const found = read.release(config, number)
+    if (found === undefined) throw new Error(`${config} ${number}, once answered, is not there`)
+    return { config, release: found, created }
+  })
+  return { published, replayed: true }
+}
+
+interface Seen {
+  readonly part: Part
+  readonly config: ConfigRecord
+  /** Of the head; `undefined` before the first release. */
+  readonly content: Json | undefined
+}
+
+function look(read: StoreRead, intent: Intent): { readonly heads: readonly Seen[] } {
+  intent.require?.(read)
+  return {
+    heads: intent.parts.map((part) => {
+      const config = configIn(read, part.config)
+      requireHead(headOf(config), part.ifMatch)
+      return { part, config, content: config.head === null ? undefined : read.content(config.name, config.head.number) }
+    }),
+  }
+}
+
+export function configIn(read: StoreRead, name: string): ConfigRecord {
+  const config = read.config(name)
+  if (config === undefined) throw new RefusedError('not-found', `there is no config ${JSON.stringify(name)}`)
+  return config
+}
+
+export function headOf(config: ConfigRecord): Head {
+  return { config: config.name, number: config.head?.number ?? 0, digest: config.head?.digest ?? null }
+}
+
+/** @param before what it came to the last time, which holds if it does not depend on the head. */
+function make(domain: Domain, { part, config, content: head }: Seen, before: Made | undefined): Made {
+  editValue(part.edit)
+  if (before !== undefined && !isPatch(part.edit)) return { ...before, config }
+  const content = edited(head, part.edit, domain.limits)
+  return { part, config, content, digest: digest(content, head) }
+}
+
+/** All checks first, so that `moved` leaves nothing behind. */
+function commit(
+  domain: Domain,
+  tx: StoreTx,
+  intent: Intent,
+  made: readonly Made[],
+  key: Key | undefined,
+): PublishResult | 'moved' {
+  intent.require?.(tx)
+  const now = made.map(({ part }) => configIn(tx, part.config))
+  const moved = made.some(({ part, config }, i) => {
+    const current = now[i] as ConfigRecord
+    requireHead(headOf(current), part.ifMatch)
+    const demandsMoved = !sameDemands(config, current)
+    return demandsMoved || (isPatch(part.edit) && current.head?.number !== config.head?.number)
+  })
+  if (moved) return 'moved'
+  const planned = made.map((one) => next(domain, tx, intent, one))
+  const published = planned.map(({ release: info, created, content }) => {
+    if (created) tx.addRelease(info, content)
+    return { config: info.config, release: info, created }
+  })
+  for (const one of published) if (one.created) audit(domain, tx, intent, one, published)
+  intent.also?.(tx, published)
+  if (key !== undefined) {
+    const response = published.map(({ config, release: { number }, created }) => ({ config, number, created }))
+    tx.putIdempotency({ ...key, response, createdAt: domain.now().toISOString() })
+  }
+  return { published, replayed: false }
+}
+
+/** The release that follows, or the head, if it holds the same already. */
+function next(domain: Domain, tx: StoreTx, intent: Intent, made: Made): Published & { readonly content: Json } {
+  const { part, content } = made
+  const config = configIn(tx, part.config)
+  const head = headOf(config)
+  if (head.digest === made.digest && part.force !== true) {
+    return { config: config.name, release: releaseIn(tx, config.name, head.number), created: false, content }
+  }
+  if (config.reviewers > 0 && !intent.reviewed && intent.breakGlass === undefined) {
+    throw new RefusedError(
+      'review',
+      `${config.name} is published with the approval of ${config.reviewers}; make a draft, or break the glass`,
+    )
+  }
+  const info: ReleaseInfo = {
+    config: config.name,
+    number: head.number + 1,
+    digest: made.digest,
+    parent: head.number === 0 ? null : head.number,
+    createdAt: part.signed?.createdAt ?? domain.now().toISOString(),
+    author: intent.author,
+    message: part.message ?? '',
+    kind: part.kind,
+    ...(part.rollbackOf === undefined ? {} : { rollbackOf: part.rollbackOf }),
+  }
+  const wanted = part.signed === undefined ? signed(domain, info) : signedElsewhere(domain, head, info, part.signed)
+  return { config: config.name, release: wanted, created: true, content }
+}
+
+/** @throws ConflictError if it was signed for another place in the sequence; RefusedError if the signature is not good. */
+function signedElsewhere(domain: Domain, head: Head, info: ReleaseInfo, by: OfflineSignature): ReleaseInfo {
+  if (by.number !== info.number) throw new ConflictError(head, by.number === 1 ? 'none' : by.number - 1)
+  const release: ReleaseInfo = { ...info, signature: { keyId: by.keyId, alg: 'Ed25519', value: by.value } }
+  const wrong = releaseInfo.mismatch(release, [])
+  if (wrong !== undefined) throw new RefusedError('signature', mismatchText(wrong))
+  const verdict = verifyRelease(release, domain.keys?.trusted() ?? new Map())
+  if (verdict === 'good') return release
+  const why = verdict === 'unknown-key' ? `is by key ${by.keyId}, which is not trusted here` : 'does not fit the release'
+  throw new RefusedError('signature', `the signature ${why}`)
+}
+
+export function releaseIn(read: StoreRead, config: string, number: number): ReleaseInfo {
+  const release = read.release(config, number)
+  if (release === undefined) throw new RefusedError('not-found', `${config} has no release ${number}`)
+  return release
+}
+
+function audit(domain: Domain, tx: StoreTx, intent: Intent, one: Published, all: readonly Published[]): void {
+  const { number, digest: content, parent, kind, author, message, rollbackOf } = one.release
+  const at = domain.now().toISOString()
+  const entry = { at, actor: intent.actor, config: one.config }
+  const others = all.filter((other) => other.created && other !== one).map(({ config }) => config)
+  tx.appendAudit({
+    ...entry,
+    action: kind,
+    detail: {
+      number,
+      digest: content,
+      parent,
+      author,
+      message,
+      ...(rollbackOf === undefined ? {} : { rollbackOf }),
+      ...(others.length === 0 ? {} : { together: others }),
+    },
+  })
+  if (intent.breakGlass !== undefined) {
+    tx.appendAudit({ ...entry, action: 'break-glass', detail: { number, reason: intent.breakGlass.reason } })
+  }
+}
+
+function sameDemands(a: ConfigRecord, b: ConfigRecord): boolean {
+  if (a.schema === b.schema && a.rules === b.rules) return true
+  const demands = ({ schema, rules }: ConfigRecord): string => digest([schema, rules as unknown as Json])
+  return demands(a) === demands(b)
+}
+
+/** @throws RefusedError `invalid` */
+export function requireText(value: unknown, name: string, min: number, max: number): asserts value is string {
+  const found = typeof value !== 'string' ? 'is no text' : value.length < min ? 'is empty' : undefined
+  const wrong = found ?? tooMuch(value as string, max)
+  if (wrong !== undefined) throw new RefusedError('invalid', `the ${name} ${wrong}`)
+}
+
+function tooMuch(value: string, max: number): string | undefined {
+  if (!value.isWellFormed()) return 'has half of a surrogate pair; want Unicode text'
+  return [...value].length > max ? `has more than ${max} characters` : undefined
+}

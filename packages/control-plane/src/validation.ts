@@ -1,0 +1,120 @@
+/**
+ * Whether a content may become a release of its config: its size and shape, the JSON Schema of the config, and its
+ * semantic rules, in that order. Nothing is filled in and nothing coerced: what is published is what was given.
+ */
+import {
+  check,
+  examine,
+  issueText,
+  jsonSchema,
+  SchemaError,
+  type Comparison,
+  type Examined,
+  type Issue,
+  type Json,
+  type Source,
+} from 'midflight'
+import { RefusedError } from './release.ts'
+import { applyRules } from './rules.ts'
+import type { ConfigRecord } from './store.ts'
+
+export interface ContentLimits {
+  /** Of the content as JSON text in UTF-8; a `release` message must hold it. */
+  readonly maxContentBytes: number
+  /** Containers inside each other, 1 to 1,000. */
+  readonly maxDepth: number
+  /** Values altogether, containers included. */
+  readonly maxNodes: number
+}
+
+export const defaultContentLimits: ContentLimits = {
+  maxContentBytes: 64 * 1024 * 1024,
+  maxDepth: 100,
+  maxNodes: 10_000_000,
+}
+
+/** What a config demands of its contents. */
+export type Demands = Pick<ConfigRecord, 'name' | 'schema' | 'rules'>
+
+/**
+ * That it is JSON data within the limits, with an object at its root.
+ * @param live parts of it that are the very same objects are not looked at again.
+ * @throws RefusedError `invalid` or `too-large`.
+ */
+export function requireJson(content: unknown, live: Json | undefined, limits: ContentLimits): asserts content is Json {
+  if (typeof content !== 'object' || content === null || Array.isArray(content)) {
+    // Absent, empty or null never means "delete everything" (I11).
+    const found = content === undefined ? 'nothing' : Array.isArray(content) ? 'a list' : String(content)
+    throw invalid([{ code: 'empty', path: [], message: `is ${found}; want an object` }])
+  }
+  const issues = check(content as Json, live, limits)
+  if (issues.length > 0) throw invalid(issues)
+  const bytes = Buffer.byteLength(JSON.stringify(content))
+  if (bytes > limits.maxContentBytes) {
+    throw new RefusedError('too-large', `has ${bytes} bytes as JSON; want at most ${limits.maxContentBytes}`)
+  }
+}
+
+/** What keeps the content from being a release; empty if nothing. It has passed `requireJson`. */
+export async function issuesIn(demands: Demands, content: Json): Promise<readonly Issue[]> {
+  if (demands.schema !== null) {
+    const examined = await looked(demands, content)
+    if (examined.kind === 'rejected') return examined.issues.map(placed)
+  }
+  return applyRules(demands.rules, content)
+}
+
+/** @throws RefusedError `invalid` with all of `issuesIn`. */
+export async function requireValid(demands: Demands, content: Json): Promise<void> {
+  const issues = await issuesIn(demands, content)
+  if (issues.length > 0) throw invalid(issues)
+}
+
+/** @throws RefusedError `invalid`, if the schema itself is wrong. */
+export async function requireSchema(schema: Json | null): Promise<void> {
+  if (schema === null) return
+  try {
+    await examine({ schema: jsonSchema<Json>(schema), sources: [holding('schema', Object.freeze({}))] })
+  } catch (error) {
+    if (!(error instanceof SchemaError)) throw error
+    throw invalid([{ code: 'schema', path: [], message: error.message }])
+  }
+}
+
+/**
+ * What makes `after` of `before` (`undefined`: there was nothing), as it may be shown: entries by their keys, secrets
+ * covered. `undefined` if one of them does not fit the demands, so that it cannot be told what is secret.
+ */
+export async function comparison(
+  demands: Demands,
+  before: Json | undefined,
+  after: Json,
+): Promise<Comparison | undefined> {
+  const next = await looked(demands, after)
+  if (next.kind === 'rejected') return undefined
+  if (before === undefined) return { changes: [{ kind: 'added', path: '', after: next.shown }], restartPaths: [] }
+  const old = await looked(demands, before)
+  return old.kind === 'valid' ? old.compare(next) : undefined
+}
+
+async function looked(demands: Demands, content: Json): Promise<Examined> {
+  return await examine({
+    schema: jsonSchema<Json>(demands.schema ?? true),
+    sources: [holding(demands.name, content)],
+  })
+}
+
+/** `content` is frozen, so nobody fills defaults into it. */
+function holding(name: string, content: Json): Source {
+  return { name, load: async () => ({ config: content }) }
+}
+
+/** A release is no file: places in it are paths. */
+function placed(issue: Issue): Issue {
+  const { origin: _, related: __, ...rest } = issue
+  return rest
+}
+
+function invalid(issues: readonly Issue[]): RefusedError {
+  return new RefusedError('invalid', issues.map(issueText).join('\n'), issues)
+}
