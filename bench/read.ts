@@ -29,7 +29,7 @@ const contenders: Record<string, () => Promise<Contender>> = {
   async 'midflight: engine.live'() {
     const source = memory(tree())
     const schema = jsonSchema<ReturnType<typeof tree>>({ type: 'object' })
-    const engine = await start({ schema, sources: [{ name: 'memory', load: source.load }], logger: false })
+    const engine = await start({ schema, sources: [source], logger: false })
     let burst = 0
     const swap = () => {
       source.set({ ...tree(), limits: { rps: 100, burst: burst++ } })

@@ -50,7 +50,11 @@ export interface Component<S = unknown> {
 export interface Prepared {
   /** Make the new live; should be a swap. */
   commit(): Promise<void> | void
-  /** The old is live again, whether or not the new had been committed. */
+  /**
+   * What this change made live is live no longer: the old is again, whether or not the commit had come to its end.
+   * May be called twice, if a commit passed its deadline and came back; and after newer commits, if `prepare` came back
+   * late: so it undoes its own change only.
+   */
   rollback(): Promise<void> | void
   /** Let the old go, once all have committed. */
   dispose(): Promise<void> | void

@@ -5,7 +5,7 @@
  */
 import { coreStatus, supportOf } from './support.ts'
 import type { Frozen } from './components-for.ts'
-import { defaultDeadlines, errorText, within } from './deadline.ts'
+import { errorText, within } from './deadline.ts'
 import { paced } from './debounce.ts'
 import { digest } from './digest.ts'
 import type { Event } from './event.ts'
@@ -21,17 +21,16 @@ import { harmless, standardError, type Logger } from './logger.ts'
 import type { Engine, PreparedReload, StartOptions } from './options.ts'
 import { outcomeText, succeeded, type Outcome, type PlanOutcome } from './outcome.ts'
 import { ordered } from './plan.ts'
-import { abort, commit, dressed, plan, reload, stage, type Core, type Live, type Retries, type Run } from './reload.ts'
+import { abort, commit, dressed, plan, reload, stage, type Core, type Live, type Run } from './reload.ts'
 import { compile, type AnySchema, type ConfigOf, type PathOf, type ValueAt } from './schema.ts'
 import { redactorFor } from './secrets.ts'
-import { defaultLimits } from './snapshot.ts'
+import { settingsOf } from './settings.ts'
 import { ReloadStats } from './stats.ts'
 import type { ComponentSupport, Stats, Status } from './status.ts'
 import type { ComponentState } from './transaction.ts'
 import { isTrigger, type Lifecycle, type OpenEndpoint, type ReloadRequest, type Trigger } from './trigger.ts'
 import { Watchers } from './watchers.ts'
 
-const defaultRetries: Retries = { limit: 3, firstMs: 100, maxMs: 5_000 }
 const pace = { firstMs: 0, growth: 2, maxMs: 2_000 }
 const closeMs = 10_000
 /** How many issues of a refused configuration are logged; the outcome has them all. */
@@ -57,9 +56,7 @@ export async function start<S extends AnySchema>(options: StartOptions<S>): Prom
     components,
     keys: { ...validator.keys, ...Object.assign({}, ...components.map((c) => c.keys ?? {})) },
     secretPatterns: [...validator.secretPaths, ...(options.secrets ?? [])],
-    limits: { ...defaultLimits, ...options.limits },
-    deadlines: { ...defaultDeadlines, ...options.deadlines },
-    retries: { ...defaultRetries, ...options.retries },
+    ...settingsOf(options),
     restartPolicy: options.restartPolicy ?? 'refuse',
     lastGood: options.stateDir === undefined ? undefined : lastGoodIn(options.stateDir),
   })

@@ -115,7 +115,7 @@ export function succeeded(outcome: { readonly kind: string }): boolean {
 export function outcomeText(outcome: Outcome | PlanOutcome): string {
   switch (outcome.kind) {
     case 'committed':
-      return `committed: ${count(outcome.plan.changeCount, 'change')} in ${count(outcome.components.length, 'component')}`
+      return `committed: ${extent(outcome.plan.changeCount, outcome.components.length)}`
     case 'ready':
       return `ready: ${count(outcome.plan.changeCount, 'change')}, every component could be prepared; nothing was applied`
     case 'unchanged':
@@ -128,11 +128,16 @@ export function outcomeText(outcome: Outcome | PlanOutcome): string {
       return `rolled back, the old configuration is live everywhere: ${outcome.failed} failed in ${outcome.phase}: ${outcome.cause}`
     case 'degraded': {
       const runs = outcome.components.filter((c) => c.runs !== 'old').map((c) => `${c.component} runs ${c.runs}`)
-      return `DEGRADED: ${outcome.failed} failed and could not be rolled back: ${outcome.cause} (${runs.join(', ')})`
+      return `DEGRADED: ${outcome.failed} failed: ${outcome.cause} (${runs.join(', ')})`
     }
     case 'closed':
       return 'closed: the engine was closed before the reload could run'
   }
+}
+
+function extent(changes: number, components: number): string {
+  if (changes === 0) return count(components, 'component')
+  return components === 0 ? count(changes, 'change') : `${count(changes, 'change')} in ${count(components, 'component')}`
 }
 
 function count(n: number, noun: string): string {

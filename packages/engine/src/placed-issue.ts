@@ -9,7 +9,9 @@ export function placedIssue(issue: Issue, merged: Merged, keys: Readonly<Record<
     at(merged.config, path) === undefined ? (indexed(merged.config, path, keys) ?? path) : path
   const { firstPath, ...rest } = issue
   const path = inDocument(issue.path)
-  const origin = issue.origin ?? merged.origin(path)
+  // What is said of a component or of the time it took is not written anywhere.
+  const placeless = path.length === 0 && ['component', 'timeout', 'internal'].includes(issue.code)
+  const origin = issue.origin ?? (placeless ? undefined : merged.origin(path))
   const first = firstPath && merged.origin(inDocument(firstPath))
   return {
     ...rest,

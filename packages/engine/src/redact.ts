@@ -246,7 +246,8 @@ function mapObject(object: JsonObject, fn: (field: Json, key: string) => Json): 
 /** A message about a secret: what was found goes, what was wanted stays. */
 function withoutFound(message: string): string {
   const known = message.replace(/\bis .*?(?=; want)/s, `is ${secretMark}`)
-  if (known !== message) return known
+  // What is wanted may be a library's own sentence, and quote what it found.
+  if (known !== message) return known.replace(/\(was .*?\)|"(?:[^"\\]|\\.)*"/g, secretMark)
   return message.replace(/"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`|\d[\d._-]*/g, secretMark)
 }
 

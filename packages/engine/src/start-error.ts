@@ -10,7 +10,14 @@ export class StartError extends Error {
   constructor(outcome: Outcome, tried: readonly string[]) {
     const issues = outcome.kind === 'rejected' ? outcome.issues.map((issue) => `\n  ${issueText(issue)}`).join('') : ''
     const also = tried.map((line) => `\n  ${line}`).join('')
-    super(`cannot start: ${outcomeText(outcome)}${issues}${also}`)
+    super(`cannot start: ${text(outcome)}${issues}${also}`)
     this.outcome = outcome
   }
+}
+
+/** As `outcomeText`, where nothing was live before. */
+function text(outcome: Outcome): string {
+  if (outcome.kind === 'rejected') return `rejected in ${outcome.phase}`
+  if (outcome.kind === 'rolled-back') return `${outcome.failed} failed in ${outcome.phase}: ${outcome.cause}`
+  return outcomeText(outcome)
 }

@@ -180,7 +180,7 @@ async function rollBack(tx: Transaction, member: Member): Promise<string | undef
       () => settledLate(tx, member, 'commit', { status: 'fulfilled', value: undefined }),
       (reason: unknown) => settledLate(tx, member, 'commit', { status: 'rejected', reason }),
     )
-    errors.push(`${component.name}'s commit has not returned; it is rolled back again when it does`)
+    errors.push('its commit has not returned; it is rolled back again when it does')
   }
   return errors.length > 0 ? errors.join('; ') : undefined
 }

@@ -61,7 +61,7 @@ test('the answer to a reload comes after its outcome, as text or as JSON', async
   settle(committed)
   const answer = await asked
   expect(answer.status).toBe(200)
-  expect(answer.text).toBe('committed: 1 change in 0 components\n  log: hot\n    ~ log.level: "info" → "debug"\n')
+  expect(answer.text).toBe('committed: 1 change\n  log: hot\n    ~ log.level: "info" → "debug"\n')
   expect(answer.headers).toMatchObject({ 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' })
 
   const inJson = await ask(url, '/-/reload?force', { method: 'PUT', headers: json })

@@ -8,7 +8,7 @@ export async function started(components: Component[], config: Record<string, Js
   const source = memory(config)
   const engine = await start({
     schema: anything,
-    sources: [{ name: source.name, load: source.load }],
+    sources: [source],
     components,
     logger: false,
     retries: { limit: 3, firstMs: 1, maxMs: 2 },

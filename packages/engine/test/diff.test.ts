@@ -32,7 +32,12 @@ describe('the changes', () => {
   })
 
   test('of a keyed collection bear the keys, and a moved entry is not a changed one', () => {
-    const [a, b, c, d] = ['a', 'b', 'c', 'd'].map((id) => ({ id, limit: { rps: 1 } })) as Json[] as [Json, Json, Json, Json]
+    const [a, b, c, d] = ['a', 'b', 'c', 'd'].map((id) => ({ id, limit: { rps: 1 } })) as Json[] as [
+      Json,
+      Json,
+      Json,
+      Json,
+    ]
     const changed = { id: 'c', limit: { rps: 2 } }
     const e = { id: 'e' }
     const delta = diff({ rules: [a, b, c, d] }, { rules: [d, e, a, changed] }, keys)

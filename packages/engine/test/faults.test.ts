@@ -9,7 +9,7 @@ async function started(components: Component[], config: Record<string, Json>, mo
   const source = memory(config)
   const engine = await start({
     schema: anything,
-    sources: [{ name: 'memory', load: source.load }],
+    sources: [source],
     components,
     logger: false,
     deadlines,
@@ -175,7 +175,7 @@ test('a validator that never answers ends at its deadline, and the configuration
     },
   }
   const source = memory({ a: 1 })
-  const engine = await start({ schema, sources: [{ name: 'memory', load: source.load }], logger: false, deadlines })
+  const engine = await start({ schema, sources: [source], logger: false, deadlines })
   hang = true
   source.set({ a: 2 })
   expect(await engine.reload()).toMatchObject({ kind: 'rejected', phase: 'validate', issues: [{ code: 'timeout' }] })

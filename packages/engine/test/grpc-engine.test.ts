@@ -12,7 +12,7 @@ test('Reload and Plan on a real engine, and health follows it', async () => {
   const log = scripted('log')
   const engine = await start({
     schema: jsonSchema<{ log: string }>({ type: 'object' }),
-    sources: [{ name: 'm', load: source.load }],
+    sources: [source],
     components: [log],
     endpoints: [grpcEndpoint({ port: 0 })],
     logger: false,

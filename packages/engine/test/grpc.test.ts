@@ -53,7 +53,7 @@ test('Reload answers with the outcome, also with a bad one: the call itself is O
   expect(outcome).toMatchObject({
     kind: 'committed',
     succeeded: true,
-    text: 'committed: 1 change in 0 components',
+    text: 'committed: 1 change',
     run: 1,
   })
   expect(JSON.parse(outcome.json)).toEqual(committed)

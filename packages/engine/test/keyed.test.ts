@@ -75,7 +75,7 @@ async function scraping(jobs: Json, faults: Faults = {}) {
   const source = memory({ jobs })
   const engine = await start({
     schema,
-    sources: [{ name: 'memory', load: source.load }],
+    sources: [source],
     components: [loops, last],
     logger: false,
     retries: { limit: 0 },
@@ -272,7 +272,7 @@ test('an object is a keyed collection too, by its own keys; a restart-only field
   const source = memory({ plugins: { a: { enabled: true, workers: 1 } } })
   const engine = await start({
     schema: plugins,
-    sources: [{ name: 'm', load: source.load }],
+    sources: [source],
     components: [pool],
     logger: false,
   })
@@ -305,7 +305,7 @@ test('the key field may stand in the schema, and an issue may name a field of an
   const source = memory({ rules: [{ id: 'a', limit: 1 }] })
   const engine = await start({
     schema: marked,
-    sources: [{ name: 'm', load: source.load }],
+    sources: [source],
     components: [rules],
     logger: false,
   })

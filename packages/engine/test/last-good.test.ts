@@ -134,7 +134,7 @@ describe('I7: the last good configuration on disk', () => {
     const source = memory({ a: 1 })
     const engine = await start({
       schema: anything,
-      sources: [{ name: 'm', load: source.load }],
+      sources: [source],
       stateDir,
       logger: false,
     })

@@ -8,7 +8,7 @@ async function started(components: Component[], config: Record<string, Json>, mo
   const source = memory(config)
   const engine = await start({
     schema: anything,
-    sources: [{ name: source.name, load: source.load }],
+    sources: [source],
     components,
     logger: false,
     retries: { limit: 3, firstMs: 1, maxMs: 2 },
@@ -390,7 +390,7 @@ describe('restart-only paths', () => {
       properties: { port: { type: 'integer', 'x-midflight-restart': true } },
     })
     const source = memory({ port: 1 })
-    const engine = await start({ schema, sources: [{ name: 'm', load: source.load }], logger: false })
+    const engine = await start({ schema, sources: [source], logger: false })
     source.set({ port: 2 })
     expect(await engine.reload()).toMatchObject({ kind: 'restart-required', paths: ['port'] })
     await engine.close()
@@ -447,7 +447,7 @@ describe('readers', () => {
   test('watch(path) is told the new and the old value after a commit that changed it, and only then', async () => {
     const source = memory({ a: { x: 1 }, b: 1 })
     const schema = jsonSchema<{ a: { x: number }; b: number }>({ type: 'object' })
-    const engine = await start({ schema, sources: [{ name: 'm', load: source.load }], logger: false })
+    const engine = await start({ schema, sources: [source], logger: false })
     const set = (next: Json) => {
       source.set(next)
       return engine.reload()

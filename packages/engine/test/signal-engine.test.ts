@@ -107,7 +107,7 @@ test('a SIGHUP to a running engine reloads; after close the signal is nobody’s
   const before = process.listenerCount('SIGHUP')
   const engine = await start({
     schema: anything,
-    sources: [{ name: 'm', load: source.load }],
+    sources: [source],
     triggers: [onSignal()],
     logger: false,
   })
@@ -123,7 +123,7 @@ test('an interval asks until the engine is closed', async () => {
   const source = memory({ log: 'info' })
   const engine = await start({
     schema: anything,
-    sources: [{ name: 'm', load: source.load }],
+    sources: [source],
     triggers: [every(100)],
     logger: false,
   })

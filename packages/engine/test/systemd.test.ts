@@ -96,7 +96,7 @@ describe.skipIf(missing.length > 0)(`a service of Type=notify-reload${skipped}`,
 
     expect(messages.slice(2)).toEqual([
       ['RELOADING=1', expect.stringMatching(/^MONOTONIC_USEC=\d+$/)],
-      ['READY=1', 'STATUS=committed: 1 change in 0 components'],
+      ['READY=1', 'STATUS=committed: 1 change'],
       ['RELOADING=1', expect.stringMatching(/^MONOTONIC_USEC=\d+$/)],
       ['READY=1', 'STATUS=reload failed: rejected in validate, the live configuration stays: 1 issue'],
       ['STOPPING=1', 'STATUS=stopping'],
@@ -131,7 +131,7 @@ describe.skipIf(missing.length > 0)(`a service of Type=notify-reload${skipped}`,
     const source = memory({ log: 'info' })
     const engine = await start({
       schema: jsonSchema<{ log: string }>({ type: 'object' }),
-      sources: [{ name: 'm', load: source.load }],
+      sources: [source],
       triggers: [onSignal()],
       endpoints: [systemdNotify({ socketPath })],
       logger: false,

@@ -37,7 +37,7 @@ async function started() {
   const source = memory({ size: 1, name: 'a' })
   const engine = await start({
     schema,
-    sources: [{ name: 'm', load: source.load }],
+    sources: [source],
     components: [pool, last],
     logger: false,
   })

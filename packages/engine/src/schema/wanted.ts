@@ -93,7 +93,9 @@ function limitsOf(type: string, node: JsonObject): string[] {
 }
 
 function range(node: JsonObject): string[] {
-  const [least, most] = [node['minimum'], node['maximum']]
+  // The bounds of exact integers say nothing to people; zod states them for every integer.
+  const least = node['minimum'] === Number.MIN_SAFE_INTEGER ? undefined : node['minimum']
+  const most = node['maximum'] === Number.MAX_SAFE_INTEGER ? undefined : node['maximum']
   if (least !== undefined && most !== undefined) return [`from ${text(least)} to ${text(most)}`]
   const limits: string[] = []
   if (least !== undefined) limits.push(`of at least ${text(least)}`)

@@ -44,16 +44,19 @@ export function scripted(name: string, options: ScriptedOptions = {}): ScriptedC
       steps.push('prepare')
       await component.on.prepare?.(change, signal)
       const before = live
+      let committed = false
       return {
         async commit() {
           steps.push('commit')
           await component.on.commit?.(change, signal)
           live = change.after
+          committed = true
         },
         async rollback() {
           steps.push('rollback')
           await component.on.rollback?.(change, signal)
-          live = before
+          if (committed) live = before
+          committed = false
         },
         async dispose() {
           steps.push('dispose')

@@ -14,7 +14,7 @@ export interface TextLimits {
 
 export const defaultLimits: TextLimits = {
   maxBytes: 256 * 1024 * 1024,
-  maxDepth: 128,
+  maxDepth: 100,
   maxAliases: 1_000,
   maxAliasedValues: 100_000,
   maxMergedKeys: 10_000,

@@ -1,0 +1,30 @@
+/** The numbers that an engine is given, with their defaults and ranges. */
+import type { Deadlines } from './component.ts'
+import { defaultDeadlines } from './deadline.ts'
+import type { Retries } from './reload.ts'
+import { defaultLimits, type Limits } from './snapshot.ts'
+
+const defaultRetries: Retries = { limit: 3, firstMs: 100, maxMs: 5_000 }
+
+export interface Settings {
+  readonly deadlines: Deadlines
+  readonly retries: Retries
+  readonly limits: Limits
+}
+
+/** @throws RangeError that names the number, what it is and what is wanted. */
+export function settingsOf(given: { readonly [K in keyof Settings]?: Partial<Settings[K]> | undefined }): Settings {
+  const settings = {
+    deadlines: { ...defaultDeadlines, ...given.deadlines },
+    retries: { ...defaultRetries, ...given.retries },
+    limits: { ...defaultLimits, ...given.limits },
+  }
+  for (const [group, numbers] of Object.entries(settings)) {
+    const least = group === 'retries' ? 0 : 1
+    for (const [name, value] of Object.entries(numbers)) {
+      if (typeof value === 'number' && value >= least) continue
+      throw new RangeError(`${group}.${name} is ${String(value)}; want a number of at least ${least}`)
+    }
+  }
+  return settings
+}
