@@ -5,7 +5,8 @@
 import { at, covers, isArray, isObject, parsePath, type Json, type Path } from './json.ts'
 
 /**
- * `after` with each of the `held` paths as it is in `before`. Shares everything else.
+ * `after` with each of the `held` paths as it is in `before`. Shares everything else. Looks once at each list, however
+ * many of its entries are held.
  * @param keys arrays by dotted path pattern whose steps are entry keys.
  */
 export function holdBack(
@@ -14,12 +15,52 @@ export function holdBack(
   held: readonly Path[],
   keys: Readonly<Record<string, string>>,
 ): Json {
-  return held.reduce<Json>((config, path) => {
-    const source = indexed(before, path, keys)
-    const target = indexed(config, path, keys)
-    // An entry that is gone altogether has nothing to hold back.
-    return target ? put(config, target, source && at(before, source)) : config
-  }, after)
+  return hold(after, before, held, [], keys) ?? after
+}
+
+/** @param held paths from here on; @param here where that is. */
+function hold(
+  after: Json | undefined,
+  before: Json | undefined,
+  held: readonly Path[],
+  here: Path,
+  keys: Readonly<Record<string, string>>,
+): Json | undefined {
+  if (held.some((path) => path.length === 0)) return before
+  const byStep = new Map<string, Path[]>()
+  for (const path of held) {
+    const step = String(path[0])
+    byStep.set(step, [...(byStep.get(step) ?? []), path])
+  }
+  const deeper = (step: string, now: Json | undefined, was: Json | undefined) =>
+    hold(
+      now,
+      was,
+      (byStep.get(step) ?? []).map((path) => path.slice(1)),
+      [...here, step],
+      keys,
+    )
+  if (isArray(after)) {
+    const field = keyOf(here, keys)
+    const old = new Map(isArray(before) ? before.map((entry, i) => [stepOf(entry, i, field), entry]) : [])
+    return after.map((entry, i) => {
+      const step = stepOf(entry, i, field)
+      // An entry cannot be taken out or put in by itself: who cannot take that holds the whole list.
+      return byStep.has(step) ? (deeper(step, entry, old.get(step)) ?? entry) : entry
+    })
+  }
+  const out: Record<string, Json> = isObject(after) ? { ...after } : {}
+  for (const step of byStep.keys()) {
+    const was = isObject(before) && Object.hasOwn(before, step) ? before[step] : undefined
+    const value = deeper(step, Object.hasOwn(out, step) ? out[step] : undefined, was)
+    if (value === undefined) delete out[step]
+    else out[step] = value
+  }
+  return after === undefined && Object.keys(out).length === 0 ? undefined : out
+}
+
+function stepOf(entry: Json, index: number, field: string | undefined): string {
+  return String(field === undefined ? index : isObject(entry) ? entry[field] : undefined)
 }
 
 /** A path whose steps may be entry keys, with indexes instead; `undefined` where there is no such entry. */
@@ -62,14 +103,4 @@ function keyOf(path: Path, keys: Readonly<Record<string, string>>): string | und
     if (steps.length === path.length && covers(steps, path)) return key
   }
   return undefined
-}
-
-function put(root: Json, path: Path, value: Json | undefined): Json {
-  const [step, ...rest] = path
-  if (step === undefined) return value ?? root
-  if (isArray(root)) return root.map((entry, i) => (i === Number(step) ? put(entry, rest, value) : entry))
-  const own = isObject(root) ? root : {}
-  const { [step]: below, ...others } = own
-  if (rest.length === 0) return value === undefined ? others : { ...own, [step]: value }
-  return { ...own, [step]: put(below ?? {}, rest, value) }
 }

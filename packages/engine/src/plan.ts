@@ -88,7 +88,14 @@ export function unreadRestarts(
 export function heldParts(touched: readonly Touched[]): Touched[] {
   return touched
     .filter((t) => t.restart.length > 0)
-    .map((t) => ({ ...t, changes: t.changes.filter((c) => t.restart.some((path) => covers(path, c.path))) }))
+    .map((t) => {
+      const held = new Set(t.restart.map(pathText))
+      const isHeld = ({ path }: Change) =>
+        Array.from({ length: path.length + 1 }, (_, end) => path.slice(0, end)).some((above) =>
+          held.has(pathText(above)),
+        )
+      return { ...t, changes: t.changes.filter(isHeld) }
+    })
 }
 
 function related(path: Path, change: Path): boolean {

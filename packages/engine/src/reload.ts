@@ -26,7 +26,7 @@ import type { Redactor } from './redact.ts'
 import type { Validator } from './schema.ts'
 import { placedIssue } from './placed-issue.ts'
 import { redactorFor } from './secrets.ts'
-import { shownPlan } from './shown.ts'
+import { listed, listedIssues, shownError, shownPlan } from './shown.ts'
 import { check, share, type Limits } from './snapshot.ts'
 import type { Document, Source } from './source.ts'
 import { sinceMs, timed, type DurationsMs } from './timing.ts'
@@ -202,7 +202,11 @@ export async function stage(core: Core, run: Run, given?: Given): Promise<Ended 
   const refused = await timed(run.durationsMs, 'check', checkAll)
   if (refused.length > 0) return rejected(core, 'check', refused, merged, redact)
 
-  const tx: Transaction = { deadlines: core.deadlines, record: core.record, redact: redact.text }
+  const tx: Transaction = {
+    deadlines: core.deadlines,
+    record: core.record,
+    redact: (said) => shownError(redact.text(said)),
+  }
   const staged: Staged = {
     run,
     live: { config, input, merged, committedAt: new Date() },
@@ -244,7 +248,7 @@ export function dressed(core: Core, run: Run, body: Body | Body<PlanOutcome>): O
     durationMs: sinceMs(run.began),
     durationsMs: run.durationsMs,
     retries: run.retries,
-    pendingRestart: core.pendingRestart,
+    pendingRestart: listed(core.pendingRestart),
   } as Outcome
 }
 
@@ -326,7 +330,7 @@ function unchanged(core: Core, live: Live, pendingRestart: readonly string[]): E
 }
 
 function restartRequired(paths: readonly string[], planned: Plan): Ended {
-  return { ended: { kind: 'restart-required', paths, plan: planned }, transient: false }
+  return { ended: { kind: 'restart-required', paths: listed(paths), plan: planned }, transient: false }
 }
 
 function closed(): Ended {
@@ -340,6 +344,6 @@ function rejected(
   merged: Merged,
   redact: Redactor,
 ): Ended {
-  const placed = issues.map((issue) => redact.issue(placedIssue(issue, merged, core.keys)))
+  const placed = listedIssues(issues).map((issue) => redact.issue(placedIssue(issue, merged, core.keys)))
   return { ended: { kind: 'rejected', phase, issues: placed }, transient: false }
 }

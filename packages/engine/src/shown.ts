@@ -4,6 +4,7 @@
  */
 import { isContentChange } from './contents.ts'
 import type { Change } from './diff.ts'
+import type { Issue } from './issue.ts'
 import { isArray, isObject, pathText, type Json } from './json.ts'
 import type { Plan, PlannedComponent, ShownChange } from './outcome.ts'
 import type { Touched } from './plan.ts'
@@ -14,6 +15,7 @@ const maxShown = 100
 /** How many values inside one shown value, and how long a text. */
 const maxNodes = 100
 const maxText = 1_000
+const maxError = 4_000
 
 export function shownPlan(
   touched: readonly Touched[],
@@ -28,7 +30,7 @@ export function shownPlan(
       action: t.restart.length === 0 ? 'hot' : policy === 'refuse' ? 'restart' : 'held',
       changes: shownChanges(t.changes, redact),
       moreChanges: Math.max(0, t.changes.length - maxShown),
-      restartPaths: t.restart.map((path) => redact.text(pathText(path))),
+      restartPaths: listed(t.restart.map((path) => redact.text(pathText(path)))),
     })),
     unread: shownChanges(
       changes.filter((change) => !read.has(change)),
@@ -52,6 +54,24 @@ export function shownChanges(changes: readonly Change[], redact: Redactor, whole
     ...(change.before !== undefined && { before: show(change, change.before) }),
     ...(change.after !== undefined && { after: show(change, change.after) }),
   }))
+}
+
+/** The first hundred of many paths, and how many more there are: an outcome is kept, and its text is one line. */
+export function listed(paths: readonly string[]): readonly string[] {
+  if (paths.length <= maxShown) return paths
+  return [...paths.slice(0, maxShown), `… ${paths.length - maxShown} more`]
+}
+
+/** The first hundred of many issues, and one that says how many more there are. */
+export function listedIssues(issues: readonly Issue[]): readonly Issue[] {
+  if (issues.length <= maxShown) return issues
+  const message = `has ${issues.length - maxShown} more issues, which are not listed`
+  return [...issues.slice(0, maxShown), { code: 'limit', path: [], message }]
+}
+
+/** What a component says in an error: thousands of entries may have failed, each with words of its own. */
+export function shownError(message: string): string {
+  return message.length <= maxError ? message : `${message.slice(0, maxError)}…`
 }
 
 /** `value` itself if it is small; otherwise its beginning, with `…` where something is left out. */
