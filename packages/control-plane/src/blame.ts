@@ -32,7 +32,8 @@ export async function blame(domain: Domain, config: string, path: string): Promi
     const step = await domain.store.read((read): Blame | number => {
       const newest = read.content(config, number)
       // Pruned since the last look, which found it to be the same.
-      if (newest === undefined) return { path: pathText(steps), release: releaseIn(read, config, number), kind: 'since' }
+      if (newest === undefined)
+        return { path: pathText(steps), release: releaseIn(read, config, number), kind: 'since' }
       const value = find(newest)
       for (let at = number; at > Math.max(number - stride, 0); at--) {
         const made = (kind: Blame['kind']): Blame => ({

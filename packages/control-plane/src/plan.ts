@@ -59,7 +59,8 @@ export async function diffReleases(domain: Domain, name: string, from: number, t
       if (number === 0) return undefined
       releaseIn(read, name, number)
       const content = read.content(name, number)
-      if (content === undefined) throw new RefusedError('not-found', `the content of ${name} ${number} is no longer kept`)
+      if (content === undefined)
+        throw new RefusedError('not-found', `the content of ${name} ${number} is no longer kept`)
       return content
     }
     return { config: configIn(read, name), before: contentOf(from), after: contentOf(to) }

@@ -277,7 +277,8 @@ function signedElsewhere(domain: Domain, head: Head, info: ReleaseInfo, by: Offl
   if (wrong !== undefined) throw new RefusedError('signature', mismatchText(wrong))
   const verdict = verifyRelease(release, domain.keys?.trusted() ?? new Map())
   if (verdict === 'good') return release
-  const why = verdict === 'unknown-key' ? `is by key ${by.keyId}, which is not trusted here` : 'does not fit the release'
+  const why =
+    verdict === 'unknown-key' ? `is by key ${by.keyId}, which is not trusted here` : 'does not fit the release'
   throw new RefusedError('signature', `the signature ${why}`)
 }
 
