@@ -1,0 +1,159 @@
+/**
+ * The contents of releases: whole now and then, and in between as the JSON Patch from the release before. So a large
+ * configuration with a small change costs a small row, and a release is read by applying a bounded number of patches.
+ * What is read has the digest of its release, or it is damaged.
+ */
+import type { DatabaseSync, StatementSync } from 'node:sqlite'
+import { applyPatch, diff, digest, PatchError, share, toPatch, type Json, type PatchOperation } from 'midflight'
+import type { ReleaseInfo } from 'midflight/protocol'
+import { ContentCache } from './content-cache.ts'
+import { damaged } from './errors.ts'
+
+export interface ContentLimits {
+  /** A release is read by applying fewer patches than this; 1 or more. */
+  readonly wholeEvery: number
+  /** Text of parsed contents that is kept, in bytes. */
+  readonly cacheBytes: number
+}
+
+/** A content this small is written whole: comparing it costs more than writing it. */
+const alwaysWholeBytes = 4096
+
+interface Stored {
+  readonly number: number
+  readonly whole: number
+  readonly wholeBytes: number
+  readonly patchBytes: number
+}
+
+export class Contents {
+  readonly cache: ContentCache
+  private readonly wholeEvery: number
+  private readonly insert: StatementSync
+  private readonly place: StatementSync
+  private readonly chain: StatementSync
+
+  constructor(db: DatabaseSync, limits: ContentLimits) {
+    this.wholeEvery = limits.wholeEvery
+    this.cache = new ContentCache(limits.cacheBytes)
+    this.insert = db.prepare(
+      'insert into contents (config, number, whole, whole_bytes, patch_bytes, body) values (?, ?, ?, ?, ?, ?)',
+    )
+    this.place = db.prepare(
+      'select number, whole, whole_bytes, patch_bytes from contents where config = ? and number = ?',
+    )
+    this.chain = db.prepare(
+      'select number, body from contents where config = ? and number > ? and number <= ? order by number',
+    )
+  }
+
+  /** @throws RangeError if the content is not what the release's digest says. */
+  add(release: ReleaseInfo, content: Json, before: Json | undefined): Json {
+    const kept = share(content, before, {})
+    const found = digest(kept, before)
+    if (found !== release.digest) {
+      throw new RangeError(`the content of ${labelOf(release)} has the digest ${found}, not ${release.digest}`)
+    }
+    const base = release.parent === null ? undefined : this.stored(release.config, release.parent)
+    const patch = base === undefined || before === undefined ? undefined : this.patchFrom(base, before, kept)
+    const body = patch ?? JSON.stringify(kept)
+    const sizeBytes = Buffer.byteLength(body)
+    const { whole, wholeBytes, patchBytes } =
+      base === undefined || patch === undefined
+        ? { whole: release.number, wholeBytes: sizeBytes, patchBytes: 0 }
+        : { ...base, patchBytes: base.patchBytes + sizeBytes }
+    this.insert.run(release.config, release.number, whole, wholeBytes, patchBytes, body)
+    this.cache.stage(release.config, release.number, { content: kept, whole, wholeBytes })
+    return kept
+  }
+
+  /** As text; `undefined` where the whole is to be written instead. */
+  private patchFrom(base: Stored, before: Json, after: Json): string | undefined {
+    if (base.wholeBytes <= alwaysWholeBytes || base.number + 1 - base.whole >= this.wholeEvery) return undefined
+    const patch = toPatch(before, diff(before, after))
+    const text = JSON.stringify(patch)
+    // Once the patches are as long as the whole, the next whole pays for itself.
+    if (base.patchBytes + text.length > base.wholeBytes) return undefined
+    // What is not kept whole can be read only through the patch, so here it is tried.
+    return diff(applyPatch(before, patch), after).op === 'none' ? text : undefined
+  }
+
+  private stored(config: string, number: number): Stored | undefined {
+    const row = this.place.get(config, number)
+    if (row === undefined) return undefined
+    return {
+      number: Number(row['number']),
+      whole: Number(row['whole']),
+      wholeBytes: Number(row['whole_bytes']),
+      patchBytes: Number(row['patch_bytes']),
+    }
+  }
+
+  /** Frozen; `undefined` if it was pruned. @throws StoreError `damaged` */
+  read(release: ReleaseInfo): Json | undefined {
+    const { config, number } = release
+    const known = this.cache.get(config, number)
+    if (known !== undefined) return known
+    const place = this.stored(config, number)
+    if (place === undefined) return undefined
+    let start: Built | undefined
+    for (let below = number - 1; below >= place.whole && start === undefined; below--) {
+      const content = this.cache.get(config, below)
+      if (content !== undefined) start = { number: below, content }
+    }
+    const content = this.build(release, place, start)
+    this.cache.keep(config, number, { content, whole: place.whole, wholeBytes: place.wholeBytes })
+    return content
+  }
+
+  /** From the disk, whatever is in memory, and from `before` if that leads to it. @throws StoreError `damaged` */
+  readStored(release: ReleaseInfo, before: Built | undefined): Json | undefined {
+    const place = this.stored(release.config, release.number)
+    if (place === undefined) return undefined
+    const leads = before !== undefined && before.number >= place.whole && before.number < release.number
+    return this.build(release, place, leads ? before : undefined)
+  }
+
+  private build(release: ReleaseInfo, place: Stored, start: Built | undefined): Json {
+    const { config, number } = release
+    const from = start?.number ?? place.whole - 1
+    let content = start?.content
+    const steps = this.chain.all(config, from, number)
+    if (steps.length !== number - from) throw damaged(labelOf(release), 'cannot be read: a patch before it is missing')
+    try {
+      for (const step of steps) {
+        const body = JSON.parse(String(step['body'])) as Json
+        content =
+          content === undefined
+            ? share(body, this.cache.latest(config), {})
+            : applyPatch(content, body as unknown as readonly PatchOperation[])
+      }
+    } catch (error) {
+      if (!(error instanceof SyntaxError || error instanceof PatchError)) throw error
+      throw damaged(labelOf(release), `cannot be read: ${error.message}`, error)
+    }
+    const found = digestOf(content as Json, start?.content)
+    if (found !== release.digest) throw damaged(labelOf(release), `has the digest ${found}; want ${release.digest}`)
+    return content as Json
+  }
+}
+
+/** A content that was read, to go on from. */
+export interface Built {
+  readonly number: number
+  readonly content: Json
+}
+
+/** Of something read from the disk, which may be text that has no digest. */
+function digestOf(content: Json, like: Json | undefined): string {
+  try {
+    return digest(content, like)
+  } catch (error) {
+    if (error instanceof RangeError) return `none (${error.message})`
+    throw error
+  }
+}
+
+export function labelOf(release: { readonly config: string; readonly number: number }): string {
+  return `release ${release.config} #${release.number}`
+}

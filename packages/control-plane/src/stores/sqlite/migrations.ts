@@ -1,0 +1,69 @@
+/** The schema of the database, step by step. A step that was released is never edited: a change is a new step. */
+import type { DatabaseSync } from 'node:sqlite'
+import { StoreError } from '../../store.ts'
+
+/**
+ * Records are JSON in `data` with a checksum in `sum`; the other columns are what is searched by, and repeat what `data`
+ * says. Contents have no sum: they have the digest of their release.
+ */
+export const migrations: readonly string[] = [
+  `
+  create table meta (key text primary key, value text not null) without rowid;
+  create table configs (name text primary key, head integer not null default 0, data text not null, sum text not null)
+    without rowid;
+  create table releases (id integer primary key, config text not null, number integer not null, data text not null,
+    sum text not null, unique (config, number));
+  create table contents (id integer primary key, config text not null, number integer not null,
+    whole integer not null, whole_bytes integer not null, patch_bytes integer not null, body text not null,
+    unique (config, number));
+  create table applied (config text not null, number integer not null, data text not null, sum text not null,
+    primary key (config, number)) without rowid;
+  create table pins (config text not null, number integer not null, holder text not null, data text not null,
+    sum text not null, primary key (config, number, holder)) without rowid;
+  create table idempotency (key text primary key, created_at text not null, data text not null, sum text not null)
+    without rowid;
+  create index idempotency_by_age on idempotency (created_at);
+  create table nodes (uid text primary key, config text not null, status text not null, runs integer,
+    lease_until text not null, data text not null, sum text not null) without rowid;
+  create index nodes_by_config on nodes (config, uid, status, runs, lease_until);
+  create table attempts (id integer primary key, uid text not null, data text not null, sum text not null);
+  create index attempts_by_node on attempts (uid, id);
+  create table drafts (id text primary key, config text not null, base integer, status text not null,
+    data text not null, sum text not null) without rowid;
+  create table draft_contents (id text primary key, digest text not null, body text not null);
+  create table tokens (id text primary key, hash text not null unique, data text not null, sum text not null)
+    without rowid;
+  create table audit (number integer primary key, entry text not null, prev text not null, hash text not null);
+  `,
+]
+
+/**
+ * Brings the database to the newest step, each in a transaction of its own: a crash leaves it at one step or the next.
+ * @throws StoreError `newer-schema` if it has seen steps that are not known here.
+ */
+export function migrate(db: DatabaseSync, path: string, steps: readonly string[] = migrations): void {
+  const found = versionOf(db)
+  if (found > steps.length) {
+    throw new StoreError(
+      'newer-schema',
+      path,
+      `has schema ${found}; this version knows those up to ${steps.length}`,
+      'start it with the version that wrote it, or restore a backup that was made before',
+    )
+  }
+  steps.slice(found).forEach((step, index) => {
+    db.exec('begin immediate')
+    try {
+      db.exec(step)
+      db.exec(`pragma user_version = ${found + index + 1}`)
+      db.exec('commit')
+    } catch (error) {
+      if (db.isTransaction) db.exec('rollback')
+      throw error
+    }
+  })
+}
+
+export function versionOf(db: DatabaseSync): number {
+  return Number(db.prepare('pragma user_version').get()?.['user_version'])
+}

@@ -1,0 +1,75 @@
+/** Retention in the SQLite store: what may go goes, and never what somebody still needs. */
+import type { DatabaseSync } from 'node:sqlite'
+import type { PrunePolicy, Pruned, StoreRead } from '../../store.ts'
+import { checkPolicy } from '../preconditions.ts'
+import type { Contents } from './contents.ts'
+
+type Reading = StoreRead & { readonly contents: Contents }
+
+export function prune(db: DatabaseSync, tx: Reading, policy: PrunePolicy): Pruned {
+  checkPolicy(policy)
+  const names =
+    policy.config === undefined
+      ? db
+          .prepare('select name from configs order by name')
+          .all()
+          .map((row) => String(row['name']))
+      : [policy.config]
+  let contents = 0
+  for (const config of names) contents += pruneContents(db, tx, config, policy)
+  return { contents, attempts: pruneAttempts(db, policy), idempotency: pruneIdempotency(db, policy) }
+}
+
+function pruneContents(db: DatabaseSync, tx: Reading, config: string, policy: PrunePolicy): number {
+  const head = tx.config(config)?.head?.number ?? 0
+  const stored = db
+    .prepare('select number, whole from contents where config = ? order by number desc')
+    .all(config)
+    .map((row) => ({ number: Number(row['number']), whole: Number(row['whole']) }))
+  const needed = new Set(
+    db
+      .prepare(
+        `select runs as number from nodes where config = :config and runs is not null
+         union select base from drafts where config = :config and base is not null and status = 'open'
+         union select number from pins where config = :config`,
+      )
+      .all({ config })
+      .map((row) => Number(row['number'])),
+  )
+  const stays = ({ number }: { number: number }): boolean =>
+    number > head - policy.keepNewest ||
+    needed.has(number) ||
+    (policy.keepSince !== undefined && (tx.release(config, number)?.createdAt ?? '') >= policy.keepSince)
+  const remove = db.prepare('delete from contents where config = ? and number = ?')
+  let removed = 0
+  /** From here up to the last one that stayed, each is a patch on the one before. */
+  let neededFrom = Infinity
+  for (const content of stored) {
+    if (content.number >= neededFrom || stays(content)) {
+      neededFrom = Math.min(neededFrom, content.whole)
+      continue
+    }
+    remove.run(config, content.number)
+    tx.contents.cache.forget(config, content.number)
+    removed++
+  }
+  return removed
+}
+
+function pruneAttempts(db: DatabaseSync, { attemptsPerNode, config }: PrunePolicy): number {
+  if (attemptsPerNode === undefined) return 0
+  const found = db
+    .prepare(
+      `delete from attempts where id in (
+         select id from (select id, row_number() over (partition by uid order by id desc) as place from attempts
+           where :config is null or uid in (select uid from nodes where config = :config))
+         where place > :keep)`,
+    )
+    .run({ keep: attemptsPerNode, config: config ?? null })
+  return Number(found.changes)
+}
+
+function pruneIdempotency(db: DatabaseSync, { idempotencyBefore }: PrunePolicy): number {
+  if (idempotencyBefore === undefined) return 0
+  return Number(db.prepare('delete from idempotency where created_at < ?').run(idempotencyBefore).changes)
+}

@@ -1,0 +1,152 @@
+/** Records as rows: JSON beside the columns they are searched by, with a checksum that is looked at on every read. */
+import { hash } from 'node:crypto'
+import type { DatabaseSync, SQLInputValue, SQLOutputValue, StatementSync } from 'node:sqlite'
+import type { ReleaseInfo } from 'midflight/protocol'
+import type {
+  AttemptRecord,
+  ConfigRecord,
+  DraftRecord,
+  IdempotencyRecord,
+  NodeRecord,
+  TokenRecord,
+} from '../../store.ts'
+import { damaged } from './errors.ts'
+
+export type Row = Readonly<Record<string, SQLOutputValue>>
+
+interface Shape<T> {
+  readonly table: string
+  /** The columns that name a record; all others are overwritten by the next record of the same name. */
+  readonly key: readonly string[]
+  readonly columns: Readonly<Record<string, (record: T) => SQLInputValue>>
+  readonly label: (record: T) => string
+}
+
+export interface Applied {
+  readonly config: string
+  readonly number: number
+  readonly at: string
+}
+
+export interface Pin {
+  readonly config: string
+  readonly number: number
+  readonly holder: string
+}
+
+/** One table of records. */
+export class Table<T> {
+  readonly shape: Shape<T>
+  private readonly insert: StatementSync
+
+  constructor(db: DatabaseSync, shape: Shape<T>) {
+    this.shape = shape
+    const names = [...Object.keys(shape.columns), 'data', 'sum']
+    const written = names.filter((name) => !shape.key.includes(name)).map((name) => `${name} = excluded.${name}`)
+    const conflict = shape.key.length === 0 ? '' : ` on conflict (${shape.key.join()}) do update set ${written.join()}`
+    this.insert = db.prepare(
+      `insert into ${shape.table} (${names.join()}) values (${names.map(() => '?').join()})${conflict}`,
+    )
+  }
+
+  put(record: T): void {
+    const data = JSON.stringify(record)
+    const values = Object.values(this.shape.columns).map((column) => column(record))
+    this.insert.run(...values, data, sumOf(this.shape.table, data))
+  }
+
+  /** @throws StoreError `damaged` if the row is not what was written. */
+  read(row: Row): T {
+    const data = String(row['data'])
+    if (sumOf(this.shape.table, data) !== row['sum']) throw damaged(this.place(row), 'is not what was written')
+    const record = JSON.parse(data) as T
+    for (const [name, column] of Object.entries(this.shape.columns)) {
+      if (name in row && row[name] !== column(record)) throw damaged(this.shape.label(record), `has another ${name}`)
+    }
+    return record
+  }
+
+  /** What can be said of a row whose data cannot be trusted. */
+  private place(row: Row): string {
+    const keys = Object.keys(this.shape.columns).filter((name) => name in row)
+    return `${this.shape.table} ${keys.map((name) => `${name} ${row[name]}`).join(', ')}`
+  }
+}
+
+function sumOf(table: string, data: string): string {
+  return hash('sha256', `${table}\n${data}`, 'base64url').slice(0, 22)
+}
+
+type StoredConfig = Omit<ConfigRecord, 'head'>
+
+export function tablesOf(db: DatabaseSync) {
+  return {
+    configs: new Table<StoredConfig>(db, {
+      table: 'configs',
+      key: ['name'],
+      columns: { name: (config) => config.name },
+      label: (config) => `config ${config.name}`,
+    }),
+    releases: new Table<ReleaseInfo>(db, {
+      table: 'releases',
+      key: [],
+      columns: { config: (release) => release.config, number: (release) => release.number },
+      label: (release) => `release ${release.config} #${release.number}`,
+    }),
+    applied: new Table<Applied>(db, {
+      table: 'applied',
+      key: ['config', 'number'],
+      columns: { config: (applied) => applied.config, number: (applied) => applied.number },
+      label: (applied) => `applied ${applied.config} #${applied.number}`,
+    }),
+    pins: new Table<Pin>(db, {
+      table: 'pins',
+      key: ['config', 'number', 'holder'],
+      columns: { config: (pin) => pin.config, number: (pin) => pin.number, holder: (pin) => pin.holder },
+      label: (pin) => `pin ${pin.config} #${pin.number}`,
+    }),
+    idempotency: new Table<IdempotencyRecord>(db, {
+      table: 'idempotency',
+      key: ['key'],
+      columns: { key: (record) => record.key, created_at: (record) => record.createdAt },
+      label: (record) => `idempotency key ${record.key}`,
+    }),
+    nodes: new Table<NodeRecord>(db, {
+      table: 'nodes',
+      key: ['uid'],
+      columns: {
+        uid: (node) => node.uid,
+        config: (node) => node.config,
+        status: (node) => node.status,
+        runs: (node) => node.runs?.number ?? null,
+        lease_until: (node) => node.leaseUntil,
+      },
+      label: (node) => `node ${node.uid}`,
+    }),
+    attempts: new Table<AttemptRecord>(db, {
+      table: 'attempts',
+      key: [],
+      columns: { uid: (attempt) => attempt.uid },
+      label: (attempt) => `attempt of ${attempt.uid}`,
+    }),
+    drafts: new Table<DraftRecord>(db, {
+      table: 'drafts',
+      key: ['id'],
+      columns: {
+        id: (draft) => draft.id,
+        config: (draft) => draft.config,
+        base: (draft) => draft.base,
+        status: (draft) => draft.status,
+      },
+      label: (draft) => `draft ${draft.id}`,
+    }),
+    tokens: new Table<TokenRecord>(db, {
+      table: 'tokens',
+      key: ['id'],
+      columns: { id: (token) => token.id, hash: (token) => token.hash },
+      label: (token) => `token ${token.id}`,
+    }),
+  }
+}
+
+export type Tables = ReturnType<typeof tablesOf>

@@ -1,0 +1,281 @@
+/** What can be read and written in the SQLite store: one object for all transactions, which the store opens and shuts. */
+import type { DatabaseSync, SQLInputValue } from 'node:sqlite'
+import { digest, type Json } from 'midflight'
+import type { NodeStatus, ReleaseInfo } from 'midflight/protocol'
+import type {
+  AttemptRecord,
+  AuditEntry,
+  AuditRecord,
+  ConfigRecord,
+  DraftRecord,
+  IdempotencyRecord,
+  NodeFilter,
+  NodeRecord,
+  PrunePolicy,
+  Pruned,
+  StoreTx,
+  TokenRecord,
+} from '../../store.ts'
+import { chainStart, link, linkHash, linkText } from '../audit-chain.ts'
+import { checkNext } from '../preconditions.ts'
+import { Contents, type ContentLimits } from './contents.ts'
+import { damaged } from './errors.ts'
+import { prune } from './prune.ts'
+import { statements, type Statements } from './statements.ts'
+import { tablesOf, type Row, type Tables } from './tables.ts'
+
+/** Behind every prefix: no name has this character. */
+const lastCharacter = '\u{10ffff}'
+
+const maxConfigsRead = 1000
+
+export class SqliteTransaction implements StoreTx {
+  readonly tables: Tables
+  readonly contents: Contents
+  private readonly db: DatabaseSync
+  private readonly sql: Statements
+  /** The same text gives the same object, so that what is compiled from a schema can be kept by it. */
+  private readonly configsRead = new Map<
+    string,
+    { readonly sum: string; readonly config: Omit<ConfigRecord, 'head'> }
+  >()
+  private writable = false
+
+  constructor(db: DatabaseSync, limits: ContentLimits) {
+    this.db = db
+    this.tables = tablesOf(db)
+    this.contents = new Contents(db, limits)
+    this.sql = statements(db)
+  }
+
+  open(): void {
+    this.writable = true
+  }
+
+  shut(): void {
+    this.writable = false
+  }
+
+  config(name: string): ConfigRecord | undefined {
+    const row = this.sql.config.get(name)
+    return row && this.configFrom(row)
+  }
+
+  configs(prefix: string, after: string | undefined, limit: number): ConfigRecord[] {
+    const rows = this.sql.configs.all(prefix, prefix, `${prefix}/`, `${prefix}/${lastCharacter}`, after ?? '', limit)
+    return rows.map((row) => this.configFrom(row))
+  }
+
+  private configFrom(row: Row): ConfigRecord {
+    const name = String(row['name'])
+    let known = this.configsRead.get(name)
+    if (known === undefined || known.sum !== row['sum']) {
+      known = { sum: String(row['sum']), config: freeze(this.tables.configs.read(row)) }
+      if (this.configsRead.size >= maxConfigsRead) this.configsRead.clear()
+      this.configsRead.set(name, known)
+    }
+    const number = Number(row['head'])
+    if (number === 0) return { ...known.config, head: null }
+    const head = this.release(name, number)
+    if (head === undefined) throw damaged(`config ${name}`, `has release ${number} as its head, which is not there`)
+    return { ...known.config, head: { number, digest: head.digest } }
+  }
+
+  release(config: string, number: number): ReleaseInfo | undefined {
+    const row = this.sql.release.get(config, number)
+    return row && this.tables.releases.read(row)
+  }
+
+  releases(config: string, before: number | undefined, limit: number): ReleaseInfo[] {
+    const rows = this.sql.releases.all(config, before ?? Number.MAX_SAFE_INTEGER, limit)
+    return rows.map((row) => this.tables.releases.read(row))
+  }
+
+  content(config: string, number: number): Json | undefined {
+    const release = this.release(config, number)
+    return release && this.contents.read(release)
+  }
+
+  appliedAt(config: string, number: number): string | undefined {
+    const row = this.sql.applied.get(config, number)
+    return row && this.tables.applied.read(row).at
+  }
+
+  idempotency(key: string): IdempotencyRecord | undefined {
+    const row = this.sql.idempotency.get(key)
+    return row && this.tables.idempotency.read(row)
+  }
+
+  node(uid: string): NodeRecord | undefined {
+    const row = this.sql.node.get(uid)
+    return row && this.tables.nodes.read(row)
+  }
+
+  nodes(config: string, filter: NodeFilter, after: string | undefined, limit: number): NodeRecord[] {
+    const { status, notOn, leaseEndedBefore } = filter
+    const rows = this.sql.nodes.all({
+      config,
+      after: after ?? '',
+      limit,
+      status: status ?? null,
+      notOn: notOn ?? null,
+      leaseEndedBefore: leaseEndedBefore ?? null,
+    })
+    return rows.map((row) => this.tables.nodes.read(row))
+  }
+
+  nodeCounts(config: string): Partial<Record<NodeStatus, number>> {
+    return Object.fromEntries(
+      this.sql.nodeCounts.all(config).map((row) => [String(row['status']), Number(row['count'])]),
+    )
+  }
+
+  attempts(uid: string, limit: number): AttemptRecord[] {
+    return this.sql.attempts.all(uid, limit).map((row) => this.tables.attempts.read(row))
+  }
+
+  draft(id: string): DraftRecord | undefined {
+    const row = this.sql.draft.get(id)
+    return row && this.tables.drafts.read(row)
+  }
+
+  draftContent(id: string): Json | undefined {
+    const row = this.sql.draftContent.get(id)
+    if (row === undefined) return undefined
+    const content = freeze(JSON.parse(String(row['body'])) as Json)
+    if (digest(content) !== row['digest']) throw damaged(`draft ${id}`, 'has a content that is not what was written')
+    return content
+  }
+
+  drafts(config: string | undefined, after: string | undefined, limit: number): DraftRecord[] {
+    const rows = this.sql.drafts.all({ config: config ?? null, after: after ?? '', limit })
+    return rows.map((row) => this.tables.drafts.read(row))
+  }
+
+  token(hash: string): TokenRecord | undefined {
+    const row = this.sql.token.get(hash)
+    return row && this.tables.tokens.read(row)
+  }
+
+  tokenById(id: string): TokenRecord | undefined {
+    const row = this.sql.tokenById.get(id)
+    return row && this.tables.tokens.read(row)
+  }
+
+  tokens(after: string | undefined, limit: number): TokenRecord[] {
+    return this.sql.tokens.all(after ?? '', limit).map((row) => this.tables.tokens.read(row))
+  }
+
+  audit(after: number | undefined, limit: number): AuditRecord[] {
+    return this.sql.audit.all(after ?? 0, limit).map(auditFrom)
+  }
+
+  auditHead(): { number: number; hash: string } {
+    const row = this.sql.auditHead.get()
+    return row === undefined
+      ? { number: 0, hash: chainStart }
+      : { number: Number(row['number']), hash: String(row['hash']) }
+  }
+
+  putConfig(config: Omit<ConfigRecord, 'head'>): void {
+    this.mustWrite()
+    const { head: _, ...record } = config as ConfigRecord
+    this.tables.configs.put(record)
+  }
+
+  addRelease(release: ReleaseInfo, content: Json): Json {
+    this.mustWrite()
+    const config = this.config(release.config)
+    checkNext(release, config)
+    const before = config?.head ? this.content(release.config, config.head.number) : undefined
+    const kept = this.contents.add(release, content, before)
+    this.tables.releases.put(release)
+    this.sql.setHead.run(release.number, release.config)
+    return kept
+  }
+
+  putIdempotency(record: IdempotencyRecord): void {
+    this.mustWrite()
+    this.tables.idempotency.put(record)
+  }
+
+  putNode(node: NodeRecord): void {
+    this.mustWrite()
+    this.tables.nodes.put(node)
+  }
+
+  removeNode(uid: string): void {
+    this.run('delete from nodes where uid = ?', uid)
+    this.run('delete from attempts where uid = ?', uid)
+  }
+
+  addAttempt(attempt: AttemptRecord): void {
+    this.mustWrite()
+    this.tables.attempts.put(attempt)
+    const { config, number, status, at } = attempt
+    if (status === 'APPLIED' && this.appliedAt(config, number) === undefined) {
+      this.tables.applied.put({ config, number, at })
+    }
+  }
+
+  putDraft(draft: DraftRecord, content?: Json): void {
+    this.mustWrite()
+    this.tables.drafts.put(draft)
+    if (content !== undefined) this.sql.putDraftContent.run(draft.id, draft.digest, JSON.stringify(content))
+  }
+
+  removeDraft(id: string): void {
+    this.run('delete from drafts where id = ?', id)
+    this.run('delete from draft_contents where id = ?', id)
+  }
+
+  putToken(token: TokenRecord): void {
+    this.mustWrite()
+    this.tables.tokens.put(token)
+  }
+
+  appendAudit(entry: AuditEntry): AuditRecord {
+    this.mustWrite()
+    const record = link(entry, this.auditHead())
+    this.sql.appendAudit.run(record.number, linkText(record), record.prev, record.hash)
+    return record
+  }
+
+  pin(config: string, number: number, holder: string): void {
+    this.mustWrite()
+    this.tables.pins.put({ config, number, holder })
+  }
+
+  unpin(config: string, number: number, holder: string): void {
+    this.run('delete from pins where config = ? and number = ? and holder = ?', config, number, holder)
+  }
+
+  prune(policy: PrunePolicy): Pruned {
+    this.mustWrite()
+    return prune(this.db, this, policy)
+  }
+
+  private run(sql: string, ...values: SQLInputValue[]): void {
+    this.mustWrite()
+    this.db.prepare(sql).run(...values)
+  }
+
+  private mustWrite(): void {
+    if (!this.writable) throw new RangeError('this transaction is over: write within the function that was given it')
+  }
+}
+
+/** @throws StoreError `audit-broken` is for `verify`; here the row must only be what was written. */
+function auditFrom(row: Row): AuditRecord {
+  const [text, prev, hash] = [String(row['entry']), String(row['prev']), String(row['hash'])]
+  if (linkHash(prev, text) !== hash) throw damaged(`audit #${row['number']}`, 'is not what was written')
+  return { ...(JSON.parse(text) as Omit<AuditRecord, 'prev' | 'hash'>), prev, hash }
+}
+
+function freeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null) {
+    Object.values(value).forEach(freeze)
+    Object.freeze(value)
+  }
+  return value
+}
