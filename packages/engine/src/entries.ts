@@ -54,9 +54,12 @@ function diffKeyed(before: readonly Json[], after: readonly Json[], field: strin
   const added = new Map<string, Json>()
   const removed = new Map<string, Json>()
   const updated = new Map<string, { before: Json; after: Json }>()
-  // Where there was nothing, or nothing is known of it, the keys of all that is new are looked at once.
-  const keys = before.length === 0 ? new Set() : keysOf(before, field)
-  if (before.length === 0) keysOf(after, field)
+  if (before.length === 0) {
+    keysOf(after, field) // throws where one is missing or stands twice
+    for (let i = 0; i < after.length; i++) added.set(wantKey(after, i, field), after[i] as Json)
+    return { added, removed, updated }
+  }
+  const keys = keysOf(before, field)
   const alignment = align(before, after, field)
   for (const index of alignment.removed) removed.set(wantKey(before, index, field), before[index] as Json)
   for (const index of alignment.added) {

@@ -21,6 +21,29 @@ export function isArray(value: unknown): value is readonly Json[] {
   return Array.isArray(value)
 }
 
+/** How much a tree holds. */
+export interface Extent {
+  /** Values altogether, containers included: not more than this. */
+  readonly maxValues: number
+  /** Containers inside each other. */
+  readonly depth: number
+}
+
+const vouchedFor = new WeakMap<object, Extent>()
+
+/**
+ * Says of a tree that was just made from a text that it may become a snapshot as far as its extent allows: plain, with
+ * well-formed strings, exact numbers and no forbidden key. Who vouches, or has it from one who does, changes nothing in it.
+ */
+export function vouch(tree: Json, extent: Extent): void {
+  if (typeof tree === 'object' && tree !== null) vouchedFor.set(tree, extent)
+}
+
+/** What was said of this very object. */
+export function vouched(tree: Json): Extent | undefined {
+  return typeof tree === 'object' && tree !== null ? vouchedFor.get(tree) : undefined
+}
+
 const plain = /^[^\s.[\]"]+$/
 
 /** `['a', 0, 'b.c']` → `a.0["b.c"]`; the root is the empty string. */

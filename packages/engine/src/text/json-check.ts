@@ -5,6 +5,7 @@
  * entries of large containers near the root begin and end, for `json-incremental.ts` and `json-locate.ts`.
  */
 import { Buffer } from 'node:buffer'
+import type { Extent } from '../json.ts'
 import { firstStep, isTooVaried, keysOf, sameFrom, stepAfter, type Step } from './json-steps.ts'
 import { exactNumber } from './number.ts'
 
@@ -32,6 +33,9 @@ export interface Check {
   readonly clean: boolean
   /** A string may hold a `$` that was written as an escape. */
   readonly escapedDollar: boolean
+  /** Every whole number is exact in every reader: from -(2^53 - 1) to 2^53 - 1. */
+  readonly safeNumbers: boolean
+  readonly extent: Extent
   /** The outermost container, if there is something to gain from it. */
   readonly root: Nested | undefined
 }
@@ -71,6 +75,8 @@ class Checker {
   #notedDepth: number
   #clean = true
   #escapedDollar = false
+  #safeNumbers = true
+  #extent: Extent = { maxValues: 1, depth: 0 }
   #sawConstructor = false
   #sawPrototype = false
   readonly #start: Step = firstStep()
@@ -95,7 +101,13 @@ class Checker {
     this.#scan()
     // Rare enough to let the exact reader decide whether the one stands in the other.
     const clean = this.#clean && !(this.#sawConstructor && this.#sawPrototype)
-    return { clean, escapedDollar: this.#escapedDollar, root: this.#root }
+    const [escapedDollar, safeNumbers, extent, root] = [
+      this.#escapedDollar,
+      this.#safeNumbers,
+      this.#extent,
+      this.#root,
+    ]
+    return { clean, escapedDollar, safeNumbers, extent, root }
   }
 
   /** The hot loop: some 60 MB go through here. Everything that is rare is elsewhere. */
@@ -116,6 +128,9 @@ class Checker {
     let set: Set<string> | undefined
     let start = this.#start
     let depth = 0
+    let deepest = 0
+    // Before each value stands a bracket or a comma, but for the outermost one.
+    let maxValues = 1
     let wantKey = false
     let valueEnd = 0
     let p = 0
@@ -177,6 +192,7 @@ class Checker {
         p++
       } else if (c === 44) {
         p++
+        maxValues++
         if (depth <= notedDepth) {
           this.#ends[this.#entries - 1] = valueEnd
           if (step === undefined) notedDepth = this.#begin(valueStart(bytes, p))
@@ -191,6 +207,8 @@ class Checker {
         steps[depth] = step
         sets[depth] = set
         starts[depth++] = start
+        if (depth > deepest) deepest = depth
+        maxValues++
         set = undefined
         wantKey = c === 123
         step = wantKey ? start : undefined
@@ -218,6 +236,7 @@ class Checker {
         p++
       }
     }
+    this.#extent = { maxValues, depth: deepest }
   }
 
   /** The step after `step` with the key at `p`, or `undefined` if the keys so far should go into a set. */
@@ -290,7 +309,9 @@ class Checker {
       if ((c >= 48 && c <= 57) || c === 46 || c === 45 || c === 43 || c === 101 || c === 69) end++
       else break
     }
-    if (exactNumber(this.#bytes.toString('latin1', p, end)) === undefined) this.#clean = false
+    const value = exactNumber(this.#bytes.toString('latin1', p, end))
+    if (value === undefined) this.#clean = false
+    else if (Number.isInteger(value) && !Number.isSafeInteger(value)) this.#safeNumbers = false
     return end
   }
 

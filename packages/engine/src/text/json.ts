@@ -3,7 +3,7 @@
  * reader for the place of what is wrong. Reading only what changed since last time is `json-incremental.ts`.
  */
 import type { Buffer } from 'node:buffer'
-import type { Json } from '../json.ts'
+import { vouch, type Json } from '../json.ts'
 import { SourceError } from '../source.ts'
 import { checkJson, type Nested } from './json-check.ts'
 import { diagnoseJson } from './json-diagnose.ts'
@@ -37,6 +37,7 @@ export function parseJson(source: SourceText, bytes: Buffer, maxDepth: number): 
     if (issue) throw new SourceError([issue])
   }
   const { root, escapedDollar } = check
+  if (check.clean && check.safeNumbers) vouch(config, check.extent)
   return { config, bytes, root, escapedDollar, mayHaveReferences: escapedDollar || bytes.includes(36) }
 }
 
