@@ -12,10 +12,10 @@ import type { Component, Deadlines } from './component.ts'
 import { backoffMs, DeadlineError, errorText, pause, StoppedError, within } from './deadline.ts'
 import { contentChanges } from './contents.ts'
 import { changes as flat, diff, type Change } from './diff.ts'
-import { holdBack } from './entry-paths.ts'
 import type { EventBody } from './event.ts'
+import { heldBack } from './held.ts'
 import type { Issue } from './issue.ts'
-import { parsePath, pathText, type Json, type Path } from './json.ts'
+import { pathText, type Json, type Path } from './json.ts'
 import type { LastGoodStore } from './last-good.ts'
 import { load, type Loaded } from './load.ts'
 import { checkMember, membersOf } from './members.ts'
@@ -43,9 +43,7 @@ export interface Retries {
 /** The configuration that every component runs. */
 export interface Live {
   readonly config: Json
-  /** What `config` was made of: `merged.config`, except for what is held back until the next start. */
-  readonly input: Json
-  /** As the sources gave it: for origins, for secrets, and to know at a glance that nothing came anew. */
+  /** What it was made of, as the sources gave it except for what is held back: for origins, for secrets, for the last good. */
   readonly merged: Merged
   readonly committedAt: Date
 }
@@ -167,7 +165,7 @@ export async function stage(core: Core, run: Run, given?: Given): Promise<Ended 
   if ('ended' in valid) return valid
   if ('issues' in valid) return rejected(core, 'validate', valid.issues, merged, redact)
 
-  let input = merged.config
+  let taken = merged
   let config = share(valid.config, live?.config, core.keys)
   core.attempted = { config, at: new Date() }
   let { changes, touched } = compare(core, config, merged, uncertain)
@@ -179,13 +177,12 @@ export async function stage(core: Core, run: Run, given?: Given): Promise<Ended 
     const planned = shownPlan(touched, changes, redact, core.restartPolicy)
     if (core.restartPolicy === 'refuse') return restartRequired(pendingRestart, planned)
     held = heldParts(touched)
-    // What the sources said, so that a schema which transforms sees no value twice.
-    input = holdBack(merged.config, live.input, heldPaths(touched, restart), core.keys)
-    const rest = await validate(core, input)
+    taken = heldBack(merged, live.merged, touched, restart, core.keys)
+    const rest = await validate(core, taken.config)
     if ('ended' in rest) return rest
     if ('issues' in rest) return rejected(core, 'validate', rest.issues, merged, redact)
     config = share(rest.config, live.config, core.keys)
-    ;({ changes, touched } = compare(core, config, merged, uncertain))
+    ;({ changes, touched } = compare(core, config, taken, uncertain))
     // Not everything can be held: the content of a file that is named, or a value that the schema has moved.
     if (restartsIn(core, touched, changes, config).length > 0) return restartRequired(pendingRestart, planned)
     if (changes.length === 0 && settled && pendingRestart.join() !== core.pendingRestart.join()) {
@@ -193,7 +190,7 @@ export async function stage(core: Core, run: Run, given?: Given): Promise<Ended 
       return restartRequired(pendingRestart, planned)
     }
   }
-  if (live && settled && changes.length === 0) return unchanged(core, { ...live, merged, input }, pendingRestart)
+  if (live && settled && changes.length === 0) return unchanged(core, { ...live, merged: taken }, pendingRestart)
 
   const shown = shownPlan([...touched, ...held], changes, redact, core.restartPolicy)
   const { members, issues } = membersOf(touched, live?.config, config, core.states, run.force)
@@ -209,7 +206,7 @@ export async function stage(core: Core, run: Run, given?: Given): Promise<Ended 
   }
   const staged: Staged = {
     run,
-    live: { config, input, merged, committedAt: new Date() },
+    live: { config, merged: taken, committedAt: new Date() },
     plan: shown,
     members,
     tx,
@@ -291,12 +288,6 @@ function restartsIn(core: Core, touched: readonly Touched[], changes: readonly C
   return [...new Map(paths.map((path) => [pathText(path), path])).values()]
 }
 
-/** A component that takes nothing keeps all that it reads: of a list, coming and going entries cannot be held one by one. */
-function heldPaths(touched: readonly Touched[], restart: readonly Path[]): Path[] {
-  const whole = touched.filter((t) => t.restart.length > 0 && t.component.hot === 'none')
-  return [...restart, ...whole.flatMap((t) => t.component.paths.map(parsePath))]
-}
-
 async function rolledBack(core: Core, staged: Staged, phase: 'prepare' | 'commit', failed: Failure): Promise<Ended> {
   const { run, members, tx, plan: planned } = staged
   const failures = await timed(run.durationsMs, 'rollback', () => rollBackAll(tx, members))
@@ -314,7 +305,7 @@ async function saveLastGood(core: Core, { live, save }: Staged): Promise<string[
   if (!core.lastGood || !save) return []
   try {
     // Not what the schema has made of it: that is done again at the start.
-    await core.lastGood.save(live.input, live.merged.secrets)
+    await core.lastGood.save(live.merged.config, live.merged.secrets)
     return []
   } catch (error) {
     const message = `the last good configuration could not be written: ${errorText(error)}`

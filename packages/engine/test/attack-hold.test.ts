@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as v from 'valibot'
 import { z } from 'zod'
-import { componentsFor, start, type AnySchema, type Json } from '../src/index.ts'
+import { componentsFor, start, type AnySchema, type Document, type Json } from '../src/index.ts'
 import { memory, scripted } from '../src/testing/index.ts'
 import { anything, started } from './attack-rig.ts'
 
@@ -59,6 +59,49 @@ describe('by the policy hold, what needs a restart is never applied', () => {
     expect(plugin.live).toEqual({ enabled: true, n: 2 })
     await engine.close()
   })
+})
+
+test('secrets go where their values go: none on disk, none in text, whatever is held', async () => {
+  const stateDir = await mkdtemp(join(tmpdir(), 'midflight-attack-'))
+  try {
+    for (const hot of ['none', { restartFor: ['plugins.*.token'] }] as const) {
+      const plugins = Object.assign(scripted('plugins', { hot }), { keys: { plugins: 'id' } })
+      const log = scripted('log')
+      let document: Document
+      const set = (ids: readonly string[], version: number) => {
+        const entries = ids.map((id) => ({ id, token: `the-${id}-token-${version}` }))
+        const secrets = ids.map((id, i) => ({ path: ['plugins', i, 'token'], reference: `\${file:${id}}` }))
+        document = { config: { plugins: entries, log: version }, secrets }
+      }
+      set(['a', 'b'], 1)
+      const source = {
+        name: 's',
+        load: async () => document,
+        resolve: async (reference: string) => `read ${reference}`,
+      }
+      const options = { schema: anything, components: [plugins, log], stateDir, logger: false, ...hold } as const
+      const engine = await start({ ...options, sources: [source] })
+      set(['c', 'b', 'a'], 2)
+      expect(await engine.reload()).toMatchObject({ kind: 'committed' })
+      const byId = (config: unknown) =>
+        Object.fromEntries((config as { plugins: { id: string; token: string }[] }).plugins.map((p) => [p.id, p.token]))
+      expect(byId(engine.live)).toMatchObject({ a: 'the-a-token-1', b: 'the-b-token-1' })
+      log.on = { prepare: () => Promise.reject(new Error('the-a-token-1 and the-b-token-1 are refused')) }
+      set(['c', 'b', 'a'], 3)
+      expect(await engine.reload()).toMatchObject({ cause: '‹secret› and ‹secret› are refused' })
+      await engine.close()
+      for (const name of await readdir(stateDir)) {
+        expect(await readFile(join(stateDir, name), 'utf8')).not.toMatch(/the-.-token/)
+      }
+      log.on = {}
+      const down = { ...source, load: () => Promise.reject(new Error('away')) }
+      const again = await start({ ...options, sources: [down] })
+      for (const [id, token] of Object.entries(byId(again.live))) expect(token).toBe(`read \${file:${id}}`)
+      await again.close()
+    }
+  } finally {
+    await rm(stateDir, { recursive: true })
+  }
 })
 
 /** Seconds in the file, milliseconds in the program; a port that is not there is 80. */
