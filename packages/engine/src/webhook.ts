@@ -2,8 +2,8 @@
  * Tells a URL how reloads ended: POSTs the event as JSON. Where it may go is decided here and in `webhook-target.ts`;
  * when it is tried again, in `notify.ts`.
  */
-import * as http from 'node:http'
-import * as https from 'node:https'
+import type * as Http from 'node:http'
+import type * as Https from 'node:https'
 import { eventText } from './event-text.ts'
 import { NotificationError, type Notification, type ReloadEvent } from './notify.ts'
 import { targetOf, type Target } from './webhook-target.ts'
@@ -60,11 +60,15 @@ export function webhook(options: WebhookOptions): Notification {
   }
 }
 
+// Not imported: that alone takes as long as all the rest of the engine, and most programs have no webhook.
+const http = (): typeof Http => process.getBuiltinModule('node:http')
+const https = (): typeof Https => process.getBuiltinModule('node:https')
+
 function checkHeader(name: string, value: string): void {
   if (ownHeaders.has(name.toLowerCase())) throw new TypeError(`webhook header ${name} cannot be set`)
-  http.validateHeaderName(name)
+  http().validateHeaderName(name)
   try {
-    http.validateHeaderValue(name, value)
+    http().validateHeaderValue(name, value)
   } catch {
     throw new TypeError(`webhook header ${name} has a character that a header must not have`)
   }
@@ -105,7 +109,7 @@ function exchange(
 ): Promise<Answer> {
   return new Promise((resolve, reject) => {
     let answer: Answer | undefined
-    const { request: send } = target.url.protocol === 'https:' ? https : http
+    const { request: send } = target.url.protocol === 'https:' ? https() : http()
     const request = send(target.url, {
       method: 'POST',
       // A connection of its own each time: one from a pool was checked at some other time.

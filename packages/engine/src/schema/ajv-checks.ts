@@ -46,7 +46,8 @@ export async function checksFor(schema: Json): Promise<Checks> {
       logger: { log: warn, warn, error: warn },
       formats: { ...formats },
       // Strict mode, so that a default which cannot be written into a frozen object is an error and not left out.
-      code: { regExp, process: (code) => `"use strict";${code}` },
+      // Its passes over the code take longer than what they save, most of all on the schema that ajv checks schemas by.
+      code: { regExp, optimize: false, process: (code) => `"use strict";${code}` },
     }
     let ajv: Ajv | undefined // made when it is first needed: most programs never see an invalid configuration
     const compiled = new Map<Pointer, ValidateFunction>()
