@@ -3,7 +3,7 @@ import type { ReleaseInfo } from 'midflight/protocol'
 import type { ConfigRecord, PrunePolicy } from '../store.ts'
 
 /** @throws RangeError if it is not the one that comes after the head. */
-export function checkNext(release: ReleaseInfo, config: ConfigRecord | undefined): void {
+export function checkNext(release: ReleaseInfo, config: ConfigRecord | undefined): asserts config is ConfigRecord {
   if (config === undefined) throw new RangeError(`there is no config ${release.config}`)
   const head = config.head?.number ?? 0
   const name = `release ${release.number} of ${release.config}`

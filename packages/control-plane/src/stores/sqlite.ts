@@ -4,7 +4,7 @@
  * decision 7.
  */
 import { existsSync, mkdirSync, realpathSync } from 'node:fs'
-import type { DatabaseSync } from 'node:sqlite'
+import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { StoreError, type Store, type StoreTx } from '../store.ts'
 import { promiseError } from './preconditions.ts'
 import { backupTo } from './sqlite/backup.ts'
@@ -82,6 +82,10 @@ class SqliteStore implements Store {
   private readonly tx: SqliteTransaction
   private readonly directory: string
   private readonly path: string
+  private readonly begin: StatementSync
+  private readonly commit: StatementSync
+  private readonly savepoint: StatementSync
+  private readonly release: StatementSync
   private queue: Waiting[] = []
   private armed = false
   private backups = new Set<Promise<void>>()
@@ -93,6 +97,10 @@ class SqliteStore implements Store {
     this.db = db
     this.tx = tx
     this.directory = directory
+    this.begin = db.prepare('begin immediate')
+    this.commit = db.prepare('commit')
+    this.savepoint = db.prepare('savepoint one')
+    this.release = db.prepare('release one')
     this.path = filesIn(directory).database
   }
 
@@ -166,9 +174,9 @@ class SqliteStore implements Store {
     if (this.stopped !== undefined) return settle(group, this.stopped)
     const done: (() => void)[] = []
     try {
-      this.db.exec('begin immediate')
+      this.begin.run()
       for (const waiting of group) done.push(this.run(waiting, group.length > 1))
-      this.db.exec('commit')
+      this.commit.run()
     } catch (error) {
       this.undo(error)
       return settle(group, storeErrorFrom(error, this.path) ?? error)
@@ -180,27 +188,27 @@ class SqliteStore implements Store {
   /** @throws if the whole group is lost. */
   private run({ work, resolve, reject }: Waiting, shared: boolean): () => void {
     const mark = this.tx.contents.cache.mark()
-    if (shared) this.db.exec('savepoint one')
+    if (shared) this.savepoint.run()
     try {
       this.tx.open()
       const value = work(this.tx)
       const wrong = promiseError(value)
       if (wrong !== undefined) throw wrong
       this.tx.shut()
-      if (shared) this.db.exec('release one')
+      if (shared) this.release.run()
       return () => resolve(value)
     } catch (error) {
       this.tx.shut()
       // SQLite gives up the whole transaction by itself where it cannot go on (no room, a failing disk).
       if (!this.db.isTransaction || storeErrorFrom(error, this.path)?.code === 'io') throw error
       this.db.exec(shared ? 'rollback to one; release one' : 'rollback; begin immediate')
-      this.tx.contents.cache.rollBackTo(mark)
+      this.tx.rollBackTo(mark)
       return () => reject(storeErrorFrom(error, this.path) ?? error)
     }
   }
 
   private undo(error: unknown): void {
-    this.tx.contents.cache.rollBackTo(0)
+    this.tx.rollBackTo(0)
     const known = storeErrorFrom(error, this.path)
     try {
       if (this.db.isTransaction) this.db.exec('rollback')

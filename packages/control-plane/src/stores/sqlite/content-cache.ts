@@ -1,16 +1,15 @@
 /** Parsed contents by config and number: the ones used last, up to a size, and those of the transaction under way. */
 import type { Json } from 'midflight'
+import type { ReleaseInfo } from 'midflight/protocol'
 
 export interface Kept {
+  readonly release: ReleaseInfo
   readonly content: Json
   /** The release whose whole text it was made from: contents with the same one share most of their structure. */
   readonly whole: number
   readonly wholeBytes: number
-}
-
-interface Staged extends Kept {
-  readonly config: string
-  readonly number: number
+  /** Of the patches that lead from there to here. */
+  readonly patchBytes: number
 }
 
 /** More contents of one config than this are not kept. */
@@ -20,21 +19,21 @@ export class ContentCache {
   private readonly maxBytes: number
   /** Configs, and in each its contents, in the order of their last use. */
   private readonly configs = new Map<string, Map<number, Kept>>()
-  private staged: Staged[] = []
+  private staged: Kept[] = []
 
   constructor(maxBytes: number) {
     this.maxBytes = maxBytes
   }
 
-  get(config: string, number: number): Json | undefined {
-    const staged = this.staged.findLast((entry) => entry.config === config && entry.number === number)
-    if (staged !== undefined) return staged.content
+  get(config: string, number: number): Kept | undefined {
+    const staged = this.staged.findLast(({ release }) => release.number === number && release.config === config)
+    if (staged !== undefined) return staged
     const contents = this.configs.get(config)
     const found = contents?.get(number)
     if (contents === undefined || found === undefined) return undefined
     moveToEnd(this.configs, config, contents)
     moveToEnd(contents, number, found)
-    return found.content
+    return found
   }
 
   /** The content of this config that was used last: the best one to share structure with. */
@@ -42,7 +41,8 @@ export class ContentCache {
     return [...(this.configs.get(config)?.values() ?? [])].at(-1)?.content
   }
 
-  keep(config: string, number: number, kept: Kept): void {
+  keep(kept: Kept): void {
+    const { config, number } = kept.release
     const contents = this.configs.get(config) ?? new Map<number, Kept>()
     moveToEnd(contents, number, kept)
     moveToEnd(this.configs, config, contents)
@@ -62,8 +62,8 @@ export class ContentCache {
     this.configs.get(config)?.delete(number)
   }
 
-  stage(config: string, number: number, kept: Kept): void {
-    this.staged.push({ config, number, ...kept })
+  stage(kept: Kept): void {
+    this.staged.push(kept)
   }
 
   /** Where `rollBackTo` leads back to. */
@@ -78,7 +78,7 @@ export class ContentCache {
   commit(): void {
     const staged = this.staged
     this.staged = []
-    for (const { config, number, ...kept } of staged) this.keep(config, number, kept)
+    for (const kept of staged) this.keep(kept)
   }
 
   /** Of the texts that the contents were made from, each counted once. */

@@ -8,6 +8,7 @@ import { applyPatch, diff, digest, PatchError, share, toPatch, type Json, type P
 import type { ReleaseInfo } from 'midflight/protocol'
 import { ContentCache } from './content-cache.ts'
 import { damaged } from './errors.ts'
+import type { Table } from './tables.ts'
 
 export interface ContentLimits {
   /** A release is read by applying fewer patches than this; 1 or more. */
@@ -18,9 +19,10 @@ export interface ContentLimits {
 
 /** A content this small is written whole: comparing it costs more than writing it. */
 const alwaysWholeBytes = 4096
+/** Which lists are keyed is the schema's to say; entries are found beside their equals without. */
+const noKeys = {}
 
-interface Stored {
-  readonly number: number
+interface Place {
   readonly whole: number
   readonly wholeBytes: number
   readonly patchBytes: number
@@ -28,48 +30,55 @@ interface Stored {
 
 export class Contents {
   readonly cache: ContentCache
+  private readonly table: Table<ReleaseInfo>
   private readonly wholeEvery: number
   private readonly insert: StatementSync
   private readonly place: StatementSync
   private readonly chain: StatementSync
 
-  constructor(db: DatabaseSync, limits: ContentLimits) {
+  constructor(db: DatabaseSync, table: Table<ReleaseInfo>, limits: ContentLimits) {
     this.wholeEvery = limits.wholeEvery
     this.cache = new ContentCache(limits.cacheBytes)
-    this.insert = db.prepare(
-      'insert into contents (config, number, whole, whole_bytes, patch_bytes, body) values (?, ?, ?, ?, ?, ?)',
-    )
+    this.table = table
+    this.insert = db.prepare(`
+      insert into releases (config, number, whole, whole_bytes, patch_bytes, data, sum, content)
+      values (?, ?, ?, ?, ?, ?, ?, ?)`)
     this.place = db.prepare(
-      'select number, whole, whole_bytes, patch_bytes from contents where config = ? and number = ?',
+      'select whole, whole_bytes, patch_bytes from releases where config = ? and number = ? and content is not null',
     )
     this.chain = db.prepare(
-      'select number, body from contents where config = ? and number > ? and number <= ? order by number',
+      `
+      select number, content from releases
+      where config = ? and number > ? and number <= ? and content is not null order by number`,
     )
   }
 
-  /** @throws RangeError if the content is not what the release's digest says. */
+  /** Adds the release with its content. @throws RangeError if the content is not what the release's digest says. */
   add(release: ReleaseInfo, content: Json, before: Json | undefined): Json {
-    const kept = share(content, before, {})
+    const kept = share(content, before, noKeys)
     const found = digest(kept, before)
     if (found !== release.digest) {
       throw new RangeError(`the content of ${labelOf(release)} has the digest ${found}, not ${release.digest}`)
     }
-    const base = release.parent === null ? undefined : this.stored(release.config, release.parent)
-    const patch = base === undefined || before === undefined ? undefined : this.patchFrom(base, before, kept)
+    const base = release.parent === null ? undefined : this.placeOf(release.config, release.parent)
+    const patch =
+      base === undefined || before === undefined ? undefined : this.patchFrom(release.number, base, before, kept)
     const body = patch ?? JSON.stringify(kept)
     const sizeBytes = Buffer.byteLength(body)
-    const { whole, wholeBytes, patchBytes } =
+    const place =
       base === undefined || patch === undefined
         ? { whole: release.number, wholeBytes: sizeBytes, patchBytes: 0 }
-        : { ...base, patchBytes: base.patchBytes + sizeBytes }
-    this.insert.run(release.config, release.number, whole, wholeBytes, patchBytes, body)
-    this.cache.stage(release.config, release.number, { content: kept, whole, wholeBytes })
+        : { whole: base.whole, wholeBytes: base.wholeBytes, patchBytes: base.patchBytes + sizeBytes }
+    const { whole, wholeBytes, patchBytes } = place
+    const { data, sum } = this.table.packed(release)
+    this.insert.run(release.config, release.number, whole, wholeBytes, patchBytes, data, sum, body)
+    this.cache.stage({ release, content: kept, ...place })
     return kept
   }
 
   /** As text; `undefined` where the whole is to be written instead. */
-  private patchFrom(base: Stored, before: Json, after: Json): string | undefined {
-    if (base.wholeBytes <= alwaysWholeBytes || base.number + 1 - base.whole >= this.wholeEvery) return undefined
+  private patchFrom(number: number, base: Place, before: Json, after: Json): string | undefined {
+    if (base.wholeBytes <= alwaysWholeBytes || number - base.whole >= this.wholeEvery) return undefined
     const patch = toPatch(before, diff(before, after))
     const text = JSON.stringify(patch)
     // Once the patches are as long as the whole, the next whole pays for itself.
@@ -78,11 +87,14 @@ export class Contents {
     return diff(applyPatch(before, patch), after).op === 'none' ? text : undefined
   }
 
-  private stored(config: string, number: number): Stored | undefined {
+  private placeOf(config: string, number: number): Place | undefined {
+    return this.cache.get(config, number) ?? this.stored(config, number)
+  }
+
+  private stored(config: string, number: number): Place | undefined {
     const row = this.place.get(config, number)
     if (row === undefined) return undefined
     return {
-      number: Number(row['number']),
       whole: Number(row['whole']),
       wholeBytes: Number(row['whole_bytes']),
       patchBytes: Number(row['patch_bytes']),
@@ -93,16 +105,16 @@ export class Contents {
   read(release: ReleaseInfo): Json | undefined {
     const { config, number } = release
     const known = this.cache.get(config, number)
-    if (known !== undefined) return known
+    if (known !== undefined) return known.content
     const place = this.stored(config, number)
     if (place === undefined) return undefined
     let start: Built | undefined
     for (let below = number - 1; below >= place.whole && start === undefined; below--) {
-      const content = this.cache.get(config, below)
-      if (content !== undefined) start = { number: below, content }
+      const kept = this.cache.get(config, below)
+      if (kept !== undefined) start = { number: below, content: kept.content }
     }
     const content = this.build(release, place, start)
-    this.cache.keep(config, number, { content, whole: place.whole, wholeBytes: place.wholeBytes })
+    this.cache.keep({ release, content, ...place })
     return content
   }
 
@@ -114,7 +126,7 @@ export class Contents {
     return this.build(release, place, leads ? before : undefined)
   }
 
-  private build(release: ReleaseInfo, place: Stored, start: Built | undefined): Json {
+  private build(release: ReleaseInfo, place: Place, start: Built | undefined): Json {
     const { config, number } = release
     const from = start?.number ?? place.whole - 1
     let content = start?.content
@@ -122,10 +134,10 @@ export class Contents {
     if (steps.length !== number - from) throw damaged(labelOf(release), 'cannot be read: a patch before it is missing')
     try {
       for (const step of steps) {
-        const body = JSON.parse(String(step['body'])) as Json
+        const body = JSON.parse(String(step['content'])) as Json
         content =
           content === undefined
-            ? share(body, this.cache.latest(config), {})
+            ? share(body, this.cache.latest(config), noKeys)
             : applyPatch(content, body as unknown as readonly PatchOperation[])
       }
     } catch (error) {

@@ -3,35 +3,34 @@ import type { DatabaseSync } from 'node:sqlite'
 import { StoreError } from '../../store.ts'
 
 /**
- * Records are JSON in `data` with a checksum in `sum`; the other columns are what is searched by, and repeat what `data`
- * says. Contents have no sum: they have the digest of their release.
+ * Records are JSON in `data` with a checksum (CRC-32) in `sum`; the other columns are what is searched by, and repeat what `data`
+ * says. Contents have no sum: they have the digest of their release. The content of a release is `null` once pruned; else
+ * the whole of it, or the JSON Patch that leads from the release before to it: `whole` is the last one kept whole.
  */
 export const migrations: readonly string[] = [
   `
   create table meta (key text primary key, value text not null) without rowid;
-  create table configs (name text primary key, head integer not null default 0, data text not null, sum text not null)
+  create table configs (name text primary key, head integer not null default 0, data text not null, sum integer not null)
     without rowid;
-  create table releases (id integer primary key, config text not null, number integer not null, data text not null,
-    sum text not null, unique (config, number));
-  create table contents (id integer primary key, config text not null, number integer not null,
-    whole integer not null, whole_bytes integer not null, patch_bytes integer not null, body text not null,
-    unique (config, number));
-  create table applied (config text not null, number integer not null, data text not null, sum text not null,
+  create table releases (id integer primary key, config text not null, number integer not null,
+    whole integer not null, whole_bytes integer not null, patch_bytes integer not null, data text not null,
+    sum integer not null, content text, unique (config, number));
+  create table applied (config text not null, number integer not null, data text not null, sum integer not null,
     primary key (config, number)) without rowid;
   create table pins (config text not null, number integer not null, holder text not null, data text not null,
-    sum text not null, primary key (config, number, holder)) without rowid;
-  create table idempotency (key text primary key, created_at text not null, data text not null, sum text not null)
+    sum integer not null, primary key (config, number, holder)) without rowid;
+  create table idempotency (key text primary key, created_at text not null, data text not null, sum integer not null)
     without rowid;
   create index idempotency_by_age on idempotency (created_at);
   create table nodes (uid text primary key, config text not null, status text not null, runs integer,
-    lease_until text not null, data text not null, sum text not null) without rowid;
+    lease_until text not null, data text not null, sum integer not null) without rowid;
   create index nodes_by_config on nodes (config, uid, status, runs, lease_until);
-  create table attempts (id integer primary key, uid text not null, data text not null, sum text not null);
+  create table attempts (id integer primary key, uid text not null, data text not null, sum integer not null);
   create index attempts_by_node on attempts (uid, id);
   create table drafts (id text primary key, config text not null, base integer, status text not null,
-    data text not null, sum text not null) without rowid;
+    data text not null, sum integer not null) without rowid;
   create table draft_contents (id text primary key, digest text not null, body text not null);
-  create table tokens (id text primary key, hash text not null unique, data text not null, sum text not null)
+  create table tokens (id text primary key, hash text not null unique, data text not null, sum integer not null)
     without rowid;
   create table audit (number integer primary key, entry text not null, prev text not null, hash text not null);
   `,

@@ -23,7 +23,7 @@ export function prune(db: DatabaseSync, tx: Reading, policy: PrunePolicy): Prune
 function pruneContents(db: DatabaseSync, tx: Reading, config: string, policy: PrunePolicy): number {
   const head = tx.config(config)?.head?.number ?? 0
   const stored = db
-    .prepare('select number, whole from contents where config = ? order by number desc')
+    .prepare('select number, whole from releases where config = ? and content is not null order by number desc')
     .all(config)
     .map((row) => ({ number: Number(row['number']), whole: Number(row['whole']) }))
   const needed = new Set(
@@ -40,7 +40,7 @@ function pruneContents(db: DatabaseSync, tx: Reading, config: string, policy: Pr
     number > head - policy.keepNewest ||
     needed.has(number) ||
     (policy.keepSince !== undefined && (tx.release(config, number)?.createdAt ?? '') >= policy.keepSince)
-  const remove = db.prepare('delete from contents where config = ? and number = ?')
+  const remove = db.prepare('update releases set content = null where config = ? and number = ?')
   let removed = 0
   /** From here up to the last one that stayed, each is a patch on the one before. */
   let neededFrom = Infinity

@@ -1,5 +1,5 @@
 /** Records as rows: JSON beside the columns they are searched by, with a checksum that is looked at on every read. */
-import { hash } from 'node:crypto'
+import { crc32 } from 'node:zlib'
 import type { DatabaseSync, SQLInputValue, SQLOutputValue, StatementSync } from 'node:sqlite'
 import type { ReleaseInfo } from 'midflight/protocol'
 import type {
@@ -38,9 +38,13 @@ export interface Pin {
 export class Table<T> {
   readonly shape: Shape<T>
   private readonly insert: StatementSync
+  private readonly seed: number
+  private readonly columns: readonly ((record: T) => SQLInputValue)[]
 
   constructor(db: DatabaseSync, shape: Shape<T>) {
     this.shape = shape
+    this.seed = crc32(shape.table)
+    this.columns = Object.values(shape.columns)
     const names = [...Object.keys(shape.columns), 'data', 'sum']
     const written = names.filter((name) => !shape.key.includes(name)).map((name) => `${name} = excluded.${name}`)
     const conflict = shape.key.length === 0 ? '' : ` on conflict (${shape.key.join()}) do update set ${written.join()}`
@@ -50,15 +54,19 @@ export class Table<T> {
   }
 
   put(record: T): void {
+    const { data, sum } = this.packed(record)
+    this.insert.run(...this.columns.map((column) => column(record)), data, sum)
+  }
+
+  packed(record: T): { readonly data: string; readonly sum: number } {
     const data = JSON.stringify(record)
-    const values = Object.values(this.shape.columns).map((column) => column(record))
-    this.insert.run(...values, data, sumOf(this.shape.table, data))
+    return { data, sum: crc32(data, this.seed) }
   }
 
   /** @throws StoreError `damaged` if the row is not what was written. */
   read(row: Row): T {
     const data = String(row['data'])
-    if (sumOf(this.shape.table, data) !== row['sum']) throw damaged(this.place(row), 'is not what was written')
+    if (crc32(data, this.seed) !== row['sum']) throw damaged(this.place(row), 'is not what was written')
     const record = JSON.parse(data) as T
     for (const [name, column] of Object.entries(this.shape.columns)) {
       if (name in row && row[name] !== column(record)) throw damaged(this.shape.label(record), `has another ${name}`)
@@ -71,10 +79,6 @@ export class Table<T> {
     const keys = Object.keys(this.shape.columns).filter((name) => name in row)
     return `${this.shape.table} ${keys.map((name) => `${name} ${row[name]}`).join(', ')}`
   }
-}
-
-function sumOf(table: string, data: string): string {
-  return hash('sha256', `${table}\n${data}`, 'base64url').slice(0, 22)
 }
 
 type StoredConfig = Omit<ConfigRecord, 'head'>

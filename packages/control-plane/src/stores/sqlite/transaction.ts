@@ -34,17 +34,16 @@ export class SqliteTransaction implements StoreTx {
   readonly contents: Contents
   private readonly db: DatabaseSync
   private readonly sql: Statements
-  /** The same text gives the same object, so that what is compiled from a schema can be kept by it. */
-  private readonly configsRead = new Map<
-    string,
-    { readonly sum: string; readonly config: Omit<ConfigRecord, 'head'> }
-  >()
+  /**
+   * As the database has them. Each keeps its schema, so that what is compiled from one can be kept by the object.
+   */
+  private readonly configsRead = new Map<string, ConfigRecord>()
   private writable = false
 
   constructor(db: DatabaseSync, limits: ContentLimits) {
     this.db = db
     this.tables = tablesOf(db)
-    this.contents = new Contents(db, limits)
+    this.contents = new Contents(db, this.tables.releases, limits)
     this.sql = statements(db)
   }
 
@@ -56,34 +55,45 @@ export class SqliteTransaction implements StoreTx {
     this.writable = false
   }
 
+  /** Forgets what a transaction did that is not to be. */
+  rollBackTo(mark: number): void {
+    this.contents.cache.rollBackTo(mark)
+    this.configsRead.clear()
+  }
+
   config(name: string): ConfigRecord | undefined {
+    const known = this.configsRead.get(name)
+    if (known !== undefined) return known
     const row = this.sql.config.get(name)
     return row && this.configFrom(row)
   }
 
   configs(prefix: string, after: string | undefined, limit: number): ConfigRecord[] {
     const rows = this.sql.configs.all(prefix, prefix, `${prefix}/`, `${prefix}/${lastCharacter}`, after ?? '', limit)
-    return rows.map((row) => this.configFrom(row))
+    return rows.map((row) => this.configsRead.get(String(row['name'])) ?? this.configFrom(row))
   }
 
   private configFrom(row: Row): ConfigRecord {
-    const name = String(row['name'])
-    let known = this.configsRead.get(name)
-    if (known === undefined || known.sum !== row['sum']) {
-      known = { sum: String(row['sum']), config: freeze(this.tables.configs.read(row)) }
-      if (this.configsRead.size >= maxConfigsRead) this.configsRead.clear()
-      this.configsRead.set(name, known)
-    }
+    const config = freeze(this.tables.configs.read(row))
     const number = Number(row['head'])
-    if (number === 0) return { ...known.config, head: null }
-    const head = this.release(name, number)
-    if (head === undefined) throw damaged(`config ${name}`, `has release ${number} as its head, which is not there`)
-    return { ...known.config, head: { number, digest: head.digest } }
+    const head = number === 0 ? undefined : this.release(config.name, number)
+    if (number !== 0 && head === undefined) {
+      throw damaged(`config ${config.name}`, `has release ${number} as its head, which is not there`)
+    }
+    return this.remember({ ...config, head: head === undefined ? null : { number, digest: head.digest } })
+  }
+
+  private remember(config: ConfigRecord): ConfigRecord {
+    if (this.configsRead.size >= maxConfigsRead) this.configsRead.clear()
+    this.configsRead.set(config.name, Object.freeze({ ...config, head: Object.freeze(config.head) }))
+    return config
   }
 
   release(config: string, number: number): ReleaseInfo | undefined {
+    const known = this.contents.cache.get(config, number)
+    if (known !== undefined) return known.release
     const row = this.sql.release.get(config, number)
-    return row && this.tables.releases.read(row)
+    return row && freeze(this.tables.releases.read(row))
   }
 
   releases(config: string, before: number | undefined, limit: number): ReleaseInfo[] {
@@ -181,16 +191,18 @@ export class SqliteTransaction implements StoreTx {
     this.mustWrite()
     const { head: _, ...record } = config as ConfigRecord
     this.tables.configs.put(record)
+    this.configsRead.delete(config.name)
   }
 
   addRelease(release: ReleaseInfo, content: Json): Json {
     this.mustWrite()
     const config = this.config(release.config)
     checkNext(release, config)
-    const before = config?.head ? this.content(release.config, config.head.number) : undefined
-    const kept = this.contents.add(release, content, before)
-    this.tables.releases.put(release)
+    const { head } = config
+    const before = head === null ? undefined : this.content(release.config, head.number)
+    const kept = this.contents.add(copyOf(release), content, before)
     this.sql.setHead.run(release.number, release.config)
+    this.remember({ ...config, head: { number: release.number, digest: release.digest } })
     return kept
   }
 
@@ -270,6 +282,11 @@ function auditFrom(row: Row): AuditRecord {
   const [text, prev, hash] = [String(row['entry']), String(row['prev']), String(row['hash'])]
   if (linkHash(prev, text) !== hash) throw damaged(`audit #${row['number']}`, 'is not what was written')
   return { ...(JSON.parse(text) as Omit<AuditRecord, 'prev' | 'hash'>), prev, hash }
+}
+
+function copyOf(release: ReleaseInfo): ReleaseInfo {
+  const { signature } = release
+  return Object.freeze({ ...release, ...(signature && { signature: Object.freeze({ ...signature }) }) })
 }
 
 function freeze<T>(value: T): T {

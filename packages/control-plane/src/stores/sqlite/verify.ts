@@ -39,12 +39,14 @@ export function verify(db: DatabaseSync, tx: SqliteTransaction, path: string): S
   }
   attempt('contents', () => {
     let before: (Built & { readonly config: string }) | undefined
-    for (const row of db.prepare('select config, number from contents order by config, number').all()) {
+    for (const row of db
+      .prepare('select config, number from releases where content is not null order by config, number')
+      .all()) {
       const at = { config: String(row['config']), number: Number(row['number']) }
       contents++
       attempt(labelOf(at), () => {
         const release = tx.release(at.config, at.number)
-        if (release === undefined) return say(damaged(labelOf(at), 'has a content, but is not there'))
+        if (release === undefined) return say(damaged(labelOf(at), 'cannot be found by its number'))
         const content = tx.contents.readStored(release, before?.config === at.config ? before : undefined)
         if (content !== undefined) before = { ...at, content }
       })
@@ -99,7 +101,7 @@ export function gapProblems(db: DatabaseSync): StoreError[] {
   }
   const headless = db.prepare(
     `select name, head from configs where head > 0
-     and not exists (select 1 from contents where config = name and number = head)`,
+     and not exists (select 1 from releases where config = name and number = head and content is not null)`,
   )
   for (const row of headless.iterate()) {
     problems.push(gap(`release ${row['name']} #${row['head']}`, 'is the head, and its content is missing'))
