@@ -11,15 +11,17 @@ import { digest, type Json } from 'midflight'
 import { mismatchText, releaseInfo, type ReleaseInfo } from 'midflight/protocol'
 import { signed, type Domain } from './domain.ts'
 import { edited, editValue, isPatch } from './edit.ts'
+import { answerOf, keyOf, remember, type Key } from './idempotency.ts'
 import {
   ConflictError,
-  IdempotencyError,
   requireHead,
   RefusedError,
   type ConfigChange,
   type Edit,
   type Head,
   type OfflineSignature,
+  type Published,
+  type PublishResult as Result,
 } from './release.ts'
 import { verifyRelease } from './signing.ts'
 import type { ConfigRecord, StoreRead, StoreTx } from './store.ts'
@@ -35,26 +37,15 @@ export interface PublishRequest {
   readonly breakGlass?: { readonly reason: string }
 }
 
-export interface Published {
-  readonly config: string
-  /** The new release; the head, if the content was that of the head. */
-  readonly release: ReleaseInfo
-  readonly created: boolean
-}
-
-export interface PublishResult {
-  /** In the order of the changes. */
-  readonly published: readonly Published[]
-  /** This is the answer to an earlier request with the same key. */
-  readonly replayed: boolean
-}
+/** What a publish is answered; `release.ts` has its fields. */
+export type PublishResult = Result
 
 /**
  * Publishes all changes or none. Resolves when they survive a power cut (I3). If it rejects with a StoreError of the
  * code `io`, or its answer is lost, it is unknown whether it happened: the same request under the same key tells (I4).
  * @throws RefusedError, ConflictError, IdempotencyError: nothing was changed. StoreError.
  */
-export async function publish(domain: Domain, request: PublishRequest): Promise<PublishResult> {
+export async function publish(domain: Domain, request: PublishRequest): Promise<Result> {
   const { changes, author, idempotencyKey, breakGlass } = request
   if (!Array.isArray(changes) || changes.length < 1 || changes.length > maxChanges) {
     throw new RefusedError('invalid', `has ${changes?.length ?? 'no'} changes; want 1 to ${maxChanges}`)
@@ -107,11 +98,12 @@ interface Made {
 }
 
 /** @throws as `publish` does, and what `intent.require` throws. */
-export async function release(domain: Domain, intent: Intent): Promise<PublishResult> {
+export async function release(domain: Domain, intent: Intent): Promise<Result> {
   requireText(intent.author, 'author', 1, 256)
   for (const { message } of intent.parts) requireText(message ?? '', 'message', 0, 4096)
   if (intent.breakGlass !== undefined) requireText(intent.breakGlass.reason, 'reason', 1, 4096)
-  const key = keyOf(intent)
+  const { actor, idempotencyKey } = intent
+  const key = idempotencyKey === undefined ? undefined : keyOf(actor, idempotencyKey, requestOf(intent))
   let made: readonly Made[] = []
   for (let tries = 0; tries < maxTries; tries++) {
     const seen = await domain.store.read((read) => answerOf(read, key) ?? look(read, intent))
@@ -124,20 +116,9 @@ export async function release(domain: Domain, intent: Intent): Promise<PublishRe
   throw new RefusedError('busy', `others publish faster than this could be tried, ${maxTries} times; try again later`)
 }
 
-interface Key {
-  /** Each actor has keys of their own. */
-  readonly key: string
-  /** Digest of the request. */
-  readonly request: string
-}
-
-function keyOf(intent: Intent): Key | undefined {
-  const { idempotencyKey, actor, author, parts } = intent
-  if (idempotencyKey === undefined) return undefined
-  if (!/^[\x21-\x7e]{1,255}$/.test(idempotencyKey)) {
-    throw new RefusedError('invalid', 'has an idempotency key that is not 1 to 255 visible ASCII characters')
-  }
-  const request = parts.map(({ config, ifMatch, message, force, signed: by, kind, rollbackOf, edit }) => ({
+/** The request as it is remembered under its key. */
+function requestOf({ author, parts }: Intent): Json {
+  const changes = parts.map(({ config, ifMatch, message, force, signed: by, kind, rollbackOf, edit }) => ({
     config,
     ifMatch: ifMatch ?? null,
     message: message ?? '',
@@ -147,30 +128,7 @@ function keyOf(intent: Intent): Key | undefined {
     rollbackOf: rollbackOf ?? null,
     edit: editValue(edit),
   }))
-  return { key: `${idempotencyKey} ${actor}`, request: requestDigest([author, ...request]) }
-}
-
-function requestDigest(request: Json): string {
-  try {
-    return digest(request)
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error
-    throw new RefusedError('invalid', `is no JSON data: ${error.message}`)
-  }
-}
-
-/** What the key was answered before. @throws IdempotencyError if it stood for another request. */
-function answerOf(read: StoreRead, key: Key | undefined): PublishResult | undefined {
-  const record = key && read.idempotency(key.key)
-  if (key === undefined || record === undefined) return undefined
-  if (record.request !== key.request) throw new IdempotencyError(key.key.slice(0, key.key.indexOf(' ')))
-  const answer = record.response as unknown as readonly { config: string; number: number; created: boolean }[]
-  const published = answer.map(({ config, number, created }) => {
-    const found = read.release(config, number)
-    if (found === undefined) throw new Error(`${config} ${number}, once answered, is not there`)
-    return { config, release: found, created }
-  })
-  return { published, replayed: true }
+  return [author, ...changes]
 }
 
 interface Seen {
@@ -216,7 +174,7 @@ function commit(
   intent: Intent,
   made: readonly Made[],
   key: Key | undefined,
-): PublishResult | 'moved' {
+): Result | 'moved' {
   intent.require?.(tx)
   const now = made.map(({ part }) => configIn(tx, part.config))
   const moved = made.some(({ part, config }, i) => {
@@ -233,10 +191,7 @@ function commit(
   })
   for (const one of published) if (one.created) audit(domain, tx, intent, one, published)
   intent.also?.(tx, published)
-  if (key !== undefined) {
-    const response = published.map(({ config, release: { number }, created }) => ({ config, number, created }))
-    tx.putIdempotency({ ...key, response, createdAt: domain.now().toISOString() })
-  }
+  if (key !== undefined) remember(tx, key, published, domain.now())
   return { published, replayed: false }
 }
 

@@ -3,6 +3,7 @@
  * comes about is `publish.ts`; what it looks like on the wire is the engine's `protocol/release.ts`.
  */
 import type { Issue, Json, PatchOperation } from 'midflight'
+import type { ReleaseInfo } from 'midflight/protocol'
 
 /** Why something was refused: a closed set, so that every door (HTTP, command line) can answer each of them. */
 export type RefusalCode =
@@ -103,4 +104,18 @@ export interface OfflineSignature {
   readonly keyId: string
   /** base64url, see `signing.ts`. */
   readonly value: string
+}
+
+export interface Published {
+  readonly config: string
+  /** The new release; the head, if the content was that of the head. */
+  readonly release: ReleaseInfo
+  readonly created: boolean
+}
+
+export interface PublishResult {
+  /** In the order of the changes. */
+  readonly published: readonly Published[]
+  /** This is the answer to an earlier request with the same key. */
+  readonly replayed: boolean
 }

@@ -4,8 +4,8 @@
  * way back.
  */
 import type { Domain } from './domain.ts'
-import { configIn, release, releaseIn, type PublishResult } from './publish.ts'
-import { RefusedError, type IfMatch } from './release.ts'
+import { configIn, release, releaseIn } from './publish.ts'
+import { RefusedError, type IfMatch, type PublishResult } from './release.ts'
 
 export interface RollbackRequest {
   readonly config: string

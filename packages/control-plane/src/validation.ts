@@ -115,6 +115,6 @@ function placed(issue: Issue): Issue {
   return rest
 }
 
-function invalid(issues: readonly Issue[]): RefusedError {
+export function invalid(issues: readonly Issue[]): RefusedError {
   return new RefusedError('invalid', issues.map(issueText).join('\n'), issues)
 }

@@ -1,0 +1,176 @@
+/**
+ * What a node was last seen to be: pure steps from one record to the next. What it says may come twice, late or out of
+ * order; each step takes what is news and leaves the rest. Who keeps the records is `roster.ts`.
+ */
+import type { Heartbeat, Hello, NodeStatus, Report } from 'midflight/protocol'
+import type { Wanted } from './desired.ts'
+import type { AttemptRecord, NodeRecord } from './store.ts'
+
+/** A node, and how far it is with what it tries now. */
+export interface NodeState {
+  readonly node: NodeRecord
+  /** The newest attempt that it reported; not kept across restarts. */
+  readonly trial: { readonly number: number; readonly attempt: number; readonly status: NodeStatus } | undefined
+}
+
+/** When something was heard. Of the wall clock, which is for people: leases go by another. */
+export interface Heard {
+  readonly at: string
+  readonly leaseUntil: string
+}
+
+export interface Transition {
+  readonly state: NodeState
+  /** Goes into the history. */
+  readonly attempt?: AttemptRecord
+  /** Nothing in it was news: a duplicate, or overtaken. */
+  readonly stale: boolean
+}
+
+/** The node says who it is: the whole truth about it, whatever was known before. */
+export function joined(before: NodeState | undefined, hello: Hello, heard: Heard): NodeState {
+  const { uid, config, labels, agent, runs, seen, status, components, auditHead } = hello
+  const known = before?.node.config === config ? before.node : undefined
+  return {
+    node: {
+      uid,
+      config,
+      labels,
+      agent,
+      runs,
+      seen: highest(seen, runs?.number),
+      status,
+      ...(known?.detail === undefined || known.status !== status ? {} : { detail: known.detail }),
+      ...(components === undefined ? {} : { components }),
+      ...(auditHead === undefined ? {} : { auditHead }),
+      firstSeenAt: known?.firstSeenAt ?? heard.at,
+      lastSeenAt: heard.at,
+      leaseUntil: heard.leaseUntil,
+    },
+    trial: undefined,
+  }
+}
+
+/** It lives, and runs this. One that says less than was known is late, and only shows that the node lives (I5). */
+export function beat(
+  before: NodeState,
+  { runs, status }: Pick<Heartbeat, 'runs' | 'status'>,
+  heard: Heard,
+): Transition {
+  const node = { ...before.node, lastSeenAt: heard.at, leaseUntil: heard.leaseUntil }
+  const known = before.node.runs
+  const goesBack = known !== null && (runs === null || runs.number < known.number)
+  if (goesBack) return { state: { ...before, node }, stale: true }
+  const same = runs?.number === known?.number && runs?.digest === known?.digest && status === node.status
+  if (same) return { state: { ...before, node }, stale: true }
+  const { detail, ...rest } = node
+  const kept = detail === undefined || status !== node.status ? rest : node
+  const seen = highest(node.seen, runs?.number)
+  return { state: { ...before, node: { ...kept, runs, seen, status } }, stale: false }
+}
+
+/** How far a status is within one attempt. */
+const ladder: Readonly<Record<NodeStatus, number>> = {
+  UNSET: 0,
+  RECEIVED: 1,
+  PREPARED: 2,
+  APPLYING: 3,
+  APPLIED: 4,
+  FAILED: 4,
+  ROLLED_BACK: 4,
+  RESTART_REQUIRED: 4,
+  DEGRADED: 4,
+}
+
+/** The node tells how it goes with a release. What it says of an older one is history, and changes nothing (R2). */
+export function reported(before: NodeState, report: Omit<Report, 'type'>, heard: Heard): Transition {
+  const { number, digest, status, detail, attempt } = report
+  const { trial } = before
+  const lives = { ...before.node, lastSeenAt: heard.at, leaseUntil: heard.leaseUntil }
+  const entry: AttemptRecord = {
+    uid: lives.uid,
+    config: lives.config,
+    number,
+    digest,
+    status,
+    ...(detail === undefined ? {} : { detail }),
+    attempt,
+    at: heard.at,
+  }
+  const older = number < Math.max(trial?.number ?? 0, lives.seen ?? 0, lives.runs?.number ?? 0)
+  if (older) return { state: { ...before, node: lives }, attempt: entry, stale: true }
+  if (trial?.number === number && !isNews(trial, attempt, status)) {
+    return { state: { ...before, node: lives }, stale: true }
+  }
+  const { detail: _, ...rest } = lives
+  const node: NodeRecord = {
+    ...rest,
+    seen: number,
+    status,
+    ...(detail === undefined ? {} : { detail }),
+    runs: status === 'APPLIED' ? { number, digest } : lives.runs,
+  }
+  return { state: { node, trial: { number, attempt, status } }, attempt: entry, stale: false }
+}
+
+function isNews(trial: NonNullable<NodeState['trial']>, attempt: number, status: NodeStatus): boolean {
+  if (attempt !== trial.attempt) return attempt > trial.attempt
+  return ladder[status] > ladder[trial.status]
+}
+
+function highest(a: number | null, b: number | undefined): number | null {
+  return a === null ? (b ?? null) : Math.max(a, b ?? 0)
+}
+
+/** Why a node does not run a release. */
+export type Reason =
+  | 'away' // it has not been heard of for longer than its lease
+  | 'not-delivered' // it has not said that it has seen it
+  | 'trying'
+  | 'failed'
+  | 'rolled-back'
+  | 'restart-required'
+  | 'degraded'
+  | 'drifted' // it runs the number with another content
+  | 'newer' // it runs a later one
+
+/** `undefined`: it runs it. */
+export function whyNot(wanted: Wanted, node: NodeRecord, isAway: boolean): Reason | undefined {
+  const { runs, seen, status } = node
+  const runsIt = runs?.number === wanted.number
+  if (runsIt && runs.digest === wanted.digest && status !== 'DEGRADED') return undefined
+  if (runs !== null && runs.number > wanted.number) return 'newer'
+  if (isAway) return 'away'
+  const concerns = seen !== null && seen >= wanted.number
+  if (!concerns) return 'not-delivered'
+  switch (status) {
+    case 'FAILED':
+      return 'failed'
+    case 'ROLLED_BACK':
+      return 'rolled-back'
+    case 'RESTART_REQUIRED':
+      return 'restart-required'
+    case 'DEGRADED':
+      return 'degraded'
+    default:
+      return runsIt ? 'drifted' : 'trying'
+  }
+}
+
+const reasons: Readonly<Record<Reason, string>> = {
+  away: 'was last heard of at',
+  'not-delivered': 'has not received it yet; runs',
+  trying: 'has received it and is at it; runs',
+  failed: 'refused it; runs',
+  'rolled-back': 'tried it and went back; runs',
+  'restart-required': 'needs a restart for it; runs',
+  degraded: 'failed half-way, and its components run different releases; last known',
+  drifted: 'runs another content under its number',
+  newer: 'runs a newer one',
+}
+
+/** For people: `refused it; runs 5: limit is 0; want …` */
+export function reasonText(reason: Reason, node: NodeRecord): string {
+  const what = reason === 'away' ? node.lastSeenAt : node.runs === null ? 'none' : String(node.runs.number)
+  return `${reasons[reason]} ${what}${node.detail === undefined ? '' : `: ${node.detail}`}`
+}
