@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { SourceError } from '../src/source.ts'
-import { checkJson } from '../src/text/json-check.ts'
+import { JsonChecker } from '../src/text/json-check.ts'
 import { diagnoseJson } from '../src/text/json-diagnose.ts'
 import { defaultLimits, parseText } from '../src/text/parse.ts'
 import { SourceText } from '../src/text/source-text.ts'
@@ -77,7 +77,7 @@ describe('the quick check and the exact reader agree', () => {
         else expect(parsed).toMatchObject({ config: JSON.parse(text) })
         // Not clean means that something may be wrong; where nothing is, only these two names together may raise it.
         const named = text.includes('"constructor"') && text.includes('"prototype"')
-        if (!issue && !named) expect(checkJson(bytes, maxDepth).clean).toBe(true)
+        if (!issue && !named) expect(new JsonChecker().check(bytes, maxDepth).clean).toBe(true)
       }),
       { numRuns: process.env.MIDFLIGHT_LONG ? 5000 : 400 },
     )
@@ -94,7 +94,7 @@ describe('the quick check and the exact reader agree', () => {
         const entries = values.map((v, k) => `{"k${k}":${v}}`)
         const text = `{"a":${s}{"list":${s}[${entries.join(`${s},`)}${s}],"map":{${entries.map((e, k) => `"e${k}":${s}${e}`).join()}}}}`
         const bytes = Buffer.from(text)
-        const { root, clean } = checkJson(bytes, maxDepth)
+        const { root, clean } = new JsonChecker().check(bytes, maxDepth)
         expect(clean).toBe(true)
         const inner = root?.container.inside.get(0)
         const open = text.indexOf('{', 1)
@@ -115,7 +115,7 @@ describe('the quick check and the exact reader agree', () => {
 test('thousands of kinds of objects are checked as exactly as one', async () => {
   const objects = Array.from({ length: 30_000 }, (_, k) => `{"x${k}":1,"y${k}":{"x${k}":[]}}`)
   const good = `[${objects.join()}]`
-  expect(checkJson(Buffer.from(good), 10).clean).toBe(true)
+  expect(new JsonChecker().check(Buffer.from(good), 10).clean).toBe(true)
   const bad = good.replace('"y29999":', '"x29999":')
   const refused = await parseText(Buffer.from(bad), { file: 'f', format: 'json', limits }).catch(
     (error: unknown) => error,

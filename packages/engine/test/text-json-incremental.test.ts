@@ -326,6 +326,14 @@ describe('what reading only the changes could overlook is found', () => {
     ['an entry that just fits', before.replace('{"n":50}', deep)],
     ['an entry that is one too deep', before.replace('{"n":50}', `[${deep}]`)],
     ['constructor.prototype', before.replace('"k50":{"n"', '"constructor":{"prototype"')],
+    [
+      'constructor.prototype, after each of the two words by itself',
+      before
+        .replace('{"n":10}', '{"constructor":1}')
+        .replace('{"n":30}', '{"prototype":1}')
+        .replace('{"n":50}', '{"constructor":{"prototype":1}}'),
+    ],
+    ['a key twice in two entries', before.replace('{"n":10}', '{"m":1,"m":2}').replace('{"n":50}', '{"m":1,"m":2}')],
     ['__proto__', before.replace('"k50"', '"__proto__"')],
     ['__proto__ by an escape', before.replace('"k50"', '"\\u005f_proto__"')],
     ['a number that loses its value', before.replace('{"n":50}', '9007199254740993')],

@@ -63,16 +63,16 @@ const quote = 34
 const backslash = 92
 const noBytes = Buffer.alloc(0)
 
-export function checkJson(bytes: Buffer, maxDepth: number, notedDepth = maxNotedDepth): Check {
-  return new Checker(bytes, maxDepth, notedDepth).run()
-}
-
-class Checker {
-  readonly #bytes: Buffer
-  readonly #view: DataView
-  readonly #maxDepth: number
+/**
+ * Checks one text, or several that are parts of one: what it has learnt of their keys stays, and so does that one of
+ * them was not clean.
+ */
+export class JsonChecker {
+  #bytes: Buffer = noBytes
+  #view: DataView = new DataView(noBytes.buffer)
+  #maxDepth = 0
   /** Entries of containers that are deeper are not noted. */
-  #notedDepth: number
+  #notedDepth = 0
   #clean = true
   #escapedDollar = false
   #safeNumbers = true
@@ -86,18 +86,21 @@ class Checker {
   #starts = new Uint32Array(256)
   #ends = new Uint32Array(256)
   #entries = 0
-  readonly #noted: Noted[] = []
+  #noted: Noted[] = []
   /** The number of entries at which the innermost of these containers is known to be large. */
   #large = minEntries
 
-  constructor(bytes: Buffer, maxDepth: number, notedDepth: number) {
+  check(bytes: Buffer, maxDepth: number, notedDepth = maxNotedDepth): Check {
     this.#bytes = bytes
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
     this.#maxDepth = maxDepth
     this.#notedDepth = notedDepth
-  }
-
-  run(): Check {
+    this.#escapedDollar = false
+    this.#safeNumbers = true
+    this.#root = undefined
+    this.#entries = 0
+    this.#noted = []
+    this.#large = minEntries
     this.#scan()
     // Rare enough to let the exact reader decide whether the one stands in the other.
     const clean = this.#clean && !(this.#sawConstructor && this.#sawPrototype)
@@ -374,7 +377,7 @@ const noneInside: Map<number, Nested> = new Map()
  * One of each stays alive. Between two checks nothing else holds such an object, the engine would forget their shape,
  * and with it the compiled loop: a check of a small text would take ten times as long.
  */
-export const kept = [new Checker(noBytes, 1, 0), firstStep()]
+export const kept = [new JsonChecker(), firstStep()]
 
 function grown(old: Uint32Array): Uint32Array<ArrayBuffer> {
   const larger = new Uint32Array(old.length * 2)

@@ -10,7 +10,7 @@
  */
 import { type Buffer, isUtf8 } from 'node:buffer'
 import { isArray, type Json } from '../json.ts'
-import { checkJson, maxNotedDepth, type Container, type Nested } from './json-check.ts'
+import { JsonChecker, maxNotedDepth, type Container, type Nested } from './json-check.ts'
 import { EntryList } from './json-entries.ts'
 import { skipSpace, stringEnd, valueEnd } from './json-locate.ts'
 import type { JsonText } from './json.ts'
@@ -56,6 +56,8 @@ class Comparison {
   readonly #new: Buffer
   readonly #maxDepth: number
   readonly #maxFresh: number
+  /** One for all that is new: most entries have the keys of the first. */
+  readonly #checker = new JsonChecker()
   #freshBytes = 0
   #mayHaveReferences: boolean
 
@@ -210,7 +212,7 @@ class Comparison {
     this.#refuseBytes(start, end)
     const piece = this.#new.subarray(start, end)
     const value = JSON.parse(piece.toString()) as Json
-    const check = checkJson(piece, this.#maxDepth - depth, maxNotedDepth - depth)
+    const check = this.#checker.check(piece, this.#maxDepth - depth, maxNotedDepth - depth)
     if (!check.clean) throw unexpected
     if (check.escapedDollar) throw unexpected
     return { value, root: check.root }

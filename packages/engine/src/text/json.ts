@@ -5,7 +5,7 @@
 import type { Buffer } from 'node:buffer'
 import { vouch, type Json } from '../json.ts'
 import { SourceError } from '../source.ts'
-import { checkJson, type Nested } from './json-check.ts'
+import { JsonChecker, type Nested } from './json-check.ts'
 import { diagnoseJson } from './json-diagnose.ts'
 import { skipSpace } from './json-locate.ts'
 import type { SourceText } from './source-text.ts'
@@ -31,7 +31,7 @@ export function parseJson(source: SourceText, bytes: Buffer, maxDepth: number): 
   } catch (error) {
     throw refused(source, text, maxDepth, error)
   }
-  const check = checkJson(bytes, maxDepth)
+  const check = new JsonChecker().check(bytes, maxDepth)
   if (!check.clean) {
     const issue = diagnoseJson(source, text, maxDepth)
     if (issue) throw new SourceError([issue])

@@ -29,7 +29,7 @@ const chunkBytes = 4 * 1024 * 1024
 /** How many chunks are read at a time. Node's pool has four threads, and others want some too. */
 const chunksAtOnce = 2
 /** The memory of smaller texts is not worth keeping. */
-export const worthKeepingBytes = 1024 * 1024
+export const worthKeepingBytes = 64 * 1024
 /** How long a file may go on changing before it is given up for now. Milliseconds. */
 const patienceMs = 500
 
