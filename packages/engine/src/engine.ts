@@ -262,6 +262,7 @@ class RunningEngine<C> implements Engine<C> {
     for (const { name, open } of this.#endpoints) await end(name, () => open.close())
     if (this.#core.live)
       for (const component of [...this.#core.components].reverse()) await end(component.name, () => component.close?.())
+    for (const source of this.#core.sources) await end(source.name, () => source.close?.())
     await end('notifications', () => this.#notifier.close(closeMs))
     this.events.append({ kind: 'closed' })
     await end('journal', () => this.events.close())

@@ -1,6 +1,7 @@
-/** All sources read at the same time. What is made of their documents is `reload.ts`. */
+/** All sources read at the same time, and told what came of it. What is made of their documents is `reload.ts`. */
 import { DeadlineError, errorText, StoppedError, within } from './deadline.ts'
 import type { Issue } from './issue.ts'
+import type { Outcome } from './outcome.ts'
 import { SourceError, type Document, type Source } from './source.ts'
 
 export type Loaded =
@@ -30,6 +31,21 @@ export async function load(sources: readonly Source[], limitMs: number, stop: Ab
     kind: 'failed',
     issues: failures.flatMap(({ name, error }) => issuesOf(name, error)),
     transient: failures.every(({ error }) => error instanceof SourceError && error.transient),
+  }
+}
+
+/** @param outcome `undefined` after a dry run. */
+export function tellSources(
+  sources: readonly Source[],
+  outcome: Outcome | undefined,
+  warn: (message: string) => void,
+): void {
+  for (const source of sources) {
+    try {
+      source.settled?.(outcome)
+    } catch (error) {
+      warn(`source ${source.name} did not take the outcome: ${errorText(error)}`)
+    }
   }
 }
 

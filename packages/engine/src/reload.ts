@@ -17,7 +17,7 @@ import { heldBack } from './held.ts'
 import type { Issue } from './issue.ts'
 import { pathText, type Json, type Path } from './json.ts'
 import type { LastGoodStore } from './last-good.ts'
-import { load, type Loaded } from './load.ts'
+import { load, tellSources, type Loaded } from './load.ts'
 import { checkMember, membersOf } from './members.ts'
 import { merge, type Merged } from './merge.ts'
 import type { ComponentResult, Outcome, Plan, PlanOutcome } from './outcome.ts'
@@ -111,6 +111,12 @@ export interface Staged {
 }
 
 export async function reload(core: Core, run: Run): Promise<Outcome> {
+  const outcome = await tryOften(core, run)
+  tellSources(core.sources, outcome, (message) => core.record({ kind: 'warning', about: 'source', message }))
+  return outcome
+}
+
+async function tryOften(core: Core, run: Run): Promise<Outcome> {
   for (;;) {
     const staged = await stage(core, run)
     const result = 'ended' in staged ? staged : await commit(core, staged)
@@ -126,6 +132,7 @@ export async function plan(core: Core, run: Run): Promise<PlanOutcome> {
   // A copy, which keeps what is found out about the sources: a dry run must leave no trace in the next reload.
   const dry = { ...core }
   const staged = await stage(dry, run)
+  tellSources(core.sources, undefined, (message) => core.record({ kind: 'warning', about: 'source', message }))
   if ('ended' in staged) return dressed(dry, run, staged.ended) as PlanOutcome
   const { ended } = await abort(dry, staged)
   dry.pendingRestart = staged.pendingRestart

@@ -5,6 +5,7 @@
 import type { Issue, Origin } from './issue.ts'
 import { issueText } from './issue.ts'
 import type { Json, Path } from './json.ts'
+import type { Outcome } from './outcome.ts'
 
 /** Reads one whole document. Throws SourceError; never returns a part of one. */
 export interface Source {
@@ -14,6 +15,13 @@ export interface Source {
    * when nothing changed: the engine then compares references and does no further work.
    */
   load(signal: AbortSignal): Promise<Document>
+  /**
+   * What became of the run for which `load` was called last; `undefined` if that was a dry run. For sources that tell
+   * others about it. Must return at once.
+   */
+  settled?(outcome: Outcome | undefined): void
+  /** The engine has closed, or could not start. For sources that hold something open between loads. */
+  close?(): Promise<void>
   /** Reads a secret by its reference again, for a start from the last good configuration, which holds only references. */
   resolve?(reference: string, signal: AbortSignal): Promise<string>
 }

@@ -1,0 +1,94 @@
+/**
+ * What a node keeps on disk: its uid, and the release in use with its content, so that it starts without the control
+ * plane and never goes back (I5, I7). Files of mode 0600 in a directory of mode 0700.
+ */
+import { createHash, randomUUID } from 'node:crypto'
+import { mkdir, open, readFile, rename } from 'node:fs/promises'
+import { join } from 'node:path'
+import { digest } from '../digest.ts'
+import { isObject, type Json } from '../json.ts'
+import { lastGoodIn } from '../last-good.ts'
+import { mismatchText } from '../protocol/shape.ts'
+import { releaseInfo, type ReleaseInfo } from '../protocol/release.ts'
+import { freezeDeep } from '../snapshot.ts'
+import type { Held } from './node.ts'
+
+export interface Kept {
+  readonly held: Held | undefined
+  readonly savedAt: Date | undefined
+  readonly auditHead: string | undefined
+  /** What was there and cannot be used. */
+  readonly damaged: readonly string[]
+}
+
+export interface Disk {
+  /** Made at the first call, the same from then on, also after a restart. */
+  uid(): Promise<string>
+  load(): Promise<Kept>
+  /** Durable when it resolves. */
+  save(held: Held, auditHead: string | undefined): Promise<void>
+}
+
+const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+
+export function diskIn(stateDir: string, config: string): Disk {
+  const directory = join(stateDir, 'agent', folderFor(config))
+  const slots = lastGoodIn(directory)
+  return {
+    async uid() {
+      const path = join(directory, 'uid')
+      const found = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+        if (error.code === 'ENOENT') return ''
+        throw error
+      })
+      if (uuid.test(found.trim())) return found.trim()
+      const made = randomUUID()
+      await mkdir(directory, { recursive: true, mode: 0o700 })
+      await writeWhole(path, `${made}\n`)
+      return made
+    },
+    async load() {
+      const { found, damaged } = await slots.load()
+      if (!found) return { held: undefined, savedAt: undefined, auditHead: undefined, damaged }
+      const { held, auditHead, problem } = read(found.config, config)
+      const all = problem === undefined ? damaged : [...damaged, `${directory}: ${problem}`]
+      return { held, savedAt: found.savedAt, auditHead, damaged: all }
+    },
+    async save({ release, content }, auditHead) {
+      await slots.save({ release: plain(release), content, ...(auditHead !== undefined && { auditHead }) }, [])
+    },
+  }
+}
+
+function folderFor(config: string): string {
+  const name = config.replaceAll('/', '+')
+  // File names end at 255 bytes.
+  return name.length <= 200 ? name : createHash('sha256').update(config).digest('hex')
+}
+
+async function writeWhole(path: string, text: string) {
+  const file = await open(`${path}.new`, 'w', 0o600)
+  try {
+    await file.writeFile(text)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  await rename(`${path}.new`, path)
+}
+
+function plain(release: ReleaseInfo): Json {
+  const { signature, ...fields } = release
+  return { ...fields, ...(signature && { signature: { ...signature } }) }
+}
+
+function read(kept: Json, config: string): { held?: Held; auditHead?: string; problem?: string } {
+  if (!isObject(kept) || kept.content === undefined) return { problem: 'holds no release' }
+  const wrong = releaseInfo.mismatch(kept.release, ['release'])
+  if (wrong) return { problem: mismatchText(wrong) }
+  const release = kept.release as unknown as ReleaseInfo
+  if (release.config !== config) return { problem: `is of ${release.config}; want ${config}` }
+  const content = freezeDeep(kept.content)
+  if (digest(content) !== release.digest) return { problem: `release ${release.number} does not fit its digest` }
+  return { held: { release, content }, ...(typeof kept.auditHead === 'string' && { auditHead: kept.auditHead }) }
+}

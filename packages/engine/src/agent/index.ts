@@ -1,0 +1,119 @@
+/** The door to `midflight/agent`: a process that takes its configuration from a control plane, and is in its fleet. */
+import { randomUUID } from 'node:crypto'
+import { Agent as HttpAgent } from 'node:http'
+import { Agent as HttpsAgent } from 'node:https'
+import type { Outcome } from '../outcome.ts'
+import { configNameProblem } from '../protocol/names.ts'
+import { agentMessage, type Hello } from '../protocol/messages.ts'
+import { mismatchText } from '../protocol/shape.ts'
+import type { Source } from '../source.ts'
+import type { Trigger } from '../trigger.ts'
+import { diskIn, type Disk } from './disk.ts'
+import { Member, type AgentStatus } from './member.ts'
+import { anyRelease, policyOf, type VerifyOptions } from './policy.ts'
+import { isExposed, type Remote, type TlsOptions, type Token } from './remote.ts'
+
+export type { Via } from './link.ts'
+export type { AgentStatus } from './member.ts'
+export type { VerifyOptions } from './policy.ts'
+export type { TlsOptions, Token } from './remote.ts'
+
+export interface ControlPlaneOptions {
+  /** Of the control plane: `https://midflight.example:8710`. A path is kept, for those behind a proxy. */
+  readonly url: string
+  /** The config to run: `shop/gateway/prod`. */
+  readonly config: string
+  /** What this node is, for choosing nodes by: at most 64; keys of at most 64, values of at most 256 characters. */
+  readonly labels?: Readonly<Record<string, string>>
+  /** Sent as `Authorization: Bearer`. A function is asked before each connection and request. */
+  readonly token?: Token
+  /**
+   * Where the uid and the release in use are kept (mode 0700). Without it the node is a new one after each restart,
+   * and does not start from here while the control plane is away.
+   */
+  readonly stateDir?: string
+  /** Of the program, as the fleet shows it, at most 256 characters. Default `midflight`. */
+  readonly name?: string
+  /** Of the program, at most 64 characters. */
+  readonly version?: string
+  readonly tls?: TlsOptions
+  /** Whose signatures releases must have. Without it any release of the config is taken. */
+  readonly verify?: VerifyOptions
+}
+
+export interface ControlPlane extends Source, Trigger {
+  settled(outcome: Outcome | undefined): void
+  /** Called by the engine when it closes. Leaves no socket, timer or request behind. */
+  close(): Promise<void>
+  /** How this node stands to the fleet. */
+  status(): AgentStatus
+}
+
+/**
+ * A source and trigger for `start({ sources: [controlPlane({ … })] })`: gives the newest verified release, asks for a
+ * reload when a newer one came, and reports what became of it. One engine to a call.
+ * @throws TypeError at the call, for an option that cannot be used.
+ */
+export function controlPlane(options: ControlPlaneOptions): ControlPlane {
+  const { config } = options
+  const url = urlOf(options.url)
+  const problem = configNameProblem(config)
+  if (problem !== undefined) throw new TypeError(`controlPlane(): config ${JSON.stringify(config)} ${problem}`)
+  const identity = {
+    config,
+    labels: { ...options.labels },
+    agent: { name: options.name ?? 'midflight', version: options.version ?? '' },
+  }
+  checkIdentity(identity)
+  const disk = options.stateDir === undefined ? noDisk() : diskIn(options.stateDir, config)
+  const policy = options.verify ? policyOf(options.verify) : anyRelease
+  const remote: Remote = { url, config, token: options.token, tls: options.tls, agent: agentFor(url, options.tls) }
+  const member = new Member({ remote, policy, disk, identity })
+  if (options.token !== undefined && isExposed(url)) {
+    member.warn(`the token goes to ${url.origin} in the clear; want https`)
+  }
+  return {
+    name: `control-plane ${config}`,
+    load: (signal) => member.load(signal),
+    requests: (signal, onWarning) => member.requests(signal, onWarning),
+    settled: (outcome) => member.settled(outcome),
+    close: () => member.close(),
+    status: () => member.status(),
+  }
+}
+
+function urlOf(text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (!url || !/^https?:$/.test(url.protocol)) {
+    throw new TypeError(`controlPlane(): url is ${JSON.stringify(text)}; want http:// or https://`)
+  }
+  if (url.username !== '' || url.password !== '') {
+    throw new TypeError('controlPlane(): url holds a user name or password; want them in "token"')
+  }
+  return url
+}
+
+function checkIdentity(identity: Pick<Hello, 'config' | 'labels' | 'agent'>): void {
+  const hello: Hello = { type: 'hello', uid: randomUUID(), ...identity, runs: null, seen: null, status: 'UNSET' }
+  const wrong = agentMessage.mismatch(hello, [])
+  if (wrong) throw new TypeError(`controlPlane(): ${mismatchText(wrong)}`)
+}
+
+function agentFor(url: URL, tls: TlsOptions | undefined): HttpAgent {
+  const shared = { keepAlive: true, maxSockets: 4 }
+  if (url.protocol !== 'https:') return new HttpAgent(shared)
+  return new HttpsAgent({
+    ...shared,
+    ...tls,
+    ...(tls?.ca && { ca: tls.ca as string | string[] }),
+  } as HttpsAgent['options'])
+}
+
+function noDisk(): Disk {
+  const uid = randomUUID()
+  return {
+    uid: async () => uid,
+    load: async () => ({ held: undefined, savedAt: undefined, auditHead: undefined, damaged: [] }),
+    save: async () => {},
+  }
+}

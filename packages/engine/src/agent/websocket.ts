@@ -1,0 +1,140 @@
+/**
+ * A WebSocket to the control plane: the package `ws` where it is installed (headers, certificates, pings), else the
+ * global one of Node 22 and later (no headers: the token goes as a subprotocol), else none, and the agent polls.
+ */
+import type { WebSocket as WsSocket } from 'ws'
+import { maxReleaseBytes } from '../protocol/codec.ts'
+import { subprotocol } from '../protocol/messages.ts'
+import { retryAfterMs } from './request.ts'
+import { socketUrl, tokenText, type Remote } from './remote.ts'
+
+export interface Socket {
+  send(text: string): void
+  /** Asks for a sign of life. Without pings (`canPing` false) silence says nothing. */
+  ping(): void
+  readonly canPing: boolean
+  /** Bytes that were given to `send` and have not left. */
+  readonly waitingBytes: number
+  /** Lets go at once; no event comes any more. */
+  drop(): void
+}
+
+export interface SocketEvents {
+  opened(): void
+  /** `undefined` for a binary frame. */
+  message(frame: string | Uint8Array | undefined): void
+  /** Any sign of life. */
+  alive(): void
+  dropped(reason: string, retryAfterMs?: number): void
+}
+
+/** `token` was read before; the socket begins to open at once. */
+export type OpenSocket = (token: string | undefined, events: SocketEvents) => Socket
+
+/** `undefined` if this process has no WebSocket that could be used. */
+export async function socketOpener(remote: Remote): Promise<OpenSocket | undefined> {
+  try {
+    const { WebSocket } = await import('ws')
+    return (token, events) => viaPackage(WebSocket, remote, token, events)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error
+  }
+  // The global one takes no certificates: with TLS options of one's own it could only fail, or trust the wrong ones.
+  if (typeof globalThis.WebSocket === 'undefined' || remote.tls !== undefined) return undefined
+  return (token, events) => viaGlobal(remote, token, events)
+}
+
+export function readToken(remote: Remote): Promise<string | undefined> {
+  return tokenText(remote.token)
+}
+
+function viaPackage(
+  WebSocket: typeof WsSocket,
+  remote: Remote,
+  token: string | undefined,
+  events: SocketEvents,
+): Socket {
+  const socket = new WebSocket(socketUrl(remote), [subprotocol], {
+    maxPayload: maxReleaseBytes,
+    followRedirects: false,
+    ...(token !== undefined && { headers: { authorization: `Bearer ${token}` } }),
+    ...(remote.tls && { ...remote.tls, ca: remote.tls.ca as string | string[] | undefined }),
+  })
+  let live = true
+  const dropped = (reason: string, afterMs?: number) => {
+    if (!live) return
+    live = false
+    socket.terminate()
+    events.dropped(reason, afterMs)
+  }
+  socket.on('open', () => live && events.opened())
+  socket.on('message', (data: Buffer, isBinary) => {
+    if (!live) return
+    events.alive()
+    events.message(isBinary ? undefined : data)
+  })
+  for (const sign of ['ping', 'pong'] as const) socket.on(sign, () => live && events.alive())
+  socket.on('unexpected-response', (request, response) => {
+    dropped(
+      `the control plane answers ${response.statusCode} to the WebSocket`,
+      retryAfterMs(response.headers['retry-after']),
+    )
+    request.destroy()
+  })
+  socket.on('error', (error) => dropped(error.message))
+  socket.on('close', (code, reason) => dropped(closeText(code, reason.toString())))
+  return {
+    send: (text) => socket.send(text, () => {}), // what could not be sent shows as `close`
+    ping: () => socket.ping(undefined, undefined, () => {}),
+    canPing: true,
+    get waitingBytes() {
+      return socket.bufferedAmount
+    },
+    drop() {
+      live = false
+      // An open one says goodbye; the rest of the handshake is not waited for.
+      if (socket.readyState === WebSocket.OPEN) socket.close(1000)
+      setTimeout(() => socket.terminate(), socket.readyState === WebSocket.CLOSING ? goodbyeMs : 0)
+    },
+  }
+}
+
+/** How long a goodbye may take before the socket is cut. */
+const goodbyeMs = 1_000
+
+function viaGlobal(remote: Remote, token: string | undefined, events: SocketEvents): Socket {
+  const protocols = [subprotocol]
+  if (token !== undefined) protocols.push(`bearer.${Buffer.from(token).toString('base64url')}`)
+  const socket = new globalThis.WebSocket(socketUrl(remote), protocols)
+  socket.binaryType = 'arraybuffer'
+  let live = true
+  socket.addEventListener('open', () => live && events.opened())
+  socket.addEventListener('message', ({ data }) => {
+    if (!live) return
+    events.alive()
+    events.message(typeof data === 'string' ? data : undefined)
+  })
+  socket.addEventListener('close', ({ code, reason }) => {
+    if (!live) return
+    live = false
+    events.dropped(closeText(code, reason))
+  })
+  // A `close` follows every `error`.
+  socket.addEventListener('error', () => {})
+  return {
+    send: (text) => socket.send(text),
+    ping: () => {},
+    canPing: false,
+    get waitingBytes() {
+      return socket.bufferedAmount
+    },
+    drop() {
+      live = false
+      socket.close()
+    },
+  }
+}
+
+function closeText(code: number, reason: string): string {
+  return `the WebSocket was closed with ${code}${reason ? `: ${reason}` : ''}`
+}
