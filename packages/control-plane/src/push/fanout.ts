@@ -1,0 +1,181 @@
+/**
+ * Brings every link what it should run next. Links stand in one queue; each is looked at when its turn comes, so
+ * what it is sent is the newest at that moment, however many releases were announced meanwhile. After some hundred
+ * writes everyone else gets a turn.
+ */
+import type { ReleaseInfo } from 'midflight/protocol'
+import { deliveredAt, nextStep, type Patience, type Releases, type Wanted as WantedRelease } from '../desired.ts'
+import type { Roster } from '../roster.ts'
+import type { NodeRecord } from '../store.ts'
+import type { Channel, Channels } from './channels.ts'
+import type { Frames, Package, Wanted } from './frames.ts'
+import type { HubLimits } from './limits.ts'
+import type { Link } from './websocket.ts'
+
+export type Desired = (releases: Releases, node: Pick<NodeRecord, 'uid' | 'labels'>) => WantedRelease | null
+
+export interface FanoutCounts {
+  /** Releases written to sockets; `deltas` of them as a delta. */
+  sent: number
+  deltas: number
+  bytes: number
+  /** How often a node was passed over because it was still busy with the release before. */
+  superseded: number
+}
+
+export interface Fanout {
+  /** Puts it into the queue. */
+  look(link: Link): void
+  lookAtAll(channel: Channel): void
+  isBusy(): boolean
+  /** Links in the queue. */
+  queued(): number
+  /** Resolves when the queue is empty. */
+  idle(): Promise<void>
+  readonly counts: Readonly<FanoutCounts>
+}
+
+export interface FanoutOptions {
+  readonly frames: Frames
+  readonly channels: Channels
+  readonly roster: Roster
+  readonly desired: Desired
+  readonly patience: Patience
+  readonly limits: HubLimits
+  nowMs(): number
+  problem(error: unknown): void
+}
+
+/** When a release could not be made into a message, and is tried again. */
+const retryMs = 10_000
+
+export function createFanout(options: FanoutOptions): Fanout {
+  const { frames, channels, roster, limits } = options
+  const queue = new Set<Link>()
+  const counts: FanoutCounts = { sent: 0, deltas: 0, bytes: 0, superseded: 0 }
+  let running: Promise<void> | undefined
+  let written = 0
+
+  function look(link: Link): void {
+    queue.add(link)
+    running ??= run()
+      .catch(options.problem)
+      .finally(() => {
+        running = undefined
+      })
+  }
+
+  async function run(): Promise<void> {
+    // Whoever is put into the queue in this turn shares one pass.
+    await Promise.resolve()
+    while (queue.size > 0) {
+      const groups = new Map<string, { readonly wanted: Asked; readonly links: Link[] }>()
+      for (const link of queue) {
+        queue.delete(link)
+        const wanted = next(link)
+        if (wanted === undefined) continue
+        const made = wanted.release && frames.ready(wanted as Wanted)
+        if (made) {
+          deliver(link, made)
+          if (++written % limits.writesPerTurn === 0) await turn()
+          continue
+        }
+        const key = `${link.config} ${wanted.number} ${wanted.base?.number} ${wanted.base?.digest} ${wanted.force}`
+        const group = groups.get(key)
+        if (group) group.links.push(link)
+        else groups.set(key, { wanted, links: [link] })
+      }
+      for (const { wanted, links } of groups.values()) await deliverTo(links, wanted)
+    }
+  }
+
+  async function deliverTo(links: readonly Link[], wanted: Asked): Promise<void> {
+    let made: Package
+    try {
+      made = await make(wanted)
+    } catch (error) {
+      options.problem(error)
+      for (const link of links) link.dueAtMs = options.nowMs() + retryMs
+      return
+    }
+    for (const link of links) {
+      const now = next(link)
+      if (now === undefined) continue
+      if (!isSame(now, wanted)) queue.add(link)
+      else {
+        deliver(link, made)
+        if (++written % limits.writesPerTurn === 0) await turn()
+      }
+    }
+  }
+
+  async function make(wanted: Asked): Promise<Package> {
+    const release = wanted.release ?? (await channels.release(wanted.channel, wanted.number))
+    if (!release) throw new Error(`${wanted.channel.config} has no release ${wanted.number}`)
+    return await frames.get({ ...wanted, release })
+  }
+
+  /** What to send to a link now; `undefined`: nothing. */
+  function next(link: Link): Asked | undefined {
+    const channel = channels.get(link.config)
+    const node = roster.node(link.uid)
+    if (link.state !== 'open' || !channel || !node || link.drainByMs > 0) return undefined
+    const now = options.nowMs()
+    const wanted = options.desired({ head: channel.head }, node)
+    if (wanted && link.inFlight && link.inFlight.number !== wanted.number && now < link.sentAtMs + limits.answerMs) {
+      counts.superseded++
+      link.dueAtMs = link.sentAtMs + limits.answerMs
+      return undefined
+    }
+    const step = nextStep(wanted, node, link.delivery, now, options.patience)
+    link.dueAtMs = step.kind === 'wait' ? step.untilMs : 0
+    if (step.kind !== 'send' || wanted === null) return undefined
+    const release = channel.head?.number === wanted.number ? channel.head : channel.releases.get(wanted.number)
+    // One that has it already and is to try again, or runs something else under its number, cannot use a delta.
+    const base = link.wantsWhole || step.force ? null : link.holds
+    return { channel, number: wanted.number, release, base, force: step.force }
+  }
+
+  function deliver(link: Link, made: Package): void {
+    const now = options.nowMs()
+    link.delivery = deliveredAt(made.release, link.delivery, now)
+    counts.sent++
+    counts.bytes += made.frame.length
+    if (made.base !== null) counts.deltas++
+    if (!link.sendRelease(made)) {
+      link.drainByMs = now + limits.drainMs + (made.frame.length / limits.drainBytesPerSecond) * 1000
+    }
+    link.dueAtMs = now + options.patience.resendMs
+  }
+
+  return {
+    look,
+    lookAtAll: (channel) => channel.links.forEach(look),
+    isBusy: () => running !== undefined,
+    queued: () => queue.size,
+    async idle() {
+      while (running) await running
+    },
+    counts,
+  }
+}
+
+interface Asked extends Omit<Wanted, 'release'> {
+  readonly channel: Channel
+  readonly number: number
+  /** If it is at hand. */
+  readonly release: ReleaseInfo | undefined
+}
+
+function isSame(a: Asked, b: Asked): boolean {
+  return (
+    a.number === b.number &&
+    a.force === b.force &&
+    a.base?.number === b.base?.number &&
+    a.base?.digest === b.base?.digest
+  )
+}
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}

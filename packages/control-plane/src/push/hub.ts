@@ -1,0 +1,437 @@
+/**
+ * Delivery: from a durable release to every node that follows its config, and from each node back what became of it.
+ * This file puts the parts together and says what each message leads to. Sockets are `websocket.ts`, polls
+ * `longpoll.ts`, who is sent what and when `fanout.ts`. What is known of nodes is `../roster.ts`.
+ *
+ * Nothing here decides what a node should run: that is `../desired.ts`; push, poll and reconnect each find it out anew.
+ */
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { AgentMessage, Hello, ReleaseInfo, Report, Runs, Welcome } from 'midflight/protocol'
+import { decide, type Principal } from '../access.ts'
+import { defaultPatience, desired as headForAll, failedAt, type Patience } from '../desired.ts'
+import type { Transition } from '../fleet.ts'
+import type { Roster } from '../roster.ts'
+import type { NodeRecord, Store } from '../store.ts'
+import { createAdmission } from './admission.ts'
+import { createChannels, type Channel } from './channels.ts'
+import { createFanout, type Desired } from './fanout.ts'
+import { createFrames } from './frames.ts'
+import { defaultHubLimits, type HubLimits } from './limits.ts'
+import { createLongPolls, type PollAnswer, type PollRequest } from './longpoll.ts'
+import { createRecorder } from './recorder.ts'
+import {
+  createUpgrades,
+  refuseUpgrade,
+  type CloseReason,
+  type Link,
+  type LinkEvents,
+  type LinkState,
+} from './websocket.ts'
+
+export interface HubOptions {
+  readonly store: Store
+  /** The fleet. Its lease is to be `leaseMs` of the limits. The hub writes it to the store and ends its leases. */
+  readonly roster: Roster
+  /** Which release a node should run. By default the head, for all. */
+  readonly desired?: Desired
+  readonly clock?: HubClock
+  readonly limits?: Partial<HubLimits>
+  readonly patience?: Patience
+  /** A node has said how it goes with a release. Must not throw. */
+  readonly onReport?: (node: NodeRecord, report: Report) => void
+  /** Something failed that nobody waits for: the store, or a release that cannot be sent. */
+  readonly onProblem?: (error: unknown) => void
+}
+
+export interface HubClock {
+  /** Of the wall, for people. */
+  now(): Date
+  /** Milliseconds; only goes forward. */
+  monotonicMs(): number
+}
+
+/** `unknown-config` also if the caller may not know of it. */
+export type Greeted = { readonly kind: 'ok'; readonly welcome: Welcome } | { readonly kind: 'unknown-config' }
+/** `unknown-node`: it has to say hello first. `not-sent`: there is no such release. */
+export type Told = 'ok' | 'unknown-config' | 'unknown-node' | 'not-sent'
+
+export interface HubCounts {
+  /** Now. */
+  readonly connected: number
+  readonly polling: number
+  /** Sent and not confirmed. */
+  readonly inFlight: number
+  /** Waiting for their turn to be sent something. */
+  readonly queued: number
+  /** Releases that sockets have not taken yet, in bytes; the memory itself is shared. */
+  readonly bufferedBytes: number
+  readonly frameBytes: number
+  /** Since the start. */
+  readonly sent: number
+  readonly deltas: number
+  readonly bytes: number
+  readonly superseded: number
+  readonly reports: number
+  readonly heartbeats: number
+  readonly sentAway: number
+  readonly closed: Readonly<Partial<Record<CloseReason, number>>>
+}
+
+export interface Hub {
+  /** Takes over an upgrade request on `/v1/agent/connect` of a caller who has shown who they are. Answers it in every case. */
+  attach(request: IncomingMessage, socket: Duplex, head: Buffer, identity: Principal): void
+  poll(request: PollRequest): Promise<PollAnswer>
+  /** What a node says by HTTP: who and how it is. */
+  hello(hello: Hello, identity: Principal): Promise<Greeted>
+  /** What a node says by HTTP: how it goes with a release. */
+  report(config: string, uid: string, report: Report, identity: Principal): Promise<Told>
+  /** A release is durable: brings it to all who follow its config. Resolves when it was written to every socket that is ready for it. */
+  announce(config: string, release: ReleaseInfo): Promise<void>
+  isConnected(uid: string): boolean
+  nodes(): HubCounts
+  /** What nodes have said until now is in the store when this resolves. */
+  flush(): Promise<void>
+  /** Lets no one in, sends everyone away, spread over `reconnectMs`, and ends what is left after `deadlineMs`. */
+  close(deadlineMs: number): Promise<void>
+}
+
+const sweepMs = 1_000
+const failures = new Set(['FAILED', 'ROLLED_BACK', 'DEGRADED'])
+/** Over which time those come back who are sent away at the end. */
+const reconnectMs = 5_000
+
+export function createHub(options: HubOptions): Hub {
+  const { store, roster, patience = defaultPatience, onReport } = options
+  const limits: HubLimits = { ...defaultHubLimits, ...options.limits }
+  const clock = options.clock ?? { now: () => new Date(), monotonicMs: () => performance.now() }
+  const nowMs = (): number => clock.monotonicMs()
+  const problem = (error: unknown): void => options.onProblem?.(error)
+
+  const links = new Set<Link>()
+  const byUid = new Map<string, Link>()
+  const probes = new Map<Link, () => void>()
+  const closed: Partial<Record<CloseReason, number>> = {}
+  const tally = { reports: 0, heartbeats: 0, sentAway: 0 }
+  let isClosing = false
+
+  const connects = createAdmission(limits, nowMs)
+  const requests = createAdmission({ ...limits, maxConnections: Infinity }, nowMs)
+  const frames = createFrames(store, limits)
+  const channels = createChannels(store)
+  const recorder = createRecorder({
+    flush: () => roster.flush(),
+    everyMs: limits.recordMs,
+    perGroup: limits.recordsPerGroup,
+    isBusy: () => fanout.isBusy(),
+    problem,
+  })
+  const fanout = createFanout({
+    frames,
+    channels,
+    roster,
+    desired: options.desired ?? headForAll,
+    patience,
+    limits,
+    nowMs,
+    problem,
+  })
+  const polls = createLongPolls({ channels, frames, limits, pollMs, random: Math.random })
+  const events: LinkEvents = { nowMs, message, alive, gone, closing, limits }
+  const upgrades = createUpgrades(events)
+
+  /** The larger the fleet, the less often each polls. */
+  function pollMs(): number {
+    return Math.max(limits.pollMs, Math.ceil((roster.size * 1000) / limits.pollsPerSecond))
+  }
+
+  function welcome(channel: Channel, auditHead: string): Welcome {
+    const { heartbeatMs, leaseMs } = limits
+    return { type: 'welcome', heartbeatMs, leaseMs, pollMs: pollMs(), head: channel.head?.number ?? null, auditHead }
+  }
+
+  // Links
+
+  function attach(request: IncomingMessage, socket: Duplex, head: Buffer, identity: Principal): void {
+    const retryAfterMs = isClosing ? reconnectMs : connects.ask(links.size)
+    if (retryAfterMs > 0) {
+      tally.sentAway++
+      refuseUpgrade(socket, 503, 'too many connect at this moment; come back later', retryAfterMs)
+      return
+    }
+    const link = upgrades.upgrade(request, socket, head, identity)
+    if (link && link.state !== 'closed') links.add(link)
+  }
+
+  function message(link: Link, said: AgentMessage): void {
+    if (said.type === 'hello') {
+      if (link.state !== 'new') return link.refuse('bad-message', 'says hello twice; want it once, and first')
+      link.state = 'greeting'
+      link.early = []
+      greet(link, said).catch((error: unknown) => {
+        problem(error)
+        link.refuse('internal', 'the control plane failed; come back later')
+      })
+      return
+    }
+    if (link.state !== 'open') return link.refuse('expected-hello', `says ${said.type} first; want hello`)
+    switch (said.type) {
+      case 'heartbeat':
+        tally.heartbeats++
+        if (!ranForward(link, said.runs)) return
+        holds(link, said.runs)
+        noted(roster.heartbeat(link.uid, said))
+        return fanout.look(link)
+      case 'report':
+        return takeReport(link, said)
+      case 'whole':
+        if (said.number > newest(link)) return link.refuse('not-sent', `asks for release ${said.number}; there is none`)
+        // Dear for the one who sends it: it may not be asked for as often as other things are said.
+        if (!link.heard(wholeCost)) return
+        link.wantsWhole = true
+        link.delivery = undefined
+        link.inFlight = null
+        return fanout.look(link)
+    }
+  }
+
+  async function greet(link: Link, hello: Hello): Promise<void> {
+    const allowed = decide(link.identity, 'connect', hello.config) === 'allowed'
+    const channel = allowed ? await channels.open(hello.config) : undefined
+    if (!channel) return link.refuse('unknown-config', `there is no config ${hello.config}`)
+    const auditHead = await store.read((read) => read.auditHead().hash)
+    for (let other = byUid.get(hello.uid); other; other = byUid.get(hello.uid)) {
+      if (await isAlive(other)) {
+        return link.refuse('duplicate-node', `the uid ${hello.uid} is connected already; each process has its own`)
+      }
+      other.drop('replaced')
+    }
+    if (link.state !== 'greeting') return
+    byUid.set(hello.uid, link)
+    link.uid = hello.uid
+    link.config = hello.config
+    link.holds = hello.runs
+    link.ran = hello.runs?.number ?? 0
+    await roster.hello(hello)
+    recorder.note()
+    if ((link.state as LinkState) === 'closed') return
+    channel.links.add(link)
+    link.state = 'open'
+    link.send(welcome(channel, auditHead))
+    const early = link.early ?? []
+    link.early = null
+    for (const said of early) message(link, said)
+    fanout.look(link)
+  }
+
+  /** Half-open connections do not answer a ping; a second process with the same uid must not push out the first (F22). */
+  async function isAlive(link: Link): Promise<boolean> {
+    return await new Promise<boolean>((resolve) => {
+      const before = probes.get(link)
+      const timer = setTimeout(() => done(false), limits.probeMs)
+      const done = (isThere: boolean): void => {
+        clearTimeout(timer)
+        probes.delete(link)
+        before?.()
+        resolve(isThere && link.state === 'open')
+      }
+      probes.set(link, () => done(true))
+      link.probe()
+    })
+  }
+
+  function alive(link: Link): void {
+    probes.get(link)?.()
+  }
+
+  function takeReport(link: Link, report: Report): void {
+    const { number, digest, status, attempt } = report
+    const channel = channels.get(link.config)
+    const known = channel?.head?.number === number ? channel.head : channel?.releases.get(number)
+    if (number > newest(link) || (known && known.digest !== digest && attempt > 0)) {
+      return link.refuse('not-sent', `reports on release ${number} (${digest}), which there is not`)
+    }
+    if (status === 'APPLIED' && !ranForward(link, { number, digest })) return
+    // A release that was refused for what it is (its signature, its digest) is not held.
+    if (attempt > 0 || status === 'RECEIVED') holds(link, { number, digest })
+    if (link.inFlight && number >= link.inFlight.number) link.inFlight = null
+    if (failures.has(status)) {
+      link.delivery = failedAt(link.delivery, number, nowMs(), Math.random(), patience.retry)
+    }
+    take(link.uid, report)
+    if (number !== channel?.head?.number || status !== 'APPLIED') fanout.look(link)
+  }
+
+  function take(uid: string, report: Report): boolean {
+    tally.reports++
+    const transition = roster.report(uid, report)
+    noted(transition)
+    if (transition && !transition.stale) onReport?.(transition.state.node, report)
+    return transition !== undefined
+  }
+
+  function noted(transition: Transition | undefined): void {
+    if (transition && (!transition.stale || transition.attempt)) recorder.note()
+  }
+
+  function newest(link: Link): number {
+    return Math.max(channels.get(link.config)?.head?.number ?? 0, link.ran)
+  }
+
+  /** On one connection, nothing overtakes anything: what it runs can only go forward (I5). */
+  function ranForward(link: Link, runs: Runs | null): boolean {
+    const number = runs?.number ?? 0
+    if (number < link.ran) {
+      link.refuse('went-back', `runs release ${number} after ${link.ran}; want never an older one`)
+      return false
+    }
+    if (number > newest(link)) {
+      link.refuse('not-sent', `runs release ${number}, which there is not`)
+      return false
+    }
+    link.ran = number
+    return true
+  }
+
+  function holds(link: Link, runs: Runs | null): void {
+    if (runs === null || runs.number < (link.holds?.number ?? 0)) return
+    link.holds = runs
+    if (link.inFlight && runs.number >= link.inFlight.number) link.inFlight = null
+  }
+
+  function closing(_link: Link, reason: CloseReason): void {
+    closed[reason] = (closed[reason] ?? 0) + 1
+  }
+
+  function gone(link: Link): void {
+    links.delete(link)
+    channels.get(link.config)?.links.delete(link)
+    if (byUid.get(link.uid) === link) {
+      byUid.delete(link.uid)
+    }
+  }
+
+  // What time brings: one pass over all, once a second, in place of timers for each.
+
+  let sweptMs = nowMs()
+  const sweeper = setInterval(sweep, sweepMs)
+  sweeper.unref()
+
+  function sweep(): void {
+    const now = nowMs()
+    // After a pause of this process (F7) what nodes said meanwhile is still to be read: nobody is away yet.
+    const paused = now - sweptMs > sweepMs * 5
+    sweptMs = now
+    for (const link of links) {
+      if (link.drainByMs > 0 && link.buffered === 0) {
+        link.drainByMs = 0
+        link.sentAtMs = now
+        fanout.look(link)
+      }
+      if (paused) continue
+      if (link.drainByMs > 0 && now > link.drainByMs) link.drop('slow')
+      else if (link.state !== 'open' && now - link.openedAtMs > limits.helloMs) {
+        link.refuse('expected-hello', `has not said hello within ${limits.helloMs} ms`)
+      } else if (now - link.heardAtMs > limits.leaseMs) link.drop('silent')
+      else if (link.dueAtMs > 0 && now >= link.dueAtMs) fanout.look(link)
+    }
+    if (!paused) roster.expire()
+    recorder.note()
+  }
+
+  // By HTTP
+
+  async function poll(request: PollRequest): Promise<PollAnswer> {
+    if (decide(request.identity, 'connect', request.config) !== 'allowed') return { kind: 'unknown-config' }
+    const retryAfterMs = isClosing ? reconnectMs : requests.ask(polls.waiting())
+    if (retryAfterMs > 0) {
+      tally.sentAway++
+      return { kind: 'busy', retryAfterMs }
+    }
+    const node = request.uid === undefined ? undefined : roster.node(request.uid)
+    if (node?.config === request.config) noted(roster.heartbeat(node.uid, node))
+    return await polls.poll(request)
+  }
+
+  async function helloByHttp(hello: Hello, identity: Principal): Promise<Greeted> {
+    const allowed = decide(identity, 'connect', hello.config) === 'allowed'
+    const channel = allowed ? await channels.open(hello.config) : undefined
+    if (!channel) return { kind: 'unknown-config' }
+    const auditHead = await store.read((read) => read.auditHead().hash)
+    const known = roster.node(hello.uid)
+    const runs = known?.config === hello.config ? known.runs : null
+    // Requests overtake each other: what says less than is known only shows that the node lives.
+    if (runs !== null && (hello.runs?.number ?? 0) < runs.number) roster.heartbeat(hello.uid, hello)
+    else await roster.hello(hello)
+    recorder.note()
+    return { kind: 'ok', welcome: welcome(channel, auditHead) }
+  }
+
+  async function reportByHttp(config: string, uid: string, report: Report, identity: Principal): Promise<Told> {
+    const allowed = decide(identity, 'connect', config) === 'allowed'
+    const channel = allowed ? await channels.open(config) : undefined
+    if (!channel) return 'unknown-config'
+    if (roster.node(uid)?.config !== config) return 'unknown-node'
+    const release = await channels.release(channel, report.number)
+    const wasSent = release !== undefined && (release.digest === report.digest || report.attempt === 0)
+    if (!wasSent) return 'not-sent'
+    return take(uid, report) ? 'ok' : 'unknown-node'
+  }
+
+  async function announce(_config: string, release: ReleaseInfo): Promise<void> {
+    if (!channels.announce(release)) return
+    const channel = channels.get(release.config)
+    if (!channel) return
+    fanout.lookAtAll(channel)
+    await fanout.idle()
+    await polls.wake(channel)
+  }
+
+  function counts(): HubCounts {
+    let inFlight = 0
+    let bufferedBytes = 0
+    for (const link of links) {
+      if (link.inFlight) inFlight++
+      bufferedBytes += link.buffered
+    }
+    return {
+      connected: byUid.size,
+      polling: polls.waiting(),
+      inFlight,
+      queued: fanout.queued(),
+      bufferedBytes,
+      frameBytes: frames.sizeBytes(),
+      ...fanout.counts,
+      ...tally,
+      closed: { ...closed },
+    }
+  }
+
+  async function close(deadlineMs: number): Promise<void> {
+    isClosing = true
+    polls.close()
+    const open = [...links]
+    for (const link of open) link.sendAway(pollMs(), reconnectMs)
+    await Promise.race([
+      Promise.all(open.map((link) => link.ended())),
+      new Promise<void>((resolve) => setTimeout(resolve, deadlineMs).unref()),
+    ])
+    for (const link of open) link.drop('closing')
+    clearInterval(sweeper)
+    await recorder.close()
+  }
+
+  return {
+    attach,
+    poll,
+    hello: helloByHttp,
+    report: reportByHttp,
+    announce,
+    isConnected: (uid) => byUid.has(uid),
+    nodes: counts,
+    flush: () => recorder.flush(),
+    close,
+  }
+}
+
+const wholeCost = 20 * 1024
