@@ -81,8 +81,8 @@ export class Contents {
     if (base.wholeBytes <= alwaysWholeBytes || number - base.whole >= this.wholeEvery) return undefined
     const patch = toPatch(before, diff(before, after))
     const text = JSON.stringify(patch)
-    // Once the patches are as long as the whole, the next whole pays for itself.
-    if (base.patchBytes + text.length > base.wholeBytes) return undefined
+    // A patch that is a large part of the whole saves little; once they add up to the whole, the next whole pays for itself.
+    if (text.length > base.wholeBytes / 4 || base.patchBytes + text.length > base.wholeBytes) return undefined
     // What is not kept whole can be read only through the patch, so here it is tried.
     return diff(applyPatch(before, patch), after).op === 'none' ? text : undefined
   }
