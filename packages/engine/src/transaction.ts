@@ -151,7 +151,7 @@ export async function disposeAll(tx: Transaction, members: readonly Member[]): P
 }
 
 async function rollBack(tx: Transaction, member: Member): Promise<string | undefined> {
-  const { component, lateCommit, state } = member
+  const { lateCommit, state } = member
   const undo = () =>
     timed(member.durationsMs, 'rollback', () =>
       within(
