@@ -1,0 +1,200 @@
+/** Contents: read, planned, published whole, as a patch, or several configs at once. */
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Json, PatchOperation } from 'midflight'
+import Type from 'typebox'
+import { planPublish } from '../../plan.ts'
+import { configIn, publish, releaseIn, type PublishRequest } from '../../publish.ts'
+import { RefusedError, type ConfigChange, type Edit } from '../../release.ts'
+import { json, jsonPatch, mediaTypeOf, mergePatch } from '../body.ts'
+import { allow, principalOf } from '../permit.ts'
+import { etagOf, idempotencyKeyOf, ifMatchOf, isKnown } from '../precondition.ts'
+import { issueOf } from '../problem.ts'
+import { announce, counted } from '../released.ts'
+import type { App, Parts } from '../route.ts'
+import {
+  answers,
+  AnyJson,
+  NameParams,
+  PatchOperation as PatchOperationShape,
+  Plan,
+  PlanRequest,
+  Published,
+  PublishedAll,
+  PublishMany,
+  PublishQuery,
+  ReleaseNumber,
+} from '../schemas.ts'
+
+const tags = ['content']
+
+export function contentRoutes(app: App, parts: Parts): void {
+  const { domain, contentLimit } = parts
+
+  app.get(
+    '/v1/configs/:name/content',
+    {
+      config: { access: { for: 'config', permission: 'read' } },
+      schema: {
+        operationId: 'getContent',
+        summary: 'What a release holds; the head, if none is named',
+        tags,
+        params: NameParams,
+        querystring: Type.Object({ release: Type.Optional(ReleaseNumber) }, { additionalProperties: false }),
+        response: answers({ 200: AnyJson, 304: Type.Null() }),
+      },
+    },
+    async (request, reply) => {
+      const { name } = request.params
+      const { release, content } = await domain.store.read((read) => {
+        const number = request.query.release ?? configIn(read, name).head?.number
+        if (number === undefined) throw new RefusedError('not-found', `${name} has no release yet`)
+        configIn(read, name)
+        return { release: releaseIn(read, name, number), content: read.content(name, number) }
+      })
+      if (content === undefined) {
+        throw new RefusedError('not-found', `the content of ${name} ${release.number} is no longer kept`)
+      }
+      reply.header('x-midflight-release', String(release.number)).header('cache-control', 'no-store')
+      if (isKnown(request, reply, release.digest)) return reply.send()
+      return content
+    },
+  )
+
+  app.put(
+    '/v1/configs/:name/content',
+    {
+      bodyLimit: contentLimit,
+      config: { access: { for: 'config', permission: 'publish' }, consumes: [json] },
+      schema: {
+        operationId: 'putContent',
+        summary: 'Publish a whole content; If-Match names the head it was made against',
+        tags,
+        params: NameParams,
+        querystring: PublishQuery,
+        body: AnyJson,
+        response: answers({ 200: Published, 201: Published }),
+      },
+    },
+    async (request, reply) => await publishOne(parts, request, reply, { content: request.body as Json }),
+  )
+
+  app.patch(
+    '/v1/configs/:name/content',
+    {
+      bodyLimit: contentLimit,
+      config: { access: { for: 'config', permission: 'publish' }, consumes: [jsonPatch, mergePatch] },
+      schema: {
+        operationId: 'patchContent',
+        summary: 'Publish a change: JSON Patch or JSON Merge Patch, by the content type',
+        tags,
+        params: NameParams,
+        querystring: PublishQuery,
+        body: Type.Union([
+          Type.Array(PatchOperationShape, { maxItems: 1_000_000 }),
+          Type.Record(Type.String(), Type.Unknown()),
+        ]),
+        response: answers({ 200: Published, 201: Published }),
+      },
+    },
+    async (request, reply) => {
+      const isPatch = mediaTypeOf(request) === jsonPatch
+      const edit: Edit = isPatch
+        ? { patch: request.body as unknown as readonly PatchOperation[] }
+        : { mergePatch: request.body as Json }
+      return await publishOne(parts, request, reply, edit)
+    },
+  )
+
+  app.post(
+    '/v1/configs/:name/plan',
+    {
+      bodyLimit: contentLimit,
+      config: { access: { for: 'config', permission: 'read' }, consumes: [json] },
+      schema: {
+        operationId: 'planPublish',
+        summary: 'What a publish would change; nothing is stored',
+        tags,
+        params: NameParams,
+        body: PlanRequest,
+        response: answers({ 200: Plan }),
+      },
+    },
+    async (request, reply) => {
+      const change = { ...request.body, config: request.params.name } as unknown as ConfigChange
+      const plan = await planPublish(domain, change)
+      if (plan.head.digest !== null) reply.header('etag', etagOf(plan.head.digest))
+      return { ...plan, issues: plan.issues.map(issueOf) }
+    },
+  )
+
+  app.post(
+    '/v1/publish',
+    {
+      bodyLimit: contentLimit,
+      config: { access: { for: 'each', permission: 'publish' }, consumes: [json] },
+      schema: {
+        operationId: 'publishMany',
+        summary: 'Publish several configs at once: all of them or none',
+        tags,
+        body: PublishMany,
+        response: answers({ 200: PublishedAll, 201: PublishedAll }),
+      },
+    },
+    async (request, reply) => {
+      const { changes, breakGlass } = request.body
+      for (const { config } of changes) {
+        allow(request, 'publish', config)
+        if (breakGlass !== undefined) allow(request, 'break-glass', config)
+      }
+      const result = await counted(parts, 'publish', () =>
+        publish(domain, {
+          changes: changes.map(({ ifMatch, ...change }) => ({ ...change, ifMatch: ifMatch ?? 'none' })) as never,
+          ...whose(request),
+          ...(breakGlass === undefined ? {} : { breakGlass }),
+        }),
+      )
+      announce(parts, result)
+      reply.code(result.published.some(({ created }) => created) ? 201 : 200)
+      return result
+    },
+  )
+}
+
+type PublishOne = FastifyRequest<{
+  Params: { name: string }
+  Querystring: { message?: string; force?: 'true'; breakGlass?: string }
+}>
+
+async function publishOne(parts: Parts, asked: FastifyRequest, reply: FastifyReply, edit: Edit): Promise<unknown> {
+  const request = asked as PublishOne
+  const { name } = request.params
+  const { message, force, breakGlass } = request.query
+  if (breakGlass !== undefined) allow(request, 'break-glass', name)
+  const ifMatch = await ifMatchOf(request, parts.domain, name)
+  const { published, replayed } = await counted(parts, 'publish', () =>
+    publish(parts.domain, {
+      changes: [
+        {
+          config: name,
+          ...(ifMatch === undefined ? {} : { ifMatch }),
+          ...edit,
+          ...(message === undefined ? {} : { message }),
+          ...(force && { force: true }),
+        },
+      ],
+      ...whose(request),
+      ...(breakGlass === undefined ? {} : { breakGlass: { reason: breakGlass } }),
+    }),
+  )
+  announce(parts, { published, replayed })
+  const [one] = published
+  if (one === undefined) throw new Error(`a publish of ${name} came to nothing`)
+  reply.header('etag', etagOf(one.release.digest)).code(one.created ? 201 : 200)
+  if (one.created) reply.header('location', `/v1/configs/${encodeURIComponent(name)}/releases/${one.release.number}`)
+  return { release: one.release, created: one.created, replayed }
+}
+
+export function whose(request: FastifyRequest): Pick<PublishRequest, 'author' | 'idempotencyKey'> {
+  const idempotencyKey = idempotencyKeyOf(request)
+  return { author: principalOf(request).name, ...(idempotencyKey === undefined ? {} : { idempotencyKey }) }
+}

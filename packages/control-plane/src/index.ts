@@ -1,0 +1,12 @@
+/** The door to `@midflight/control-plane`. */
+export type { Permission, Principal, Role } from './access.ts'
+export { auditHeadText, auditStart, findAuditHead, verifyAudit, verifyEntries, type AuditReport } from './audit.ts'
+export type { OidcGrant, OidcOptions } from './http/oidc.ts'
+export type { ProblemBody, ProblemCode } from './http/problem.ts'
+export { KeyRing, KeyRingError, type KnownKey } from './key-ring.ts'
+export { ConflictError, IdempotencyError, RefusedError, type ConfigChange, type Head, type IfMatch } from './release.ts'
+export { serve, ServeError, type ControlPlane, type ServeOptions, type TlsOptions } from './serve.ts'
+export { keyIdOf, newKeyPair, signRelease, verifyRelease, type KeyPair, type Verdict } from './signing.ts'
+export { StoreError, type AuditRecord, type Store, type StoreErrorCode, type StoreReport } from './store.ts'
+export { memoryStore } from './stores/memory.ts'
+export { openSqlite, restoreStore, verifyStore, type SqliteOptions } from './stores/sqlite.ts'

@@ -1,0 +1,150 @@
+/** The figures of one control plane, in a registry of its own: publishes, deliveries, nodes, HTTP. Values of contents are never among them. */
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { NodeStatus } from 'midflight/protocol'
+import type { Hub } from './push/hub.ts'
+import type { Store } from './store.ts'
+
+export type PublishResultLabel = 'released' | 'unchanged' | 'replayed' | 'refused' | 'failed'
+
+export interface Metrics {
+  readonly registry: Registry
+  http(method: string, route: string, status: number, seconds: number): void
+  publish(kind: 'publish' | 'rollback', result: PublishResultLabel, seconds: number): void
+  rateLimited(by: 'address' | 'token' | 'failures'): void
+  liveClients(change: 1 | -1): void
+  /** Delivery, read when metrics are asked for. */
+  observe(hub: Hub): void
+}
+
+const seconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
+const pageSize = 1000
+
+export function metricsOf(store: Store): Metrics {
+  const registry = new Registry()
+  const registers = [registry]
+  collectDefaultMetrics({ register: registry })
+  const requests = new Counter({
+    name: 'midflight_http_requests_total',
+    help: 'Requests answered, by method, route and status.',
+    labelNames: ['method', 'route', 'status'],
+    registers,
+  })
+  const durations = new Histogram({
+    name: 'midflight_http_request_duration_seconds',
+    help: 'From the request line to the end of the answer.',
+    labelNames: ['method', 'route'],
+    buckets: seconds,
+    registers,
+  })
+  const publishes = new Counter({
+    name: 'midflight_publishes_total',
+    help: 'Publishes and rollbacks, by what came of them.',
+    labelNames: ['kind', 'result'],
+    registers,
+  })
+  const publishing = new Histogram({
+    name: 'midflight_publish_duration_seconds',
+    help: 'From the request to the release being durable.',
+    labelNames: ['kind'],
+    buckets: seconds,
+    registers,
+  })
+  const limited = new Counter({
+    name: 'midflight_rate_limited_total',
+    help: 'Requests that were sent away for coming too often.',
+    labelNames: ['by'],
+    registers,
+  })
+  const clients = new Gauge({ name: 'midflight_live_clients', help: 'Readers of /v1/events.', registers })
+  new Gauge({
+    name: 'midflight_nodes',
+    help: 'Nodes by status, of all configs.',
+    labelNames: ['status'],
+    registers,
+    async collect() {
+      this.reset()
+      for (const [status, count] of await nodesByStatus(store)) this.set({ status }, count)
+    },
+  })
+  return {
+    registry,
+    http(method, route, status, taken) {
+      requests.inc({ method, route, status: String(status) })
+      durations.observe({ method, route }, taken)
+    },
+    publish(kind, result, taken) {
+      publishes.inc({ kind, result })
+      publishing.observe({ kind }, taken)
+    },
+    rateLimited: (by) => limited.inc({ by }),
+    liveClients: (change) => clients.inc(change),
+    observe: (hub) => observeHub(registry, hub),
+  }
+}
+
+async function nodesByStatus(store: Store): Promise<Map<NodeStatus, number>> {
+  const sums = new Map<NodeStatus, number>()
+  let after: string | undefined
+  for (;;) {
+    const names = await store.read((read) => {
+      const configs = read.configs('', after, pageSize)
+      for (const { name } of configs) {
+        for (const [status, count] of Object.entries(read.nodeCounts(name))) {
+          sums.set(status as NodeStatus, (sums.get(status as NodeStatus) ?? 0) + count)
+        }
+      }
+      return configs.map(({ name }) => name)
+    })
+    if (names.length < pageSize) return sums
+    after = names.at(-1)
+  }
+}
+
+const deliveryGauges = {
+  connected: 'Nodes with a connection.',
+  polling: 'Polls that wait for a release.',
+  inFlight: 'Releases that were sent and not yet confirmed.',
+  queued: 'Nodes that wait for their turn to be sent something.',
+  bufferedBytes: 'Bytes of releases that sockets have not taken yet.',
+  frameBytes: 'Bytes of releases kept ready to be sent.',
+} as const
+const deliveryCounters = {
+  sent: 'Releases sent.',
+  deltas: 'Of those, as deltas.',
+  bytes: 'Bytes sent.',
+  superseded: 'Releases that were never sent, because a newer one came.',
+  reports: 'Reports of nodes.',
+  heartbeats: 'Heartbeats of nodes.',
+  sentAway: 'Connections and polls that were told to come later.',
+} as const
+
+function observeHub(registry: Registry, hub: Hub): void {
+  const registers = [registry]
+  for (const [field, help] of Object.entries(deliveryGauges)) {
+    new Gauge({
+      name: `midflight_delivery_${snake(field)}`,
+      help,
+      registers,
+      collect() {
+        this.set(hub.nodes()[field as keyof typeof deliveryGauges])
+      },
+    })
+  }
+  for (const [field, help] of Object.entries(deliveryCounters)) {
+    let last = 0
+    new Counter({
+      name: `midflight_delivery_${snake(field)}_total`,
+      help,
+      registers,
+      collect() {
+        const now = hub.nodes()[field as keyof typeof deliveryCounters]
+        this.inc(now - last)
+        last = now
+      },
+    })
+  }
+}
+
+function snake(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+}

@@ -1,0 +1,297 @@
+/**
+ * Puts a control plane together, and takes it apart in order: store, keys, hub, HTTP. What each part does is its own
+ * file; here is only what the first start makes, where it may listen, and what closes before what.
+ */
+import { mkdir, stat } from 'node:fs/promises'
+import type { IncomingMessage } from 'node:http'
+import { isIPv6, type AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import type { Duplex } from 'node:stream'
+import type { PeerCertificate } from 'node:tls'
+import type { Json } from 'midflight'
+import { pino, type Logger } from 'pino'
+import type { Principal } from './access.ts'
+import { domainOf } from './domain.ts'
+import { defaultBodyOptions, type BodyOptions } from './http/body.ts'
+import { namesOf, requireNames, requirePlainPath, type Names } from './http/caller.ts'
+import { agentOfCertificate, identification, type Identify } from './http/identity.ts'
+import { Live } from './http/live.ts'
+import { oidc, type OidcOptions } from './http/oidc.ts'
+import { unauthenticated } from './http/permit.ts'
+import { Problem, problemOf } from './http/problem.ts'
+import { defaultEventLimits, type EventLimits } from './http/routes/events.ts'
+import type { App } from './http/route.ts'
+import { createServer, defaultHttpLimits, type HttpLimits } from './http/server.ts'
+import { refuse } from './http/upgrade.ts'
+import { KeyRing } from './key-ring.ts'
+import { isLoopback } from './loopback.ts'
+import { metricsOf } from './metrics.ts'
+import { createHub, type Hub } from './push/hub.ts'
+import { defaultHubLimits, type HubLimits } from './push/limits.ts'
+import { Roster } from './roster.ts'
+import type { Store } from './store.ts'
+import { openSqlite } from './stores/sqlite.ts'
+import { authenticate, controlPlane, createToken } from './tokens.ts'
+import type { ContentLimits } from './validation.ts'
+
+export interface TlsOptions {
+  /** PEM. */
+  readonly cert: string | Buffer
+  readonly key: string | Buffer
+  /** PEM: certificates of agents are verified against it. Without it none are asked for. */
+  readonly clientCa?: string | Buffer
+  /** Who the owner of a verified certificate is. By default an agent for the config in its name `urn:midflight:agent:…`. */
+  readonly principalOf?: (certificate: PeerCertificate) => Principal | undefined
+}
+
+export interface ServeOptions {
+  /** Store and keys; made with mode 0700 if it is not there. */
+  readonly dataDir: string
+  readonly host?: string
+  /** 0 to 65535; 0: any free one. */
+  readonly port?: number
+  readonly tls?: TlsOptions
+  /** A proxy that speaks TLS is the only one who can reach this address: then a public bind without `tls` is taken. */
+  readonly tlsElsewhere?: boolean
+  /** Names by which it is reached besides loopback and `host`: `config.example.com`, with or without a port. */
+  readonly allowedHosts?: readonly string[]
+  /** `none`: whoever can reach it is an administrator. Taken on loopback only. */
+  readonly authentication?: 'required' | 'none'
+  readonly oidc?: OidcOptions
+  readonly logger?: Logger
+  /** Called with the secret of the first admin token, once, at the first start. By default it goes to the terminal. */
+  readonly onAdminToken?: (secret: string) => void
+  /** Makes another admin token, as at the first start: the way back in if the first is lost. */
+  readonly newAdminToken?: boolean
+  readonly limits?: {
+    readonly content?: Partial<ContentLimits>
+    readonly http?: Partial<HttpLimits>
+    readonly body?: Partial<BodyOptions>
+    readonly events?: Partial<EventLimits>
+    readonly hub?: Partial<HubLimits>
+  }
+  /** How long `close` waits for requests and agents, in milliseconds. Default 10,000. */
+  readonly closeMs?: number
+  /** Instead of SQLite in `dataDir`. */
+  readonly store?: Store
+  /** For tests: every answer is checked against its schema. */
+  readonly checkAnswers?: boolean
+}
+
+export interface ControlPlane {
+  /** `http://127.0.0.1:7700` */
+  readonly url: string
+  readonly store: Store
+  readonly keys: KeyRing
+  readonly hub: Hub
+  /** Takes a renewed certificate; connections that are open keep the old one. @throws if there was no TLS. */
+  useCertificate(tls: Pick<TlsOptions, 'cert' | 'key' | 'clientCa'>): void
+  /** Not ready → no new connections → agents and readers are sent away → requests end → what nodes said is stored → the store. */
+  close(): Promise<void>
+}
+
+/** What cannot be served as asked. */
+export class ServeError extends Error {
+  override readonly name = 'ServeError'
+}
+
+/** @throws ServeError for options that would be unsafe, or an address that cannot be had; StoreError; KeyRingError. */
+export async function serve(options: ServeOptions): Promise<ControlPlane> {
+  const { dataDir, host = '127.0.0.1', port = 7700, tls, closeMs = 10_000, limits = {} } = options
+  requireSafe(options, host, port)
+  const logger = options.logger ?? pino({ name: 'midflight', level: 'info' })
+  await prepareDirectory(dataDir)
+  const store = options.store ?? (await openSqlite({ directory: dataDir }))
+  try {
+    return await started()
+  } catch (error) {
+    await store.close()
+    throw error
+  }
+
+  async function started(): Promise<ControlPlane> {
+    const keys = KeyRing.open(join(dataDir, 'keys.json'))
+    const bare = domainOf({ store, keys })
+    const domain = { ...bare, limits: { ...bare.limits, ...limits.content } }
+    const live = new Live()
+    const metrics = metricsOf(store)
+    const { leaseMs } = { ...defaultHubLimits, ...limits.hub }
+    const roster = await Roster.open(domain, { monotonicMs: () => performance.now(), leaseMs })
+    const hub = createHub({
+      store,
+      roster,
+      ...(limits.hub === undefined ? {} : { limits: limits.hub }),
+      onReport: ({ uid, config, status, runs, seen }) =>
+        live.add('node', config, { uid, status, runs, seen } as unknown as Json),
+      onProblem: (error) => logger.error({ err: error }, 'delivery failed'),
+    })
+    metrics.observe(hub)
+    const identify = identifier(options, (secret) => authenticate(domain, secret))
+    let state: 'starting' | 'ready' | 'closing' = 'starting'
+    let names: Names = namesOf(tls ? 'https' : 'http', host, port, options.allowedHosts ?? [])
+    const app = await createServer({
+      parts: {
+        domain,
+        live,
+        metrics,
+        hub,
+        roster,
+        log: logger,
+        identify,
+        contentLimit: domain.limits.maxContentBytes,
+        limits: { events: { ...defaultEventLimits, ...limits.events } },
+        readiness: async () => {
+          if (state !== 'ready') return `it is ${state}`
+          await store.read((read) => read.auditHead())
+          return undefined
+        },
+      },
+      logger,
+      http: { ...defaultHttpLimits, ...limits.http },
+      body: { ...defaultBodyOptions, ...limits.body, maxDepth: domain.limits.maxDepth },
+      tls: tls && tlsOf(tls),
+      names: () => names,
+      ...(options.checkAnswers === undefined ? {} : { checkAnswers: options.checkAnswers }),
+    })
+    upgrades(app, hub, identify, () => names)
+    try {
+      await firstToken()
+      await listen(app, host, port)
+    } catch (error) {
+      await hub.close(0)
+      await app.close()
+      throw error
+    }
+    const bound = (app.server.address() as AddressInfo).port
+    names = namesOf(tls ? 'https' : 'http', host, bound, options.allowedHosts ?? [])
+    const url = `${tls ? 'https' : 'http'}://${isIPv6(host) ? `[${host}]` : host}:${bound}`
+    state = 'ready'
+    logger.info({ url, dataDir }, 'serving')
+    let closing: Promise<void> | undefined
+    return {
+      url,
+      store,
+      keys,
+      hub,
+      useCertificate(renewed) {
+        if (tls === undefined) throw new ServeError('serve: it was started without TLS')
+        ;(app.server as unknown as { setSecureContext(to: object): void }).setSecureContext(tlsOf(renewed))
+      },
+      close: () => (closing ??= closed()),
+    }
+
+    async function closed(): Promise<void> {
+      state = 'closing'
+      logger.info('closing')
+      const ended = app.close()
+      const late = setTimeout(() => app.server.closeAllConnections(), closeMs)
+      await hub.close(closeMs)
+      await ended
+      clearTimeout(late)
+      await store.close()
+      logger.info('closed')
+    }
+
+    async function firstToken(): Promise<void> {
+      const isFirst = await store.read((read) => read.tokens(undefined, 1).length === 0)
+      if (!isFirst && options.newAdminToken !== true) return
+      const request = { name: 'admin', role: 'admin', prefix: '', expiresAt: null } as const
+      const { secret } = await createToken(domain, request, controlPlane)
+      const show = options.onAdminToken ?? toTerminal
+      show(secret)
+    }
+  }
+}
+
+function toTerminal(secret: string): void {
+  process.stderr.write(`\nAdmin token, shown this once:\n\n    ${secret}\n\n`)
+}
+
+function requireSafe(options: ServeOptions, host: string, port: number): void {
+  const { tls, tlsElsewhere = false, authentication = 'required', allowedHosts = [] } = options
+  if (!Number.isInteger(port) || port < 0 || port > 65_535) {
+    throw new ServeError(`serve: port is ${port}; want an integer from 0 (any free one) to 65535`)
+  }
+  if (isLoopback(host)) return
+  if (authentication === 'none') {
+    throw new ServeError(`serve: refuses to listen on ${host} without authentication, because others can reach it`)
+  }
+  if (tls === undefined && !tlsElsewhere) {
+    throw new ServeError(
+      `serve: refuses to listen on ${host} without TLS, because tokens and contents would be readable on the way; ` +
+        'pass tls, or tlsElsewhere if a proxy before it speaks TLS, or listen on 127.0.0.1',
+    )
+  }
+  if ((host === '0.0.0.0' || host === '::') && allowedHosts.length === 0) {
+    throw new ServeError(`serve: listens on ${host}, so it must be told its names; pass allowedHosts`)
+  }
+}
+
+async function prepareDirectory(path: string): Promise<void> {
+  await mkdir(path, { recursive: true, mode: 0o700 })
+  const mode = (await stat(path)).mode & 0o777
+  if ((mode & 0o077) === 0) return
+  throw new ServeError(
+    `serve: ${path} has the mode 0${mode.toString(8)}; want 0700, as it holds the signing key (chmod 700)`,
+  )
+}
+
+function identifier(options: ServeOptions, token: (secret: string) => Promise<Principal | undefined>): Identify {
+  const { authentication = 'required', tls } = options
+  return identification({
+    token,
+    oidc: options.oidc && oidc(options.oidc),
+    certificate: tls?.clientCa === undefined ? undefined : (tls.principalOf ?? agentOfCertificate),
+    anyone: authentication === 'none' ? { name: 'anyone', role: 'admin', prefix: '' } : undefined,
+  })
+}
+
+function tlsOf({ cert, key, clientCa }: TlsOptions): object {
+  return {
+    cert,
+    key,
+    minVersion: 'TLSv1.2',
+    // Who brings none may still bring a token; one that is not good counts as none, see identity.ts.
+    ...(clientCa === undefined ? {} : { ca: clientCa, requestCert: true, rejectUnauthorized: false }),
+  }
+}
+
+/** The one upgrade that there is; looked at as requests are. */
+function upgrades(app: App, hub: Hub, identify: Identify, names: () => Names): void {
+  app.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    // A caller that goes away while it is looked at is nobody's mistake.
+    socket.on('error', () => socket.destroy())
+    admit(request).then(
+      (principal) => hub.attach(request, socket, head, principal),
+      (error: unknown) => {
+        const problem = problemOf(error)
+        if (problem === undefined || problem.status >= 500) app.log.error({ err: error }, 'upgrade failed')
+        refuse(socket, request, problem ?? new Problem('internal', 'this should not have happened'))
+      },
+    )
+  })
+
+  async function admit(request: IncomingMessage): Promise<Principal> {
+    requirePlainPath(request.url ?? '')
+    requireNames(request, names())
+    if (request.url?.split('?', 1)[0] !== '/v1/agent/connect') {
+      throw new Problem('not-found', 'there is nothing to connect to under this path; want /v1/agent/connect')
+    }
+    if (request.method !== 'GET')
+      throw new Problem('method-not-allowed', 'the method is not GET', { headers: { allow: 'GET' } })
+    const principal = await identify(request)
+    if (principal === undefined) throw unauthenticated()
+    return principal
+  }
+}
+
+async function listen(app: App, host: string, port: number): Promise<void> {
+  try {
+    await app.listen({ host, port })
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    const why =
+      code === 'EADDRINUSE' ? 'something else listens there already' : code === 'EACCES' ? 'permission denied' : message
+    throw new ServeError(`serve: cannot listen on ${host}:${port}: ${why}`, { cause: error })
+  }
+}

@@ -1,0 +1,181 @@
+/** A control plane as tests want it: on a free port, with SQLite in a folder of its own, and every answer checked against its schema. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
+import { request as httpsRequest } from 'node:https'
+import { connect, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Writable } from 'node:stream'
+import { pino } from 'pino'
+import { serve, type ControlPlane, type ServeOptions } from '../src/index.ts'
+
+export interface Rig {
+  readonly plane: ControlPlane
+  readonly url: string
+  readonly admin: string
+  readonly dataDir: string
+  /** All lines of the log so far. */
+  log(): string
+  ask(path: string, question?: Question): Promise<Answer>
+  /** The secret of a new token. */
+  token(role: string, prefix?: string, name?: string): Promise<string>
+  close(): Promise<void>
+}
+
+export interface Question {
+  readonly method?: string
+  readonly headers?: Record<string, string>
+  /** An object is sent as JSON. */
+  readonly body?: unknown
+  /** `null`: none. By default the admin's. */
+  readonly token?: string | null
+  readonly tls?: object
+}
+
+export interface Answer {
+  readonly status: number
+  readonly headers: IncomingHttpHeaders
+  readonly text: string
+  // oxlint-disable-next-line typescript/no-explicit-any -- tests look into whatever came
+  json(): any
+}
+
+export async function rig(options: Partial<ServeOptions> = {}): Promise<Rig> {
+  const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), 'midflight-http-')))
+  let admin = ''
+  let log = ''
+  const sink = new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      log += chunk.toString()
+      done()
+    },
+  })
+  const plane = await serve({
+    port: 0,
+    checkAnswers: true,
+    logger: pino({ level: 'trace' }, sink),
+    onAdminToken: (secret) => (admin = secret),
+    ...options,
+    dataDir,
+  })
+  const made: Rig = {
+    plane,
+    url: plane.url,
+    get admin() {
+      return admin
+    },
+    dataDir,
+    log: () => log,
+    ask: (path, question = {}) => ask(plane.url, path, { token: admin, ...question }),
+    async token(role, prefix = '', name = role) {
+      const body = { name, role, prefix, expiresAt: null }
+      const answer = await made.ask('/v1/tokens', { method: 'POST', body })
+      if (answer.status !== 201) throw new Error(answer.text)
+      return answer.json().secret
+    },
+    async close() {
+      await plane.close()
+      if (options.dataDir === undefined) await rm(dataDir, { recursive: true, force: true })
+    },
+  }
+  return made
+}
+
+export async function ask(url: string, path: string, question: Question = {}): Promise<Answer> {
+  const { method = 'GET', headers = {}, body, token, tls = {} } = question
+  const raw = body === undefined || typeof body === 'string' || Buffer.isBuffer(body) ? body : JSON.stringify(body)
+  const { protocol, hostname, port } = new URL(url)
+  const request = protocol === 'https:' ? httpsRequest : httpRequest
+  return await new Promise<Answer>((resolve, reject) => {
+    const sent = request(
+      {
+        hostname,
+        port,
+        path,
+        method,
+        agent: false,
+        headers: {
+          ...(token == null ? {} : { authorization: `Bearer ${token}` }),
+          ...(raw === undefined
+            ? {}
+            : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(raw as string) }),
+          ...headers,
+        },
+        ...tls,
+      },
+      (response) => {
+        let text = ''
+        response.setEncoding('utf8')
+        response.on('data', (chunk: string) => (text += chunk))
+        response.on('end', () =>
+          resolve({ status: response.statusCode ?? 0, headers: response.headers, text, json: () => JSON.parse(text) }),
+        )
+        response.on('error', reject)
+      },
+    )
+    sent.on('error', reject)
+    sent.end(raw)
+  })
+}
+
+export interface Wire {
+  readonly socket: Socket
+  text(): string
+  /** Resolves once `pattern` has come; rejects if the connection closes before. */
+  until(pattern: RegExp): Promise<string>
+  readonly closed: Promise<void>
+}
+
+/** Bytes that a well-behaved client would never send. */
+export function wire(url: string, send: string): Wire {
+  const socket = connect(Number(new URL(url).port), '127.0.0.1')
+  let text = ''
+  let over = false
+  let wake = (): void => {}
+  socket.setEncoding('utf8')
+  socket.on('data', (chunk: string) => {
+    text += chunk
+    wake()
+  })
+  const closed = new Promise<void>((resolve) =>
+    socket.on('close', () => {
+      over = true
+      wake()
+      resolve()
+    }),
+  )
+  // A reset is one way for the other side to close; what came before it is what the test looks at.
+  socket.on('error', () => {})
+  socket.write(send)
+  return {
+    socket,
+    text: () => text,
+    closed,
+    async until(pattern) {
+      while (!pattern.test(text)) {
+        if (over) throw new Error(`closed without ${pattern}, after ${JSON.stringify(text.slice(-300))}`)
+        await new Promise<void>((resolve) => (wake = resolve))
+      }
+      return text
+    },
+  }
+}
+
+/** The path of a config, its slashes encoded. */
+export function at(config: string, rest = ''): string {
+  return `/v1/configs/${encodeURIComponent(config)}${rest}`
+}
+
+/** What an agent says by HTTP: that it runs `runs`. */
+export function hello(uid: string, config: string, runs: { number: number; digest: string } | null): object {
+  return {
+    type: 'hello',
+    uid,
+    config,
+    labels: { zone: 'a' },
+    agent: { name: 'test', version: '1' },
+    runs,
+    seen: runs?.number ?? null,
+    status: runs === null ? 'UNSET' : 'APPLIED',
+  }
+}
