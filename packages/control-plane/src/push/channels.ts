@@ -68,10 +68,8 @@ export function createChannels(store: Store): Channels {
       if (known && known.links.size + known.polls.size > 0) return Promise.resolve(known)
       let promise = opening.get(config)
       if (!promise) {
-        promise = load(config)
+        promise = load(config).finally(() => opening.delete(config))
         opening.set(config, promise)
-        const done = (): boolean => opening.delete(config)
-        promise.then(done, done)
       }
       return promise
     },

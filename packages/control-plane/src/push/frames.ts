@@ -60,10 +60,10 @@ export function createFrames(store: Store, limits: FrameLimits): Frames {
     }
     let promise = making.get(key)
     if (!promise) {
-      promise = make(wanted).then((made) => keep(key, made))
+      promise = make(wanted)
+        .then((made) => keep(key, made))
+        .finally(() => making.delete(key))
       making.set(key, promise)
-      const done = (): boolean => making.delete(key)
-      promise.then(done, done)
     }
     return await promise
   }
