@@ -26,7 +26,8 @@ export interface Store {
   /** Reads everything and checks it against its digests, sums and links. Never throws for what it finds. */
   verify(): Promise<StoreReport>
   /**
-   * Writes a copy, whole and of one moment, while the store goes on. The file is there only when all of it is on disk.
+   * Writes a copy, whole and of one moment. Reads go on meanwhile, transactions wait for it. The file is there only when
+   * all of it is on disk.
    * @throws StoreError if `path` exists, or cannot be written.
    */
   backup(path: string): Promise<void>

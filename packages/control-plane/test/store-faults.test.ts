@@ -12,7 +12,7 @@ import {
 import { execFileSync, spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
-import { configOf, publish, rulesOf, sample } from '../src/stores/conformance.ts'
+import { configOf, publish, rulesOf, sample } from '../src/stores/conformance/samples.ts'
 import { openSqlite } from '../src/stores/sqlite.ts'
 import { canMount, cleanUp, folder, lost, mount, publishForever, publishIn, unmount } from './store-folders.ts'
 

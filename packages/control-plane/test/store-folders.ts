@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { openSqlite } from '../src/stores/sqlite.ts'
-import { rulesOf, sample } from '../src/stores/conformance.ts'
+import { rulesOf, sample } from '../src/stores/conformance/samples.ts'
 
 const made: string[] = []
 const mounted: string[] = []

@@ -13,7 +13,7 @@ afterAll(() => {
 })
 
 describe('the memory store', () => {
-  for (const { name, run } of testStore({ newStore: async () => memoryStore() })) test(name, run)
+  for (const { name, run } of testStore({ newStore: async () => memoryStore() })) test(`${name}`, run)
 })
 
 // No cache: then every content is read from the disk. A short chain: then wholes and patches alternate.
@@ -21,7 +21,7 @@ for (const [title, options] of Object.entries({
   'the SQLite store': {},
   'the SQLite store, reading everything from the disk': { cacheBytes: 0, wholeEvery: 8 },
 })) {
-  describe(title, () => {
+  describe(`${title}`, () => {
     const directories = new Map<Store, string>()
     const open = async (directory: string): Promise<Store> => {
       const store = await openSqlite({ directory, ...options })
@@ -39,6 +39,6 @@ for (const [title, options] of Object.entries({
         return open(directories.get(store) as string)
       },
     })
-    for (const { name, run } of cases) test(name, run)
+    for (const { name, run } of cases) test(`${name}`, run)
   })
 }

@@ -88,7 +88,7 @@ class SqliteStore implements Store {
   private readonly release: StatementSync
   private queue: Waiting[] = []
   private armed = false
-  private backups = new Set<Promise<void>>()
+  private readonly backups = new Set<Promise<void>>()
   /** Set once the disk has failed: what it says from then on is not to be believed. */
   private stopped: StoreError | undefined
   private closing: Promise<void> | undefined
@@ -129,10 +129,14 @@ class SqliteStore implements Store {
 
   async backup(path: string): Promise<void> {
     if (this.closing !== undefined) throw closedError(this.path)
-    const running = backupTo(this.db, path)
+    // SQLite copies in another thread, but not while this one is in the middle of a transaction: those wait. Reads go on.
+    const running = backupTo(this.db, path).finally(() => {
+      this.backups.delete(settled)
+      this.arm()
+    })
     const settled = running.catch(() => {}) // the caller is told; `close` only waits
     this.backups.add(settled)
-    await running.finally(() => this.backups.delete(settled))
+    await running
   }
 
   close(): Promise<void> {
@@ -158,13 +162,13 @@ class SqliteStore implements Store {
   }
 
   private arm(): void {
-    if (this.armed) return
+    if (this.armed || this.backups.size > 0 || this.queue.length === 0) return
     this.armed = true
     // After what else this turn of the event loop brings: that is what fills the group.
     setImmediate(() => {
       this.armed = false
-      if (this.queue.length > 0) this.writeGroup()
-      if (this.queue.length > 0) this.arm()
+      if (this.backups.size === 0 && this.queue.length > 0) this.writeGroup()
+      this.arm()
     })
   }
 

@@ -2,7 +2,7 @@
 //   publish.ts <directory> <how many> close|crash|forever
 import { writeSync } from 'node:fs'
 import { StoreError } from '../../src/store.ts'
-import { auditEntry, configOf, publish, rulesOf, sample } from '../../src/stores/conformance.ts'
+import { auditEntry, configOf, publish, rulesOf, sample } from '../../src/stores/conformance/samples.ts'
 import { openSqlite } from '../../src/stores/sqlite.ts'
 
 const [directory, count, end] = process.argv.slice(2) as [string, string, 'close' | 'crash' | 'forever']

@@ -76,8 +76,9 @@ export class Table<T> {
 
   /** What can be said of a row whose data cannot be trusted. */
   private place(row: Row): string {
-    const keys = Object.keys(this.shape.columns).filter((name) => name in row)
-    return `${this.shape.table} ${keys.map((name) => `${name} ${row[name]}`).join(', ')}`
+    const { key, columns } = this.shape
+    const keys = (key.length === 0 ? Object.keys(columns) : key).filter((name) => name in row)
+    return `${this.shape.table} ${keys.map((name) => `${name} ${String(row[name])}`).join(', ')}`
   }
 }
 

@@ -280,7 +280,7 @@ export class SqliteTransaction implements StoreTx {
 /** @throws StoreError `audit-broken` is for `verify`; here the row must only be what was written. */
 function auditFrom(row: Row): AuditRecord {
   const [text, prev, hash] = [String(row['entry']), String(row['prev']), String(row['hash'])]
-  if (linkHash(prev, text) !== hash) throw damaged(`audit #${row['number']}`, 'is not what was written')
+  if (linkHash(prev, text) !== hash) throw damaged(`audit #${String(row['number'])}`, 'is not what was written')
   return { ...(JSON.parse(text) as Omit<AuditRecord, 'prev' | 'hash'>), prev, hash }
 }
 

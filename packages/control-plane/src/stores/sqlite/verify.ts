@@ -54,7 +54,7 @@ export function verify(db: DatabaseSync, tx: SqliteTransaction, path: string): S
   })
   attempt('drafts', () => {
     for (const row of db.prepare('select id, digest, body from draft_contents').iterate()) {
-      const label = `draft ${row['id']}`
+      const label = `draft ${String(row['id'])}`
       attempt(label, () => {
         const found = digest(JSON.parse(String(row['body'])) as Json)
         const draft = tx.draft(String(row['id']))
@@ -97,14 +97,18 @@ export function gapProblems(db: DatabaseSync): StoreError[] {
          as r where not exists (select 1 from releases where config = :name and number = r.number + 1)`,
       )
       .get({ name }) as { missing: number }
-    problems.push(gap(`release ${name} #${missing}`, `is missing: the head is ${head}, and ${row['count']} are there`))
+    problems.push(
+      gap(`release ${name} #${missing}`, `is missing: the head is ${head}, and ${String(row['count'])} are there`),
+    )
   }
   const headless = db.prepare(
     `select name, head from configs where head > 0
      and not exists (select 1 from releases where config = name and number = head and content is not null)`,
   )
   for (const row of headless.iterate()) {
-    problems.push(gap(`release ${row['name']} #${row['head']}`, 'is the head, and its content is missing'))
+    problems.push(
+      gap(`release ${String(row['name'])} #${String(row['head'])}`, 'is the head, and its content is missing'),
+    )
   }
   return problems
 }
@@ -117,9 +121,9 @@ export function auditProblems(db: DatabaseSync, newest: number): { links: number
   let number = first
   let links = 0
   for (const row of db.prepare('select * from audit where number >= ? order by number').iterate(first)) {
-    const label = `audit #${row['number']}`
+    const label = `audit #${String(row['number'])}`
     if (row['number'] !== number)
-      return { links, problems: [gap(`audit #${number}`, `is missing before #${row['number']}`)] }
+      return { links, problems: [gap(`audit #${number}`, `is missing before #${String(row['number'])}`)] }
     // The keys are in the order of their names, and this one is the last.
     const numbered = String(row['entry']).endsWith(`"number":${number}}`)
     if ((prev !== undefined && row['prev'] !== prev) || !numbered) {
