@@ -25,6 +25,7 @@ import { abort, commit, dressed, plan, reload, stage, type Core, type Live, type
 import { compile, type AnySchema, type ConfigOf, type PathOf, type ValueAt } from './schema.ts'
 import { redactorFor } from './secrets.ts'
 import { settingsOf } from './settings.ts'
+import type { Source } from './source.ts'
 import { ReloadStats } from './stats.ts'
 import type { ComponentSupport, Stats, Status } from './status.ts'
 import type { ComponentState } from './transaction.ts'
@@ -111,10 +112,7 @@ class RunningEngine<C> implements Engine<C> {
     this.events = journal
     this.#logger = logger
     this.#warnings = warnings
-    this.#triggers = [
-      ...options.sources.flatMap((source) => (isTrigger(source) ? [source] : [])),
-      ...(options.triggers ?? []),
-    ]
+    this.#triggers = [...watching(options.sources), ...(options.triggers ?? [])]
     this.#notifier = new Notifier(options.notify ?? [], (message) => this.#warn('notify', message))
     const states = new Map<string, ComponentState>()
     for (const component of given.components)
@@ -137,10 +135,12 @@ class RunningEngine<C> implements Engine<C> {
   }
 
   async begin(options: StartOptions<AnySchema>): Promise<void> {
+    // Before anything else: a SIGHUP that comes early must not end the process.
+    for (const trigger of options.triggers ?? []) this.#listening.push(this.#listen(trigger))
     const run = this.#newRun([{ trigger: 'start' }])
     this.#first = await this.#exclusive(() => firstConfiguration(this.#core, run, options.bundled as Json | undefined))
-    this.#settled(this.#first.outcome)
-    const { from, ageMs, reason } = this.#first
+    const { from, outcomes, ageMs, reason } = this.#first
+    for (const outcome of outcomes) this.#settled(outcome)
     if (reason !== undefined)
       this.#warn(
         'start',
@@ -152,7 +152,7 @@ class RunningEngine<C> implements Engine<C> {
       ...(ageMs !== undefined && { ageMs }),
       ...(reason !== undefined && { reason }),
     })
-    for (const trigger of this.#triggers) this.#listening.push(this.#listen(trigger))
+    for (const trigger of watching(options.sources)) this.#listening.push(this.#listen(trigger))
     for (const endpoint of options.endpoints ?? []) {
       this.#endpoints.push({ name: endpoint.name, open: await endpoint.open(this.#lifecycle()) })
     }
@@ -386,4 +386,9 @@ class RunningEngine<C> implements Engine<C> {
       metrics: () => this.metrics(),
     }
   }
+}
+
+/** The sources that ask for reloads themselves. */
+function watching(sources: readonly Source[]): Trigger[] {
+  return sources.flatMap((source) => (isTrigger(source) ? [source] : []))
 }

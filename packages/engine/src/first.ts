@@ -13,7 +13,8 @@ import { StartError } from './start-error.ts'
 
 export interface First {
   readonly from: 'sources' | 'last-good' | 'bundled'
-  readonly outcome: Outcome
+  /** In the order in which they count: what the sources came to is last, also where it was not used. */
+  readonly outcomes: readonly Outcome[]
   /** How old the last good configuration is. */
   readonly ageMs?: number
   /** Why the sources were not used. */
@@ -23,7 +24,7 @@ export interface First {
 /** @throws StartError with everything that was tried. */
 export async function firstConfiguration(core: Core, run: Run, bundled: Json | undefined): Promise<First> {
   const outcome = await reload(core, run)
-  if (outcome.kind === 'committed') return { from: 'sources', outcome }
+  if (outcome.kind === 'committed') return { from: 'sources', outcomes: [outcome] }
   const reason = reasonOf(outcome)
   const tried: string[] = []
   if (core.lastGood && outcome.kind !== 'closed') {
@@ -35,7 +36,7 @@ export async function firstConfiguration(core: Core, run: Run, bundled: Json | u
         const started = await startFrom(core, run, await resolved(core, found))
         if (started.kind === 'committed') {
           const ageMs = Date.now() - found.savedAt.getTime()
-          return { from: 'last-good', outcome: started, ageMs, reason: [reason, ...damaged].join('; ') }
+          return { from: 'last-good', outcomes: [started, outcome], ageMs, reason: [reason, ...damaged].join('; ') }
         }
         tried.push(`the last good configuration cannot be used: ${reasonOf(started)}`)
       } catch (error) {
@@ -46,7 +47,7 @@ export async function firstConfiguration(core: Core, run: Run, bundled: Json | u
   if (bundled !== undefined && outcome.kind !== 'closed') {
     const started = await startFrom(core, run, { config: structuredClone(bundled) })
     if (started.kind === 'committed')
-      return { from: 'bundled', outcome: started, reason: [reason, ...tried].join('; ') }
+      return { from: 'bundled', outcomes: [started, outcome], reason: [reason, ...tried].join('; ') }
     tried.push(`the bundled configuration cannot be used: ${reasonOf(started)}`)
   }
   throw new StartError(outcome, tried)

@@ -46,7 +46,10 @@ export function checkMember({ component, change, state }: Member, limitMs: numbe
   }
   const began = performance.now()
   try {
-    const issues = component.validate?.(change) ?? []
+    const issues: unknown = component.validate?.(change) ?? []
+    if (!Array.isArray(issues)) {
+      return [issue('internal', `component ${name} failed to validate: want a list of issues, at once`)]
+    }
     if (performance.now() - began <= limitMs) return issues
     return [issue('timeout', `component ${name} did not validate within ${limitMs} ms`)]
   } catch (error) {

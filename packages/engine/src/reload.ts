@@ -26,19 +26,13 @@ import type { Redactor } from './redact.ts'
 import type { Validator } from './schema.ts'
 import { placedIssue } from './placed-issue.ts'
 import { redactorFor } from './secrets.ts'
+import type { Retries } from './settings.ts'
 import { listed, listedIssues, shownError, shownPlan } from './shown.ts'
 import { check, share, type Limits } from './snapshot.ts'
 import type { Document, Source } from './source.ts'
 import { sinceMs, timed, type DurationsMs } from './timing.ts'
 import { commitAll, disposeAll, prepareAll, resultOf, rollBackAll } from './transaction.ts'
 import type { ComponentState, Failure, Member, Transaction } from './transaction.ts'
-
-export interface Retries {
-  /** Further tries after a transient failure, 0 to 100. */
-  readonly limit: number
-  readonly firstMs: number
-  readonly maxMs: number
-}
 
 /** The configuration that every component runs. */
 export interface Live {

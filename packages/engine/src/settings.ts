@@ -1,8 +1,14 @@
 /** The numbers that an engine is given, with their defaults and ranges. */
 import type { Deadlines } from './component.ts'
 import { defaultDeadlines } from './deadline.ts'
-import type { Retries } from './reload.ts'
 import { defaultLimits, type Limits } from './snapshot.ts'
+
+export interface Retries {
+  /** Further tries after a transient failure. */
+  readonly limit: number
+  readonly firstMs: number
+  readonly maxMs: number
+}
 
 const defaultRetries: Retries = { limit: 3, firstMs: 100, maxMs: 5_000 }
 

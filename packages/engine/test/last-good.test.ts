@@ -32,6 +32,9 @@ describe('I7: the last good configuration on disk', () => {
     expect(again.live).toEqual({ limit: 5 })
     expect(again.status()).toMatchObject({ startedFrom: 'last-good' })
     expect(again.status().warnings.join()).toMatch(/started from last-good, \d+ s old: .*is away/)
+    // What the sources came to is not hidden by what was done about it.
+    expect(again.status().lastOutcome).toMatchObject({ kind: 'rejected', phase: 'load' })
+    expect(again.metrics()).toContain('midflight_config_last_reload_successful 0')
     source.set({ limit: 6 })
     expect(await again.reload()).toMatchObject({ kind: 'committed' })
     await again.close()

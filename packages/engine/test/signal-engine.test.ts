@@ -1,3 +1,6 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
 import { afterEach, expect, test } from 'vitest'
 import { jsonSchema, start, type Source } from '../src/index.ts'
 import { memory, scripted } from '../src/testing/index.ts'
@@ -131,4 +134,19 @@ test('an interval asks until the engine is closed', async () => {
   await expect.poll(() => engine.live.log, { timeout: 5000 }).toBe('debug')
   expect(engine.status().triggers).toEqual(['every 100 ms'])
   await engine.close()
+})
+
+test('a SIGHUP that comes before the first configuration is live does not end the process', async () => {
+  const program = fileURLToPath(new URL('programs/early-signal.ts', import.meta.url))
+  const child = spawn(process.execPath, ['--conditions=source', '--no-warnings', program], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  let said = ''
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    if (said === '') child.kill('SIGHUP')
+    said += text
+  })
+  const [code, signal] = (await once(child, 'exit')) as [number | null, string | null]
+  expect([code, signal]).toEqual([0, null])
+  expect(said).toMatch(/^loading\nready\n/)
 })
