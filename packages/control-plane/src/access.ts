@@ -34,6 +34,11 @@ const granted: Readonly<Record<Role, readonly Permission[]>> = {
   admin: [...write, 'approve', 'break-glass', 'configure', 'connect', 'read-audit', 'manage-tokens', 'operate'],
 }
 
+/** A role may have come from outside (OIDC), and be any text. */
+function permissionsOf(role: Role): readonly Permission[] {
+  return Object.hasOwn(granted, role) ? granted[role] : []
+}
+
 /** Somebody who has shown who they are. */
 export interface Principal {
   /** As it stands in the audit log. */
@@ -48,20 +53,20 @@ export type Decision = 'allowed' | 'denied' | 'hidden'
 
 export function decide(principal: Principal, permission: Permission, config: string): Decision {
   if (!isBelow(principal.prefix, config)) return 'hidden'
-  const permissions = granted[principal.role] ?? []
+  const permissions = permissionsOf(principal.role)
   if (permissions.includes(permission)) return 'allowed'
   return permissions.includes('read') ? 'denied' : 'hidden'
 }
 
 /** What is about no config in particular (the whole audit log, a backup) needs the empty prefix. */
 export function decideForAll(principal: Principal, permission: Permission): Decision {
-  const allowed = principal.prefix === '' && (granted[principal.role] ?? []).includes(permission)
+  const allowed = principal.prefix === '' && permissionsOf(principal.role).includes(permission)
   return allowed ? 'allowed' : 'denied'
 }
 
 /** Whether a principal may hand out this role here: never more, and never elsewhere, than it has itself. */
 export function mayGrant(principal: Principal, role: Role, prefix: string): boolean {
   if (!roles.includes(role) || !isBelow(principal.prefix, prefix)) return false
-  const own = granted[principal.role] ?? []
-  return own.includes('manage-tokens') && granted[role].every((permission) => own.includes(permission))
+  const own = permissionsOf(principal.role)
+  return own.includes('manage-tokens') && permissionsOf(role).every((permission) => own.includes(permission))
 }

@@ -76,7 +76,7 @@ export class Batch {
   private failures = 0
   private tries = 0
   /** The try whose end is unknown: by its key it is found out, so that it is not done twice. */
-  private unknown: { readonly key: string; readonly count: number; readonly refused: Refusals } | undefined
+  private unknown: { readonly key: string; readonly taken: readonly Waiting[]; readonly refused: Refusals } | undefined
   private closed = false
   /** Makes keys of this batch unlike those of any other. */
   private readonly id = crypto.randomUUID()
@@ -143,34 +143,46 @@ export class Batch {
   }
 
   private async write(): Promise<void> {
-    const count = this.unknown?.count ?? Math.min(this.queue.length, this.options.maxUpdates)
-    const taken = this.queue.slice(0, count)
     try {
-      const { done, refused } = await this.publish(taken)
-      this.queue = this.queue.slice(count)
+      if (!(await this.findOut())) {
+        const taken = this.queue.slice(0, this.options.maxUpdates)
+        this.settle(taken, await this.publish(taken))
+      }
       this.failures = 0
-      this.unknown = undefined
-      for (const [waiting, error] of refused) waiting.reject(error)
-      const accepted = taken.filter((waiting) => !refused.has(waiting))
-      for (const { resolve } of accepted) if (done !== undefined) resolve({ release: done, updates: accepted.length })
     } catch {
       // The store's trouble, not theirs: they stay, in order, and hear of it when they are in a release.
       this.failures++
     }
   }
 
-  private async publish(taken: readonly Waiting[]): Promise<Ended> {
-    if (this.unknown !== undefined) {
-      const { key, refused } = this.unknown
-      const earlier = await answerTo(this.domain, this.options.author, key)
-      if (earlier !== undefined) return { done: releaseOf(earlier), refused }
-      this.unknown = undefined
+  /** Whether the last try, whose end was unknown, is a release after all. */
+  private async findOut(): Promise<boolean> {
+    if (this.unknown === undefined) return false
+    const { key, taken, refused } = this.unknown
+    const earlier = await answerTo(this.domain, this.options.author, key)
+    this.unknown = undefined
+    if (earlier !== undefined) this.settle(taken, { done: releaseOf(earlier), refused })
+    return earlier !== undefined
+  }
+
+  /** @param taken the first in the queue. */
+  private settle(taken: readonly Waiting[], { done, refused }: Ended): void {
+    this.queue = this.queue.slice(taken.length)
+    this.unknown = undefined
+    const updates = taken.length - refused.size
+    for (const waiting of taken) {
+      const error = refused.get(waiting)
+      if (error !== undefined) waiting.reject(error)
+      else if (done !== undefined) waiting.resolve({ release: done, updates })
     }
+  }
+
+  private async publish(taken: readonly Waiting[]): Promise<Ended> {
     for (;;) {
       const { head, content, refused } = await this.merge(taken)
       if (content === undefined) return { done: undefined, refused }
       const key = `${this.id}-${this.tries++}`
-      this.unknown = { key, count: taken.length, refused }
+      this.unknown = { key, taken, refused }
       try {
         const message = messageOf(taken.filter((waiting) => !refused.has(waiting)))
         const change = { config: this.options.config, content, ifMatch: head === 0 ? ('none' as const) : head, message }

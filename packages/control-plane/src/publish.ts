@@ -281,5 +281,5 @@ export function requireText(value: unknown, name: string, min: number, max: numb
 
 function tooMuch(value: string, max: number): string | undefined {
   if (!value.isWellFormed()) return 'has half of a surrogate pair; want Unicode text'
-  return [...value].length > max ? `has more than ${max} characters` : undefined
+  return Array.from(value).length > max ? `has more than ${max} characters` : undefined
 }

@@ -62,7 +62,7 @@ export class IdempotencyError extends RefusedError {
 }
 
 /** The head a change was made against: its digest (`sha256:…`), its number, or `none`: there is no release yet. */
-export type IfMatch = string | number | 'none'
+export type IfMatch = string | number
 
 function wantedText(wanted: IfMatch): string {
   if (wanted === 'none') return 'no release'
