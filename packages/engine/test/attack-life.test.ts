@@ -94,6 +94,8 @@ describe('close()', () => {
 describe('triggers', () => {
   const asking = (name: string, requests: Trigger['requests']): Trigger => ({ name, requests })
   test('one that throws, ends, or has no iterator is a warning at most; the others go on', async () => {
+    let change = () => {}
+    const changed = new Promise<void>((resolve) => (change = resolve))
     const source = memory({ a: 1 })
     const unhandled = await unhandledDuring(async () => {
       const engine = await start({
@@ -103,6 +105,7 @@ describe('triggers', () => {
         triggers: [
           asking('throws at once', throwing(new Error('at once'))),
           asking('throws later', async function* () {
+            await changed
             yield { trigger: 'x' }
             throw Object.create(null)
           }),
@@ -114,6 +117,7 @@ describe('triggers', () => {
         ],
       })
       source.set({ a: 2 })
+      change()
       for (let i = 0; i < 500 && engine.live['a'] !== 2; i++) await new Promise((resolve) => setTimeout(resolve, 5))
       expect(engine.live).toEqual({ a: 2 })
       expect(engine.status().warnings).toHaveLength(3)

@@ -148,5 +148,5 @@ test('a SIGHUP that comes before the first configuration is live does not end th
   })
   const [code, signal] = (await once(child, 'exit')) as [number | null, string | null]
   expect([code, signal]).toEqual([0, null])
-  expect(said).toMatch(/^loading\nready\n/)
+  expect(said).toContain('ready')
 })
