@@ -9,7 +9,7 @@ import { open, readdir, stat } from 'node:fs/promises'
 
 export interface SeenFile {
   readonly path: string
-  /** Digest of the bytes `load()` read. Undefined: absent or unreadable. */
+  /** Digest of the bytes `load()` read; large ones take long, so it is asked for last. Undefined: absent or unreadable. */
   readonly digest: string | undefined
   /** `identityOf` the file when it was read, taken before reading. Undefined: absent. */
   readonly identity: string | undefined
@@ -118,7 +118,7 @@ export class Disk {
   async #fileDiffers(seen: SeenFile, { path, stat }: Look, hinted: boolean): Promise<boolean> {
     if (stat === undefined) {
       this.#known.delete(path)
-      return seen.digest !== undefined
+      return seen.identity !== undefined || seen.digest !== undefined
     }
     // A pipe or a device gives its bytes once, to whoever loads it. A directory has none.
     if (!stat.isFile()) return seen.digest !== undefined && seen.identity === undefined
@@ -156,7 +156,7 @@ export function stateOf({ stat }: Look): string {
 }
 
 function sizeDiffers(seen: SeenFile, stat: BigIntStats): boolean {
-  const size = seen.digest === undefined ? undefined : sizeOf(seen)
+  const size = sizeOf(seen)
   return size !== undefined && size !== String(stat.size)
 }
 
