@@ -74,6 +74,11 @@ export interface ServerOptions {
 
 export async function createServer(options: ServerOptions): Promise<App> {
   const { parts, logger, http, tls } = options
+  const bounds = {
+    maxHeaderSize: 16 * 1024,
+    // How often it is looked whether a request takes too long.
+    connectionsCheckingInterval: Math.min(5_000, http.headersTimeoutMs),
+  }
   const app = Fastify({
     loggerInstance: logger,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
@@ -89,7 +94,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
     routerOptions: { maxParamLength: 4096, ignoreTrailingSlash: false },
     frameworkErrors: (error, request, reply) => void answerProblem(error, request, reply),
     clientErrorHandler: answerBadClient,
-    ...(tls === undefined ? {} : { https: tls }),
+    ...(tls === undefined ? { http: bounds } : { https: { ...tls, ...bounds } }),
   }) as unknown as App
   app.server.maxConnections = http.connections
   app.server.headersTimeout = http.headersTimeoutMs

@@ -85,6 +85,7 @@ export function contentRoutes(app: App, parts: Parts): void {
       config: { access: { for: 'config', permission: 'publish' }, consumes: [jsonPatch, mergePatch] },
       schema: {
         operationId: 'patchContent',
+        consumes: [jsonPatch, mergePatch],
         summary: 'Publish a change: JSON Patch or JSON Merge Patch, by the content type',
         tags,
         params: NameParams,
