@@ -41,6 +41,8 @@ const maxWaiting = 32
 /** Sent and not yet gone: a server that does not read is as good as away. */
 const maxUnsentBytes = 1024 * 1024
 const longPollMs = 30_000
+/** So many reasons of one outage are told. */
+const maxReasons = 5
 /** Between two polls that return at once and bring nothing. */
 const shortestGapMs = 1_000
 
@@ -59,7 +61,8 @@ export class Link {
   #aliveAt = 0
   #contactAt: Date | undefined
   #polling = false
-  #lost = false
+  /** Why it cannot be reached; empty while it can. */
+  readonly #lost = new Set<string>()
   #planChanged = new AbortController()
   #plan: PollPlan = 'none'
   #wantsWhole = false
@@ -272,18 +275,18 @@ export class Link {
     this.#pacing = { heartbeatMs, leaseMs, pollMs }
   }
 
-  /** Once for each time that it is lost, not for every try. */
+  /** Each reason once for each time that it is lost, not for every try. */
   #warnLost(reason: string): void {
-    if (this.#lost || this.#closing.signal.aborted) return
-    this.#lost = true
+    if (this.#lost.has(reason) || this.#lost.size >= maxReasons || this.#closing.signal.aborted) return
+    this.#lost.add(reason)
     const since = this.#contactAt ? `, last heard ${this.#contactAt.toISOString()}` : ''
     this.#end.warn(`the control plane cannot be reached${since}; what is live stays live: ${reason}`)
   }
 
   #found(): void {
     this.#heard()
-    if (this.#lost) this.#end.warn(`the control plane is reached again, by ${this.via}`)
-    this.#lost = false
+    if (this.#lost.size > 0) this.#end.warn(`the control plane is reached again, by ${this.via}`)
+    this.#lost.clear()
   }
 
   #replan(): void {
