@@ -70,8 +70,8 @@ describe('JSON is refused with the place, what was found and what was wanted', (
       /9007199254740993.* 9007199254740992/,
     ],
     ['2^63, which is written as another', '[9223372036854775808]', 'number-precision f:1:2 0', /9223372036854776000/],
-    ['100,000 brackets', '['.repeat(100_000), 'limit f:1:129 0.0.0.0.0.0.0.0', /more than 128 deep/],
-    ['100,000 brackets that close', '['.repeat(1e5) + ']'.repeat(1e5), 'limit f:1:129 0.0.0.0.0.0.0.0', /128/],
+    ['100,000 brackets', '['.repeat(100_000), 'limit f:1:101 0.0.0.0.0.0.0.0', /more than 100 deep/],
+    ['100,000 brackets that close', '['.repeat(1e5) + ']'.repeat(1e5), 'limit f:1:101 0.0.0.0.0.0.0.0', /100 deep/],
     ['__proto__', '{"a": {"__proto__": {"b": 1}}}', 'forbidden-key f:1:8 a.__proto__', /__proto__/],
     ['__proto__ by an escape', '{"__\\u0070roto__": 1}', 'forbidden-key f:1:2 __proto__'],
     ['constructor.prototype', '{"constructor": {"prototype": 1}}', 'forbidden-key f:1:18 constructor.prototype'],
@@ -123,7 +123,7 @@ describe('YAML is refused with the place, what was found and what was wanted', (
     ['an open quote', 'a: "x', 'syntax f:1:6', /double quoted/],
     ['a NUL byte', 'a: \0', 'encoding f:1:4', /NUL/],
     ['a control character', 'a: \u0007', 'encoding f:1:4', /non-printable/],
-    ['deep nesting', '['.repeat(100_000), 'limit f:1:129', /128 deep/],
+    ['deep nesting', '['.repeat(100_000), 'limit f:1:101', /100 deep/],
     ['only comments', '# a\n', 'empty f:1:1'],
     ['an empty document', '---\n', 'empty f:1:1'],
   ])
@@ -176,7 +176,7 @@ describe('TOML and .env are refused with the place, what was found and what was 
     ['a whole number beyond 2^53', 'a = [1, 9223372036854775807]', 'number-precision f:1:9 a.1', /9223372036854775807/],
     ['infinity', 'a = inf', 'number-precision f:1:5 a', /is inf/],
     ['__proto__', '[a]\n__proto__ = 1', 'forbidden-key f:2:13 a.__proto__'],
-    ['deep nesting', `a = ${'['.repeat(500)}`, 'limit f:1:133', /128 deep/],
+    ['deep nesting', `a = ${'['.repeat(500)}`, 'limit f:1:105', /100 deep/],
     ['only comments', '# a', 'empty f:1:1'],
     ['a NUL byte', 'a = "\0"', 'encoding f:1:6'],
   ])
