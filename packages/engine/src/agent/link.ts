@@ -218,6 +218,9 @@ export class Link {
           if (message.reconnectAfterMs !== undefined) this.#on({ kind: 'sent-away', maxMs: message.reconnectAfterMs })
           return
         case 'error':
+          // It may have been about a report: said again at each reconnect, it would end each connection. What matters
+          // of it is in the next hello.
+          this.#forgetReports()
           return dropped(`the control plane says ${message.code}: ${message.message}`)
       }
     } catch (error) {
@@ -259,11 +262,18 @@ export class Link {
         await sayReport(this.#remote, this.#end.hello().uid, report, signal)
         if (this.#waiting[0] === report) this.#waiting.shift()
       } catch (error) {
-        // Kept: it goes with the next poll that is answered, or over the next socket.
-        if (!signal.aborted) this.#warnLost(errorText(error))
+        if (signal.aborted) return
+        this.#warnLost(errorText(error))
+        // Kept, for the next poll that is answered or the next socket, unless it is the report that is at fault.
+        if (error instanceof RemoteError && error.status === 400) this.#forgetReports()
         return
       }
     }
+  }
+
+  #forgetReports(): void {
+    this.#waiting = []
+    this.#last = undefined
   }
 
   #heard(): void {
