@@ -12,11 +12,7 @@ import { FakeControlPlane, type FakeOptions } from './fake-control-plane.ts'
 
 const program = fileURLToPath(new URL('../../../test/python-agent/agent.py', import.meta.url))
 const hasPython = spawnSync('python3', ['-c', 'import sys; sys.exit(sys.version_info < (3, 8))']).status === 0
-const skipped = hasPython
-  ? ''
-  : ' (skipped: there is no python3 of 3.8 or later here)'
-    ? 'an agent in Python'
-    : 'an agent in Python (skipped: there is no python3 of 3.8 or later here)'
+const skipped = hasPython ? '' : ' (skipped: there is no python3 of 3.8 or later here)'
 
 const rig = new Rig()
 const running = new Set<ChildProcess>()
