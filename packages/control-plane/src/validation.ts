@@ -14,6 +14,7 @@ import {
   type Json,
   type Source,
 } from 'midflight'
+import { jsonBytes } from './json-size.ts'
 import { RefusedError } from './release.ts'
 import { applyRules } from './rules.ts'
 import type { ConfigRecord } from './store.ts'
@@ -47,12 +48,12 @@ export function requireJson(content: unknown, live: Json | undefined, limits: Co
     const found = content === undefined ? 'nothing' : Array.isArray(content) ? 'a list' : String(content)
     throw invalid([{ code: 'empty', path: [], message: `is ${found}; want an object` }])
   }
+  // First, as it knows what it has measured before: a patch can make more of a value than can be looked at.
+  if (jsonBytes(content as Json, limits.maxContentBytes) > limits.maxContentBytes) {
+    throw new RefusedError('too-large', `has more than ${limits.maxContentBytes} bytes as JSON; want at most that many`)
+  }
   const issues = check(content as Json, live, limits)
   if (issues.length > 0) throw invalid(issues)
-  const bytes = Buffer.byteLength(JSON.stringify(content))
-  if (bytes > limits.maxContentBytes) {
-    throw new RefusedError('too-large', `has ${bytes} bytes as JSON; want at most ${limits.maxContentBytes}`)
-  }
 }
 
 /** What keeps the content from being a release; empty if nothing. It has passed `requireJson`. */
