@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { parseArgs } from 'node:util'
-import { applyPatch, digest, type Json } from '../packages/engine/src/index.ts'
+import { applyPatch, digest, share, type Json } from '../packages/engine/src/index.ts'
 import { openSqlite } from '../packages/control-plane/src/stores/sqlite.ts'
 import { median, quantile, report } from './report.ts'
 
@@ -80,7 +80,7 @@ async function store(directory: string, next: (number: number, head: Json | unde
         const parent = tx.config(config)?.head?.number ?? null
         const number = (parent ?? 0) + 1
         const before = parent === null ? undefined : tx.content(config, parent)
-        const content = next(number, before)
+        const content = share(next(number, before), before, {})
         const release = { config, number, parent, createdAt: at, author: 'ada', message: '', kind: 'publish' } as const
         tx.addRelease({ ...release, digest: digest(content, before) }, content)
       }),

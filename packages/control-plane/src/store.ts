@@ -23,7 +23,10 @@ export interface Store {
   transaction<T>(work: (tx: StoreTx) => T): Promise<T>
   /** Runs `work` on what is committed, all of it at one moment. */
   read<T>(work: (tx: StoreRead) => T): Promise<T>
-  /** Reads everything and checks it against its digests, sums and links. Never throws for what it finds. */
+  /**
+   * Reads everything and checks it against its digests, sums and links; all else waits meanwhile (a copy can be checked
+   * elsewhere). Never throws for what it finds.
+   */
   verify(): Promise<StoreReport>
   /**
    * Writes a copy, whole and of one moment. Reads go on meanwhile, transactions wait for it. The file is there only when
@@ -85,8 +88,9 @@ export interface StoreTx extends StoreRead {
   /** Adds or replaces; the head is not touched. */
   putConfig(config: Omit<ConfigRecord, 'head'>): void
   /**
-   * Adds the next release of its config and moves the head to it. `content` is taken over and frozen; it has passed
-   * `check` (and it costs next to nothing where it shares structure with the content of the head).
+   * Adds the next release of its config and moves the head to it. `content` has passed `check`. One that is frozen is
+   * taken as a snapshot, made with `share` or `applyPatch` beside the content of the head, and then costs what differs;
+   * any other is made one here.
    * @returns the content as it is kept.
    * @throws RangeError for what would be a mistake of the caller: no such config, a number that is not the next, a
    * parent that is not the head, a digest that is not the content's.

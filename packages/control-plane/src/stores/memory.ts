@@ -199,7 +199,7 @@ class Records implements StoreTx {
     const config = this.config(release.config)
     checkNext(release, config)
     const before = this.content(release.config, release.number - 1)
-    const kept = share(content, before, {})
+    const kept = Object.isFrozen(content) ? content : share(content, before, {})
     const found = digest(kept, before)
     if (found !== release.digest) {
       throw new RangeError(`the content of release ${release.config} #${release.number} has the digest ${found}`)

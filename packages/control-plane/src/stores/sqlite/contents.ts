@@ -55,7 +55,7 @@ export class Contents {
 
   /** Adds the release with its content. @throws RangeError if the content is not what the release's digest says. */
   add(release: ReleaseInfo, content: Json, before: Json | undefined): Json {
-    const kept = share(content, before, noKeys)
+    const kept = Object.isFrozen(content) ? content : share(content, before, noKeys)
     const found = digest(kept, before)
     if (found !== release.digest) {
       throw new RangeError(`the content of ${labelOf(release)} has the digest ${found}, not ${release.digest}`)

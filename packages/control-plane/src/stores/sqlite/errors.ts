@@ -32,18 +32,25 @@ const recoveries: Readonly<Partial<Record<StoreErrorCode, string>>> = {
   exists: 'take another path',
 }
 
+/** SQLITE_IOERR_SHORT_READ: the disk is well, the file is shorter than it says. */
+const shortRead = 522
+
 /** `undefined` for what is no failure of the store: an error of ours, or of whoever wrote in a transaction. */
 export function storeErrorFrom(error: unknown, path: string): StoreError | undefined {
   if (error instanceof StoreError) return error
   if (!(error instanceof Error)) return undefined
   const { errcode, code } = error as { errcode?: number; code?: string }
   const found =
-    code === 'ERR_SQLITE_ERROR' ? codes[(errcode ?? 0) & 0xff] : code === undefined ? undefined : fileCodes[code]
+    code === 'ERR_SQLITE_ERROR' ? sqliteCode(errcode ?? 0) : code === undefined ? undefined : fileCodes[code]
   if (found !== undefined) return new StoreError(found, path, says(found, error), recoveries[found] as string, error)
   if (code !== undefined && /^E[A-Z]+$/.test(code)) {
     return new StoreError('io', path, `failed: ${error.message}`, recoveries.io as string, error)
   }
   return undefined
+}
+
+function sqliteCode(errcode: number): StoreErrorCode | undefined {
+  return errcode === shortRead ? 'damaged' : codes[errcode & 0xff]
 }
 
 function says(code: StoreErrorCode, error: Error): string {
