@@ -1,8 +1,8 @@
 /**
  * Fan-out: the time from the start of a publish until the last of N nodes has the release, checked.
  *
- *   node --conditions=source bench/fanout.ts [--n=100,1000,5000] [--cases=1k,64k,rules] [--rounds=20] [--reports=all]
- *     [--contenders=tcp,ws,midflight] [--per-turn=250] [--json] [--no-restart]
+ *   node --conditions=source bench/fanout.ts [--n=100,1000,5000] [--cases=1k,64k,rules] [--rounds=20] [--reports=all] [--apply-ms=50]
+ *     [--contenders=tcp,ws,midflight] [--turn-ms=100] [--json] [--no-restart]
  *
  * One process serves, one holds all nodes, this one says when. A round of Midflight is everything: the commit on disk
  * (SQLite, flushed), the release made and framed, the writes, at each node the digest, its three reports, and the
@@ -27,8 +27,9 @@ const { values: options } = parseArgs({
     cases: { type: 'string', default: '1k,64k,rules' },
     rounds: { type: 'string', default: '0' },
     reports: { type: 'string', default: 'all' },
+    'apply-ms': { type: 'string', default: '50' },
     contenders: { type: 'string', default: 'tcp,ws,midflight' },
-    'per-turn': { type: 'string', default: '' },
+    'turn-ms': { type: 'string', default: '' },
     json: { type: 'boolean', default: false },
     'no-restart': { type: 'boolean', default: false },
   },
@@ -112,7 +113,7 @@ async function measure(
   sizeBytes: number,
 ): Promise<Record<string, string | number>> {
   const directory = mkdtempSync(join(tmpdir(), 'midflight-fanout-'))
-  const limits = options['per-turn'] ? { writesPerTurn: Number(options['per-turn']) } : {}
+  const limits = options['turn-ms'] ? { turnMs: Number(options['turn-ms']) } : {}
   const setup: ServerSetup = { contender, sizeBytes, case: which, directory, port: 0, limits }
   let server = new Child('fanout-servers.ts', setup)
   const { port, head } = await server.hear('ready')
@@ -124,6 +125,7 @@ async function measure(
     case: which,
     head,
     reports: options.reports as NodesSetup['reports'],
+    applyMs: Number(options['apply-ms']),
   }
   const nodes = new Child('fanout-nodes.ts', nodesSetup)
   await nodes.hear('welcomed')
@@ -145,7 +147,7 @@ async function measure(
     server.say({ type: 'publish', seq })
     const [arrived, published] = await Promise.all([nodes.hear('arrived'), server.hear('published')])
     // Reports are still coming in, and are written: that is part of what a delivery costs.
-    await pause(contender === 'midflight' ? Math.max(150, n / 15) : 15)
+    await pause(contender === 'midflight' ? Math.max(200, n / 4) : 15)
     if (arrived.errors > 0) throw new Error(`${arrived.errors} errors were sent to nodes`)
     if (i < 0) continue
     cpuNs += server.usage().cpuNs - cpuBefore

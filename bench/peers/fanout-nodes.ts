@@ -17,6 +17,8 @@ export interface NodesSetup {
   readonly case: Case
   readonly head: Runs
   readonly reports: 'all' | 'last' | 'none'
+  /** How long a node takes to apply a release. */
+  readonly applyMs: number
 }
 
 const setup = JSON.parse(process.argv[2] ?? '') as NodesSetup
@@ -137,13 +139,31 @@ class Node {
     if (runs.number <= this.runs.number) return
     this.runs = runs
     if (runs.number === wanted) this.arrive()
-    if (setup.reports !== 'none') this.socket.write(reports)
+    if (setup.reports !== 'none') answer(this.socket, reports)
   }
 
   private arrive(): void {
     times[arrived++] = nowNs()
     if (arrived === setup.count) process.send?.({ type: 'arrived', seq: wanted, times, errors })
   }
+}
+
+/** All nodes share one core here: one that answered at once would keep the next from reading. */
+const answers: { readonly socket: Socket; readonly reports: Buffer; readonly dueMs: number }[] = []
+let answering: NodeJS.Timeout | undefined
+
+function answer(socket: Socket, reports: Buffer): void {
+  if (setup.applyMs === 0) return void socket.write(reports)
+  answers.push({ socket, reports, dueMs: performance.now() + setup.applyMs })
+  answering ??= setTimeout(answerDue, setup.applyMs)
+}
+
+function answerDue(): void {
+  const now = performance.now()
+  let count = 0
+  while (answers[count] && answers[count]!.dueMs <= now) count++
+  for (const { socket, reports } of answers.splice(0, count)) socket.write(reports)
+  answering = answers.length > 0 ? setTimeout(answerDue, 1) : undefined
 }
 
 function check(payload: Buffer, onto: Runs): void {

@@ -1,7 +1,8 @@
 /**
  * Brings every link what it should run next. Links stand in one queue; each is looked at when its turn comes, so
- * what it is sent is the newest at that moment, however many releases were announced meanwhile. After some hundred
- * writes everyone else gets a turn.
+ * what it is sent is the newest at that moment, however many releases were announced meanwhile. Everyone else gets a
+ * turn after `turnMs`, and not before: whoever has the release answers at once, and reading the answers would make the
+ * last ones wait twice as long.
  */
 import type { ReleaseInfo } from 'midflight/protocol'
 import { deliveredAt, nextStep, type Patience, type Releases, type Wanted as WantedRelease } from '../desired.ts'
@@ -55,6 +56,7 @@ export function createFanout(options: FanoutOptions): Fanout {
   const counts: FanoutCounts = { sent: 0, deltas: 0, bytes: 0, superseded: 0 }
   let running: Promise<void> | undefined
   let written = 0
+  let turnEndsAtMs = 0
 
   function look(link: Link): void {
     queue.add(link)
@@ -68,25 +70,41 @@ export function createFanout(options: FanoutOptions): Fanout {
   async function run(): Promise<void> {
     // Whoever is put into the queue in this turn shares one pass.
     await Promise.resolve()
+    turnEndsAtMs = options.nowMs() + limits.turnMs
     while (queue.size > 0) {
-      const groups = new Map<string, { readonly wanted: Asked; readonly links: Link[] }>()
-      for (const link of queue) {
-        queue.delete(link)
+      const groups: { readonly wanted: Asked; readonly links: Link[] }[] = []
+      for (const link of taken()) {
         const wanted = next(link)
         if (wanted === undefined) continue
         const made = wanted.release && frames.ready(wanted as Wanted)
         if (made) {
           deliver(link, made)
-          if (++written % limits.writesPerTurn === 0) await turn()
+          if (isLong()) await turn()
           continue
         }
-        const key = `${link.config} ${wanted.number} ${wanted.base?.number} ${wanted.base?.digest} ${wanted.force}`
-        const group = groups.get(key)
+        // Most want what the one before wants.
+        const group = groups.findLast((one) => isSame(one.wanted, wanted))
         if (group) group.links.push(link)
-        else groups.set(key, { wanted, links: [link] })
+        else groups.push({ wanted, links: [link] })
       }
-      for (const { wanted, links } of groups.values()) await deliverTo(links, wanted)
+      for (const { wanted, links } of groups) await deliverTo(links, wanted)
     }
+  }
+
+  function taken(): Link[] {
+    const links = [...queue]
+    queue.clear()
+    return links
+  }
+
+  function isLong(): boolean {
+    return ++written % 64 === 0 && options.nowMs() >= turnEndsAtMs
+  }
+
+  /** Lets everyone else have a turn. */
+  async function turn(): Promise<void> {
+    await new Promise((resolve) => setImmediate(resolve))
+    turnEndsAtMs = options.nowMs() + limits.turnMs
   }
 
   async function deliverTo(links: readonly Link[], wanted: Asked): Promise<void> {
@@ -104,7 +122,7 @@ export function createFanout(options: FanoutOptions): Fanout {
       if (!isSame(now, wanted)) queue.add(link)
       else {
         deliver(link, made)
-        if (++written % limits.writesPerTurn === 0) await turn()
+        if (isLong()) await turn()
       }
     }
   }
@@ -117,7 +135,7 @@ export function createFanout(options: FanoutOptions): Fanout {
 
   /** What to send to a link now; `undefined`: nothing. */
   function next(link: Link): Asked | undefined {
-    const channel = channels.get(link.config)
+    const { channel } = link
     const node = roster.node(link.uid)
     if (link.state !== 'open' || !channel || !node || link.drainByMs > 0) return undefined
     const now = options.nowMs()
@@ -169,13 +187,10 @@ interface Asked extends Omit<Wanted, 'release'> {
 
 function isSame(a: Asked, b: Asked): boolean {
   return (
+    a.channel === b.channel &&
     a.number === b.number &&
     a.force === b.force &&
     a.base?.number === b.base?.number &&
     a.base?.digest === b.base?.digest
   )
-}
-
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve))
 }

@@ -18,6 +18,7 @@ import { createChannels, type Channel } from './channels.ts'
 import { createFanout, type Desired } from './fanout.ts'
 import { createFrames } from './frames.ts'
 import { defaultHubLimits, type HubLimits } from './limits.ts'
+import { createInbox } from './inbox.ts'
 import { createLongPolls, type PollAnswer, type PollRequest } from './longpoll.ts'
 import { createRecorder } from './recorder.ts'
 import {
@@ -136,6 +137,15 @@ export function createHub(options: HubOptions): Hub {
     nowMs,
     problem,
   })
+  const inbox = createInbox({
+    take: (link, report) => {
+      take(link.uid, report)
+      // How it went decides what is sent to it next, and when.
+      fanout.look(link)
+    },
+    isBusy: () => fanout.isBusy(),
+    idle: () => fanout.idle(),
+  })
   const polls = createLongPolls({ channels, frames, limits, pollMs, random: Math.random })
   const events: LinkEvents = { nowMs, message, alive, gone, closing, limits }
   const upgrades = createUpgrades(events)
@@ -180,6 +190,7 @@ export function createHub(options: HubOptions): Hub {
         tally.heartbeats++
         if (!ranForward(link, said.runs)) return
         holds(link, said.runs)
+        inbox.takeFrom(link)
         noted(roster.heartbeat(link.uid, said))
         return fanout.look(link)
       case 'report':
@@ -209,7 +220,7 @@ export function createHub(options: HubOptions): Hub {
     if (link.state !== 'greeting') return
     byUid.set(hello.uid, link)
     link.uid = hello.uid
-    link.config = hello.config
+    link.channel = channel
     link.holds = hello.runs
     link.ran = hello.runs?.number ?? 0
     await roster.hello(hello)
@@ -246,7 +257,7 @@ export function createHub(options: HubOptions): Hub {
 
   function takeReport(link: Link, report: Report): void {
     const { number, digest, status, attempt } = report
-    const channel = channels.get(link.config)
+    const { channel } = link
     const known = channel?.head?.number === number ? channel.head : channel?.releases.get(number)
     if (number > newest(link) || (known && known.digest !== digest && attempt > 0)) {
       return link.refuse('not-sent', `reports on release ${number} (${digest}), which there is not`)
@@ -258,12 +269,12 @@ export function createHub(options: HubOptions): Hub {
     if (failures.has(status)) {
       link.delivery = failedAt(link.delivery, number, nowMs(), Math.random(), patience.retry)
     }
-    take(link.uid, report)
-    if (number !== channel?.head?.number || status !== 'APPLIED') fanout.look(link)
+    tally.reports++
+    inbox.put(link, report)
+    if (channel?.head && number < channel.head.number) fanout.look(link)
   }
 
   function take(uid: string, report: Report): boolean {
-    tally.reports++
     const transition = roster.report(uid, report)
     noted(transition)
     if (transition && !transition.stale) onReport?.(transition.state.node, report)
@@ -275,7 +286,7 @@ export function createHub(options: HubOptions): Hub {
   }
 
   function newest(link: Link): number {
-    return Math.max(channels.get(link.config)?.head?.number ?? 0, link.ran)
+    return Math.max(link.channel?.head?.number ?? 0, link.ran)
   }
 
   /** On one connection, nothing overtakes anything: what it runs can only go forward (I5). */
@@ -305,7 +316,7 @@ export function createHub(options: HubOptions): Hub {
 
   function gone(link: Link): void {
     links.delete(link)
-    channels.get(link.config)?.links.delete(link)
+    link.channel?.links.delete(link)
     if (byUid.get(link.uid) === link) {
       byUid.delete(link.uid)
     }
@@ -375,6 +386,7 @@ export function createHub(options: HubOptions): Hub {
     const release = await channels.release(channel, report.number)
     const wasSent = release !== undefined && (release.digest === report.digest || report.attempt === 0)
     if (!wasSent) return 'not-sent'
+    tally.reports++
     return take(uid, report) ? 'ok' : 'unknown-node'
   }
 
@@ -418,6 +430,7 @@ export function createHub(options: HubOptions): Hub {
     ])
     for (const link of open) link.drop('closing')
     clearInterval(sweeper)
+    inbox.takeAll()
     await recorder.close()
   }
 
@@ -429,7 +442,10 @@ export function createHub(options: HubOptions): Hub {
     announce,
     isConnected: (uid) => byUid.has(uid),
     nodes: counts,
-    flush: () => recorder.flush(),
+    flush() {
+      inbox.takeAll()
+      return recorder.flush()
+    },
     close,
   }
 }

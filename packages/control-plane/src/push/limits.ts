@@ -27,8 +27,8 @@ export interface HubLimits extends AdmissionLimits, FrameLimits {
   readonly messagesPerSecond: number
   /** Frames that one message may come in. */
   readonly maxFragments: number
-  /** Sockets written to before others get a turn. */
-  readonly writesPerTurn: number
+  /** For so long a fan-out writes to sockets before everything else gets a turn. */
+  readonly turnMs: number
   /** What nodes report is written to the store after this time, or when there is so much of it. */
   readonly recordMs: number
   readonly recordsPerGroup: number
@@ -49,7 +49,7 @@ export const defaultHubLimits: HubLimits = {
   messageBurst: 500,
   messagesPerSecond: 200,
   maxFragments: 64,
-  writesPerTurn: 250,
+  turnMs: 100,
   recordMs: 50,
   recordsPerGroup: 500,
   connectsPerSecond: 2_000,

@@ -50,7 +50,9 @@ export function createRecorder({ flush, everyMs, perGroup, isBusy, problem }: Re
       () => {
         failures = 0
         writing = undefined
-        if (noted > 0) wait()
+        // What came meanwhile is written group by group: each is a pause for everyone else.
+        if (noted >= perGroup && !isBusy()) due()
+        else if (noted > 0) wait()
       },
       (error: unknown) => {
         // It is still there, and is tried again, later and later.

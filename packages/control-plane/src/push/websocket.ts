@@ -9,6 +9,7 @@ import type { AgentMessage, BadMessageCode, ReleaseInfo, Runs, ServerMessage } f
 import { WebSocket, WebSocketServer } from 'ws'
 import type { Principal } from '../access.ts'
 import type { Delivery } from '../desired.ts'
+import type { Channel } from './channels.ts'
 import { textFrame, type Package } from './frames.ts'
 import type { HubLimits } from './limits.ts'
 
@@ -48,8 +49,8 @@ export class Link {
   readonly openedAtMs: number
   heardAtMs: number
   uid = ''
-  /** Name of the config that it follows. */
-  config = ''
+  /** What it follows, once it was greeted. */
+  channel: Channel | undefined
   /** What it has said to hold, applied or not: a delta may be made onto it. */
   holds: Runs | null = null
   /** The newest that it has said to run, on this connection. */
