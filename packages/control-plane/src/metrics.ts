@@ -23,6 +23,8 @@ export function metricsOf(store: Store): Metrics {
   const registry = new Registry()
   const registers = [registry]
   collectDefaultMetrics({ register: registry })
+  // Gauges that are named as counters: Prometheus' own linter refuses them, and those by type say more.
+  for (const kind of ['handles', 'requests', 'resources']) registry.removeSingleMetric(`nodejs_active_${kind}_total`)
   const requests = new Counter({
     name: 'midflight_http_requests_total',
     help: 'Requests answered, by method, route and status.',

@@ -15,11 +15,10 @@ import { domainOf } from './domain.ts'
 import { defaultBodyOptions, type BodyOptions } from './http/body.ts'
 import { namesOf, requireNames, requirePlainPath, type Names } from './http/caller.ts'
 import { agentOfCertificate, identification, type Identify } from './http/identity.ts'
-import { Live } from './http/live.ts'
+import { defaultEventLimits, Live, type EventLimits } from './http/live.ts'
 import { oidc, type OidcOptions } from './http/oidc.ts'
 import { unauthenticated } from './http/permit.ts'
 import { Problem, problemOf } from './http/problem.ts'
-import { defaultEventLimits, type EventLimits } from './http/routes/events.ts'
 import type { App } from './http/route.ts'
 import { createServer, defaultHttpLimits, type HttpLimits } from './http/server.ts'
 import { refuse } from './http/upgrade.ts'
@@ -184,9 +183,12 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
       state = 'closing'
       logger.info('closing')
       const ended = app.close()
+      // A connection whose last request has ended since is idle only now, and its client would keep it.
+      const idle = setInterval(() => app.server.closeIdleConnections(), 50)
       const late = setTimeout(() => app.server.closeAllConnections(), closeMs)
       await hub.close(closeMs)
       await ended
+      clearInterval(idle)
       clearTimeout(late)
       await store.close()
       logger.info('closed')

@@ -98,7 +98,7 @@ describe('publish', () => {
     const name = await config()
     const etag = (await first(name)).headers.etag as string
     const both = await Promise.all([400, 500].map((limit) => put(name, { rules: [r1(limit)] }, { 'if-match': etag })))
-    expect(both.map(({ status }) => status).sort()).toEqual([201, 412])
+    expect(both.map(({ status }) => status).toSorted((a, b) => a - b)).toEqual([201, 412])
     const lost = both.find(({ status }) => status === 412) as Answer
     expect(lost.json()).toMatchObject({ code: 'conflict', head: { config: name, number: 2 } })
     expect(lost.headers.etag).toBe((await here.ask(at(name))).headers.etag)

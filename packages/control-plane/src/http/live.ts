@@ -21,6 +21,16 @@ export interface Since {
   readonly events: readonly LiveEvent[]
 }
 
+export interface EventLimits {
+  readonly maxReaders: number
+  /** Bytes that wait for a reader. */
+  readonly maxWaitingBytes: number
+  /** Between signs of life; each time it is looked whether the reader's token is still good. */
+  readonly beatMs: number
+}
+
+export const defaultEventLimits: EventLimits = { maxReaders: 256, maxWaitingBytes: 1024 * 1024, beatMs: 15_000 }
+
 export class Live {
   private readonly start = randomBytes(6).toString('hex')
   private readonly keep: number

@@ -14,8 +14,7 @@ import type { Roster } from '../roster.ts'
 import type { Metrics } from '../metrics.ts'
 import { defaultPage } from './schemas.ts'
 import type { Identify } from './identity.ts'
-import type { Live } from './live.ts'
-import type { EventLimits } from './routes/events.ts'
+import type { EventLimits, Live } from './live.ts'
 
 export interface TypeBoxProvider extends FastifyTypeProvider {
   validator: this['schema'] extends TSchema ? Static<this['schema']> : unknown

@@ -105,7 +105,13 @@ export const PublishedAll = Type.Object({
 })
 
 const BreakGlass = Type.Object({ reason: Type.String({ minLength: 1, maxLength: 8192 }) }, exact)
-export const PatchOperation = Type.Object({ op: Type.String(), path: Type.String() }, { description: 'RFC 6902' })
+export const PatchOperation = Type.Object(
+  {
+    op: Type.Union(['add', 'remove', 'replace', 'move', 'copy', 'test'].map((op) => Type.Literal(op))),
+    path: Type.String(),
+  },
+  { description: 'RFC 6902' },
+)
 /** One of content, patch and mergePatch; that it is one of them the operation says. */
 export const edit = {
   content: Type.Optional(Type.Unknown({ description: 'all of it' })),

@@ -6,9 +6,10 @@ import { planPublish } from '../../plan.ts'
 import { configIn, publish, releaseIn, type PublishRequest } from '../../publish.ts'
 import { RefusedError, type ConfigChange, type Edit } from '../../release.ts'
 import { json, jsonPatch, mediaTypeOf, mergePatch } from '../body.ts'
+import { coveredIssues } from '../cover.ts'
 import { allow, principalOf } from '../permit.ts'
 import { etagOf, idempotencyKeyOf, ifMatchOf, isKnown } from '../precondition.ts'
-import { issueOf } from '../problem.ts'
+import { issueOf, Problem } from '../problem.ts'
 import { announce, counted } from '../released.ts'
 import type { App, Parts } from '../route.ts'
 import {
@@ -99,6 +100,12 @@ export function contentRoutes(app: App, parts: Parts): void {
     },
     async (request, reply) => {
       const isPatch = mediaTypeOf(request) === jsonPatch
+      if (isPatch !== Array.isArray(request.body)) {
+        throw new Problem(
+          'bad-request',
+          `the body is no ${isPatch ? 'list of operations' : 'object'}, as its type says`,
+        )
+      }
       const edit: Edit = isPatch
         ? { patch: request.body as unknown as readonly PatchOperation[] }
         : { mergePatch: request.body as Json }
@@ -124,7 +131,8 @@ export function contentRoutes(app: App, parts: Parts): void {
       const change = { ...request.body, config: request.params.name } as unknown as ConfigChange
       const plan = await planPublish(domain, change)
       if (plan.head.digest !== null) reply.header('etag', etagOf(plan.head.digest))
-      return { ...plan, issues: plan.issues.map(issueOf) }
+      const issues = await coveredIssues(domain, [request.params.name], plan.issues)
+      return { ...plan, issues: issues.map(issueOf) }
     },
   )
 

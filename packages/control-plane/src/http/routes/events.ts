@@ -13,16 +13,6 @@ import { Problem } from '../problem.ts'
 import type { App, Parts } from '../route.ts'
 import { answers, ConfigName } from '../schemas.ts'
 
-export interface EventLimits {
-  readonly maxReaders: number
-  /** Bytes that wait for a reader. */
-  readonly maxWaitingBytes: number
-  /** Between signs of life; each time it is looked whether the reader's token is still good. */
-  readonly beatMs: number
-}
-
-export const defaultEventLimits: EventLimits = { maxReaders: 256, maxWaitingBytes: 1024 * 1024, beatMs: 15_000 }
-
 export function eventRoutes(app: App, { live, metrics, limits, identify }: Parts): void {
   const readers = new Set<ServerResponse>()
   app.addHook('preClose', async () => {
