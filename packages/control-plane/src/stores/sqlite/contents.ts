@@ -35,6 +35,7 @@ export class Contents {
   private readonly insert: StatementSync
   private readonly place: StatementSync
   private readonly chain: StatementSync
+  private readonly release: StatementSync
 
   constructor(db: DatabaseSync, table: Table<ReleaseInfo>, limits: ContentLimits) {
     this.wholeEvery = limits.wholeEvery
@@ -46,6 +47,7 @@ export class Contents {
     this.place = db.prepare(
       'select whole, whole_bytes, patch_bytes from releases where config = ? and number = ? and content is not null',
     )
+    this.release = db.prepare('select config, number, data, sum from releases where config = ? and number = ?')
     this.chain = db.prepare(
       `
       select number, content from releases
@@ -113,9 +115,17 @@ export class Contents {
       const kept = this.cache.get(config, below)
       if (kept !== undefined) start = { number: below, content: kept.content }
     }
+    // The whole is kept as well: from it the releases around this one are a few patches away.
+    if (start === undefined && place.whole < number) start = this.readWhole(config, place.whole)
     const content = this.build(release, place, start)
     this.cache.keep({ release, content, ...place })
     return content
+  }
+
+  private readWhole(config: string, number: number): Built | undefined {
+    const row = this.release.get(config, number)
+    const content = row && this.read(this.table.read(row))
+    return content === undefined ? undefined : { number, content }
   }
 
   /** From the disk, whatever is in memory, and from `before` if that leads to it. @throws StoreError `damaged` */
