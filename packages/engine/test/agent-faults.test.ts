@@ -135,9 +135,8 @@ describe('signatures', () => {
 
   test('one by a key that is known here is taken, also while keys are being rotated', async () => {
     const fake = await plane()
-    fake.publish({ limit: 1 }, { signature: signer('old')(fake.made({ limit: 1 }).release) })
-    const unsigned = fake.releases.pop()?.release as ReleaseInfo
-    fake.releases.push({ release: { ...unsigned, signature: signer('old')(unsigned) }, content: { limit: 1 } })
+    const first = fake.made({ limit: 1 })
+    fake.releases.push({ ...first, release: { ...first.release, signature: signer('old')(first.release) } })
     const { engine } = await rig.program(fake, { verify })
     await fake.heard('hello')
     const next = fake.made({ limit: 2 })
@@ -298,6 +297,48 @@ describe('a wire that breaks', () => {
     expect(engine.live.limit).toBe(2)
   })
 
+  test('F21: a one-way partition, in which only the node is heard, is noticed within the lease', async () => {
+    const fake = await plane({ pacing: { heartbeatMs: 100, leaseMs: 300 } })
+    fake.publish({ limit: 1 })
+    const proxy = await proxied(fake)
+    const { source } = await rig.program(proxy.url)
+    await until(() => source.status().via === 'websocket')
+    proxy.swallowAnswers = true
+    fake.publish({ limit: 2 })
+    await until(() => source.status().via !== 'websocket')
+    proxy.swallowAnswers = false
+    proxy.reset()
+    await fake.heard('report', applied(2))
+  })
+
+  test('F29: a name that is not found: starts from disk, and says why', async () => {
+    const stateDir = await rig.directory()
+    const fake = await plane()
+    fake.publish({ limit: 4 })
+    await (await rig.program(fake, { stateDir })).close()
+    const { engine, warnings } = await rig.program('http://nowhere.invalid:7700', { stateDir })
+    expect(engine.live.limit).toBe(4)
+    expect(warnings.join()).toMatch(/ENOTFOUND|EAI_AGAIN/)
+  })
+
+  test('F43: an answer that drips is given up after its time, and what is on disk is taken', async () => {
+    const stateDir = await rig.directory()
+    const fake = await plane()
+    fake.publish({ limit: 4 })
+    await (await rig.program(fake, { stateDir })).close()
+    const drips: NodeJS.Timeout[] = []
+    fake.intercept = (_, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' })
+      drips.push(setInterval(() => response.write(' '), 100))
+      return true
+    }
+    fake.upgrades = 503
+    const { engine, warnings } = await rig.program(fake, { stateDir })
+    for (const drip of drips) clearInterval(drip)
+    expect(engine.live.limit).toBe(4)
+    expect(warnings.join()).toContain('no answer within 5000 ms')
+  })
+
   test('F24: a release that is lost on the WebSocket comes with the next poll', async () => {
     const fake = await plane({ pacing: { pollMs: 200 } })
     fake.publish({ limit: 1 })
@@ -352,6 +393,30 @@ describe('a wire that breaks', () => {
     const fake = await plane()
     fake.publish({ limit: 1 })
     await expect(rig.program(fake, { token })).rejects.toThrow('visible ASCII')
+  })
+
+  test('what a commit came to is kept and reported, though the program is closing', async () => {
+    for (const upgrades of [true, 404] as const) {
+      const stateDir = await rig.directory()
+      const fake = await plane()
+      fake.upgrades = upgrades
+      fake.publish({ limit: 1 })
+      let proceed = () => {}
+      const slow = new Promise<void>((resolve) => (proceed = resolve))
+      const program = await rig.program(fake, {
+        stateDir,
+        failOn: async (limit) => (limit === 2 && (await slow), false),
+      })
+      await fake.heard('hello')
+      fake.publish({ limit: 2 })
+      await fake.heard('report', (r) => r.number === 2 && r.status === 'APPLYING')
+      const closed = program.close()
+      proceed()
+      await closed
+      await fake.heard('report', applied(2))
+      fake.releases.length = 0
+      expect((await rig.program(fake, { stateDir })).engine.live.limit).toBe(2)
+    }
   })
 
   test('closing in the middle of everything leaves nothing behind', async () => {

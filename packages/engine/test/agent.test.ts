@@ -316,6 +316,7 @@ describe('options', () => {
     [{ labels: { zone: 'x'.repeat(257) } }, 'labels.zone has more than 256 characters'],
     [{ verify: { keys: {} } }, 'verify.keys is empty'],
     [{ verify: { keys: { a: 'nonsense' } } }, 'verify.keys["a"] is not a public key'],
+    [{ labels: Object.fromEntries(Array.from({ length: 64 }, (_, i) => [`k${i}`, '😀'.repeat(256)])) }, 'bytes; want'],
   ])('%j is refused at the call', (options, message) => {
     expect(() => controlPlane({ url: 'http://127.0.0.1:9', config: 'shop', ...options })).toThrow(message)
   })

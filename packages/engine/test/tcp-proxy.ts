@@ -7,6 +7,8 @@ export class TcpProxy {
   cutAfterBytes = Infinity
   /** Nothing passes, either way, and nobody is told: a half-open connection, a partition. */
   swallow = false
+  /** Nothing passes from the server to the client. */
+  swallowAnswers = false
   /** New connections are reset. */
   refuse = false
   accepted = 0
@@ -31,7 +33,7 @@ export class TcpProxy {
       }
       client.on('data', (chunk) => void (this.swallow || target.write(chunk)))
       target.on('data', (chunk) => {
-        if (this.swallow) return
+        if (this.swallow || this.swallowAnswers) return
         client.write(chunk.subarray(0, this.cutAfterBytes))
         this.cutAfterBytes -= chunk.length
         if (this.cutAfterBytes > 0) return

@@ -4,6 +4,7 @@ import { Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
 import type { Outcome } from '../outcome.ts'
 import { configNameProblem } from '../protocol/names.ts'
+import { maxMessageBytes } from '../protocol/codec.ts'
 import { agentMessage, type Hello } from '../protocol/messages.ts'
 import { mismatchText } from '../protocol/shape.ts'
 import type { Source } from '../source.ts'
@@ -97,6 +98,10 @@ function checkIdentity(identity: Pick<Hello, 'config' | 'labels' | 'agent'>): vo
   const hello: Hello = { type: 'hello', uid: randomUUID(), ...identity, runs: null, seen: null, status: 'UNSET' }
   const wrong = agentMessage.mismatch(hello, [])
   if (wrong) throw new TypeError(`controlPlane(): ${mismatchText(wrong)}`)
+  // What else stands in it has at most 4 KiB.
+  const bytes = Buffer.byteLength(JSON.stringify(hello))
+  const most = maxMessageBytes - 4096
+  if (bytes > most) throw new TypeError(`controlPlane(): the labels make a message of ${bytes} bytes; want ${most}`)
 }
 
 function agentFor(url: URL, tls: TlsOptions | undefined): HttpAgent {

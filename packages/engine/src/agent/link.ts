@@ -4,7 +4,7 @@
  * and nothing of what they mean: that is `member.ts`. `close()` leaves no socket, timer or request behind.
  */
 import { errorText, pause } from '../deadline.ts'
-import { BadMessageError, decodeFromServer, encode } from '../protocol/codec.ts'
+import { decodeFromServer, encode } from '../protocol/codec.ts'
 import type { AgentMessage, Heartbeat, Hello, ReleaseMessage, Report } from '../protocol/messages.ts'
 import {
   backoff,
@@ -41,6 +41,7 @@ const maxWaiting = 32
 /** Sent and not yet gone: a server that does not read is as good as away. */
 const maxUnsentBytes = 1024 * 1024
 const longPollMs = 30_000
+const lastWordsMs = 2_000
 /** So many reasons of one outage are told. */
 const maxReasons = 5
 /** Between two polls that return at once and bring nothing. */
@@ -124,7 +125,9 @@ export class Link {
     }
   }
 
+  /** What was said last may still go out, for at most two seconds. */
   async close(): Promise<void> {
+    if (this.#posting) await Promise.race([this.#posting, pause(lastWordsMs, this.#closing.signal)])
     this.#closing.abort()
     this.#on({ kind: 'close' })
     this.#wakePolling()
@@ -224,8 +227,8 @@ export class Link {
           return dropped(`the control plane says ${message.code}: ${message.message}`)
       }
     } catch (error) {
-      if (!(error instanceof BadMessageError)) throw error
-      dropped(error.message)
+      // Also if it is a mistake of ours: in a listener it would end the program.
+      dropped(errorText(error))
     }
   }
 
