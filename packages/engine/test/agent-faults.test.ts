@@ -395,6 +395,47 @@ describe('a wire that breaks', () => {
     await expect(rig.program(fake, { token })).rejects.toThrow('visible ASCII')
   })
 
+  test('a report that the control plane will not hear does not end every connection', async () => {
+    const fake = await plane()
+    fake.publish({ limit: 1 })
+    const { source } = await rig.program(fake)
+    await fake.heard('hello')
+    fake.onReport = (ws) => {
+      ws.send('{"type":"error","code":"not-sent","message":"there is no such release"}')
+      ws.close(1008)
+    }
+    fake.publish({ limit: 2 })
+    await until(() => fake.reports(2).length > 0 && source.status().via === 'websocket')
+    const { length } = fake.said.filter(({ message }) => message.type === 'hello')
+    await new Promise((resolve) => setTimeout(resolve, 1_500))
+    expect(fake.said.filter(({ message }) => message.type === 'hello').length).toBeLessThanOrEqual(length + 2)
+    expect(source.status()).toMatchObject({ via: 'websocket', runs: { number: 2 } })
+  })
+
+  test('the token is in nothing that the node says or shows', async () => {
+    const canary = 'canary-7f3a9c'
+    const fake = await plane({ token: canary })
+    fake.publish({ limit: 1 })
+    const proxy = await proxied(fake)
+    let token = canary
+    const { engine, source, warnings } = await rig.program(proxy.url, { token: () => token })
+    await until(() => source.status().via === 'websocket')
+    fake.publish({ limit: 0 })
+    await fake.heard('report', (r) => r.number === 2 && r.status === 'FAILED')
+    for (const ws of fake.sockets) ws.send('nonsense')
+    await until(() => warnings.some((text) => text.includes('is not JSON')))
+    token = `wrong-${canary}`
+    for (const ws of fake.sockets) ws.terminate()
+    await until(() => warnings.some((text) => text.includes('401')))
+    proxy.refuse = true
+    proxy.reset()
+    await until(() => warnings.some((text) => /ECONNRESET|hang up/.test(text)))
+    token = `${canary}\n`
+    await until(() => warnings.some((text) => text.includes('visible ASCII')))
+    const shown = [warnings, fake.said, source.status(), engine.status(), engine.metrics()]
+    expect(JSON.stringify(shown)).not.toContain('canary')
+  })
+
   test('what a commit came to is kept and reported, though the program is closing', async () => {
     for (const upgrades of [true, 404] as const) {
       const stateDir = await rig.directory()
@@ -405,7 +446,10 @@ describe('a wire that breaks', () => {
       const slow = new Promise<void>((resolve) => (proceed = resolve))
       const program = await rig.program(fake, {
         stateDir,
-        failOn: async (limit) => (limit === 2 && (await slow), false),
+        failOn: async (limit) => {
+          if (limit === 2) await slow
+          return false
+        },
       })
       await fake.heard('hello')
       fake.publish({ limit: 2 })

@@ -50,6 +50,8 @@ export class FakeControlPlane {
   upgrades: true | number = true
   /** What each WebSocket request carried. */
   readonly upgradeHeaders: IncomingMessage['headers'][] = []
+  /** What it does about a report over a WebSocket, besides remembering it. */
+  onReport: (ws: WebSocket) => void = () => {}
   /** Whether deltas are sent where they could be. */
   deltas = true
   readonly #options: FakeOptions
@@ -214,6 +216,7 @@ export class FakeControlPlane {
         this.send(ws, this.#welcomeMessage())
         this.push(ws)
       }
+      if (message.type === 'report') this.onReport(ws)
       if (message.type === 'whole') this.send(ws, this.messageFor(0, true))
     })
   }
