@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { auditHeadText, auditStart, findAuditHead, verifyAudit, verifyEntries } from '../src/audit.ts'
 import { domainOf } from '../src/domain.ts'
 import type { AuditRecord } from '../src/store.ts'
+import { link } from '../src/stores/audit-chain.ts'
 import { memory, publishOne, ready, stores } from './domain-rig.ts'
 
 async function threeEntries(): Promise<AuditRecord[]> {
@@ -54,6 +55,13 @@ test.each<[string, (log: AuditRecord[]) => AuditRecord[], number]>([
   const report = verifyEntries(tamper(await threeEntries()))
   expect(report).toMatchObject({ kind: 'broken', number })
   expect((report as { why: string }).why).not.toBe('')
+})
+
+test('an entry that is whole in itself, but was made for another log, is found', async () => {
+  const log = await threeEntries()
+  const { prev: _, hash: __, ...second } = log[1] as AuditRecord
+  const forged = link(second, { number: 1, hash: 'f'.repeat(64) })
+  expect(verifyEntries(log.with(1, forged))).toMatchObject({ kind: 'broken', number: 2 })
 })
 
 test('a stretch of the log is checked from where it begins', async () => {

@@ -57,6 +57,25 @@ describe.each(stores)('on %s', (_name, open) => {
     expect(JSON.stringify(await headContent(domain))).not.toContain('smuggled')
   })
 
+  test('without reviewers too, what is published is what was looked at, and two edits at once are both kept', async () => {
+    const domain = await ready(await open(), {})
+    await publishOne(domain, { content: {} })
+    const { draft, plan } = await createDraft(domain, { config, author: 'ada', content: { a: 1 } })
+    const { id } = draft
+    await Promise.all(['b', 'c'].map((key) => editDraft(domain, { id, by: 'ada', mergePatch: { [key]: 1 } })))
+    expect((await refusal(publishDraft(domain, { id, by: 'ada', digest: plan }))).code).toBe('review')
+    const [published, edited] = await Promise.allSettled([
+      publishDraft(domain, { id, by: 'ada' }),
+      editDraft(domain, { id, by: 'ada', mergePatch: { d: 1 } }),
+    ])
+    // One of the two came too late, and was told so; the draft and its release hold the same.
+    expect([published.status, edited.status].sort()).toEqual(['fulfilled', 'rejected'])
+    if (published.status === 'rejected') await publishDraft(domain, { id, by: 'ada' })
+    const kept = await domain.store.read((read) => read.draftContent(id))
+    expect(await headContent(domain)).toEqual(kept)
+    expect(kept).toMatchObject({ a: 1, b: 1, c: 1 })
+  })
+
   test('nobody approves their own draft, or twice, and nobody edits that of another', async () => {
     const domain = await ready(await open())
     const { draft, plan } = await reviewed(domain)

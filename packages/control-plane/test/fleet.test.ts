@@ -62,6 +62,16 @@ describe('a node, step by step', () => {
     }
   })
 
+  test('F27: within one attempt nothing that comes late undoes the end of it', () => {
+    const { state } = reported(on5, reportOf(6, 'FAILED', { detail: 'no' }), heard)
+    for (const status of ['RECEIVED', 'PREPARED', 'APPLYING', 'FAILED', 'APPLIED'] as const) {
+      const late = reported(state, reportOf(6, status), heard)
+      expect(late).toMatchObject({ stale: true, state: { node: { status: 'FAILED', runs: { number: 5 } } } })
+      expect(late.attempt).toBeUndefined()
+    }
+    expect(reported(state, reportOf(6, 'RECEIVED', { attempt: 2 }), heard).state.node.status).toBe('RECEIVED')
+  })
+
   test('I5: a heartbeat that goes back is late; only a hello may say that an older one runs', () => {
     const late = beat(on5, { runs: runsOf(4), status: 'APPLYING' }, heard)
     expect(late.stale).toBe(true)

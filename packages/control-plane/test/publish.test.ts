@@ -121,6 +121,15 @@ describe.each(stores)('on %s', (_name, open) => {
     expect(await releaseCount(domain)).toBe(1)
   })
 
+  test('I4: forced, and twice at the same time under one key, is one release too', async () => {
+    const domain = await ready(await open(), {})
+    await publishOne(domain, { content: { a: 1 } })
+    const again = () => publishOne(domain, { content: { a: 1 }, force: true }, { idempotencyKey: 'k' })
+    const results = await Promise.all([again(), again()])
+    expect(results.map(({ release }) => release.number)).toEqual([2, 2])
+    expect(await releaseCount(domain)).toBe(2)
+  })
+
   test('what was refused leaves its key free for the corrected request', async () => {
     const domain = await ready(await open())
     await refusal(publishOne(domain, { content: { rules: 'no' } }, { idempotencyKey: 'k' }))
