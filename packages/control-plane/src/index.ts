@@ -9,4 +9,5 @@ export { serve, ServeError, type ControlPlane, type ServeOptions, type TlsOption
 export { keyIdOf, newKeyPair, signRelease, verifyRelease, type KeyPair, type Verdict } from './signing.ts'
 export { StoreError, type AuditRecord, type Store, type StoreErrorCode, type StoreReport } from './store.ts'
 export { memoryStore } from './stores/memory.ts'
-export { openSqlite, restoreStore, verifyStore, type SqliteOptions } from './stores/sqlite.ts'
+export { openSqlite, type SqliteOptions } from './stores/sqlite.ts'
+export { restoreStore, verifyStore } from './stores/sqlite/backup.ts'

@@ -14,7 +14,8 @@ import {
   sample,
   tokenOf,
 } from '../src/stores/conformance/samples.ts'
-import { openSqlite, restoreStore, verifyStore } from '../src/stores/sqlite.ts'
+import { restoreStore, verifyStore } from '../src/stores/sqlite/backup.ts'
+import { openSqlite } from '../src/stores/sqlite.ts'
 import { migrate, versionOf } from '../src/stores/sqlite/migrations.ts'
 import { cleanUp, folder, lost, publishIn } from './store-folders.ts'
 

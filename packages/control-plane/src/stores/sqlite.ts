@@ -14,8 +14,6 @@ import { filesIn, markClosed, markOpen, prepareFiles } from './sqlite/files.ts'
 import { SqliteTransaction } from './sqlite/transaction.ts'
 import { verify } from './sqlite/verify.ts'
 
-export { restoreStore, verifyStore } from './sqlite/backup.ts'
-
 export interface SqliteOptions {
   /** The data directory; made with mode 0700 if it is not there. Files in it have mode 0600. */
   readonly directory: string
