@@ -13,11 +13,11 @@ import { pino, type Logger } from 'pino'
 import type { Principal } from './access.ts'
 import { domainOf } from './domain.ts'
 import { defaultBodyOptions, type BodyOptions } from './http/body.ts'
-import { namesOf, requireNames, requirePlainPath, type Names } from './http/caller.ts'
+import { namesOf, type Names } from './http/caller.ts'
+import { createGate, type Gate } from './http/gate.ts'
 import { agentOfCertificate, identification, type Identify } from './http/identity.ts'
 import { defaultEventLimits, Live, type EventLimits } from './http/live.ts'
 import { oidc, type OidcOptions } from './http/oidc.ts'
-import { unauthenticated } from './http/permit.ts'
 import { Problem, problemOf } from './http/problem.ts'
 import type { App } from './http/route.ts'
 import { createServer, defaultHttpLimits, type HttpLimits } from './http/server.ts'
@@ -27,6 +27,7 @@ import { isLoopback } from './loopback.ts'
 import { metricsOf } from './metrics.ts'
 import { createHub, type Hub } from './push/hub.ts'
 import { defaultHubLimits, type HubLimits } from './push/limits.ts'
+import { defaultRetention, prune, type Retention } from './retention.ts'
 import { Roster } from './roster.ts'
 import type { Store } from './store.ts'
 import { openSqlite } from './stores/sqlite.ts'
@@ -52,6 +53,8 @@ export interface ServeOptions {
   readonly tls?: TlsOptions
   /** A proxy that speaks TLS is the only one who can reach this address: then a public bind without `tls` is taken. */
   readonly tlsElsewhere?: boolean
+  /** Addresses of proxies, or their networks (`10.0.0.0/8`), whose X-Forwarded-For is believed. */
+  readonly proxies?: readonly string[]
   /** Names by which it is reached besides loopback and `host`: `config.example.com`, with or without a port. */
   readonly allowedHosts?: readonly string[]
   /** `none`: whoever can reach it is an administrator. Taken on loopback only. */
@@ -69,6 +72,7 @@ export interface ServeOptions {
     readonly events?: Partial<EventLimits>
     readonly hub?: Partial<HubLimits>
   }
+  readonly retention?: Partial<Retention>
   /** How long `close` waits for requests and agents, in milliseconds. Default 10,000. */
   readonly closeMs?: number
   /** Instead of SQLite in `dataDir`. */
@@ -128,6 +132,12 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
     const identify = identifier(options, (secret) => authenticate(domain, secret))
     let state: 'starting' | 'ready' | 'closing' = 'starting'
     let names: Names = namesOf(tls ? 'https' : 'http', host, port, options.allowedHosts ?? [])
+    const gate = createGate({
+      rates: { ...defaultHttpLimits, ...limits.http },
+      metrics,
+      identify,
+      names: () => names,
+    })
     const app = await createServer({
       parts: {
         domain,
@@ -149,10 +159,11 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
       http: { ...defaultHttpLimits, ...limits.http },
       body: { ...defaultBodyOptions, ...limits.body, maxDepth: domain.limits.maxDepth },
       tls: tls && tlsOf(tls),
-      names: () => names,
+      gate,
+      ...(options.proxies === undefined ? {} : { proxies: options.proxies }),
       ...(options.checkAnswers === undefined ? {} : { checkAnswers: options.checkAnswers }),
     })
-    upgrades(app, hub, identify, () => names)
+    upgrades(app, hub, gate)
     try {
       await firstToken()
       await listen(app, host, port)
@@ -165,6 +176,14 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
     names = namesOf(tls ? 'https' : 'http', host, bound, options.allowedHosts ?? [])
     const url = `${tls ? 'https' : 'http'}://${isIPv6(host) ? `[${host}]` : host}:${bound}`
     state = 'ready'
+    const retention = { ...defaultRetention, ...options.retention }
+    const pruner = setInterval(() => {
+      prune(domain, retention).then(
+        (pruned) => logger.debug({ pruned }, 'pruned'),
+        (error: unknown) => logger.error({ err: error }, 'pruning failed'),
+      )
+    }, retention.everyMs)
+    pruner.unref()
     logger.info({ url, dataDir }, 'serving')
     let closing: Promise<void> | undefined
     return {
@@ -181,6 +200,7 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
 
     async function closed(): Promise<void> {
       state = 'closing'
+      clearInterval(pruner)
       logger.info('closing')
       const ended = app.close()
       // A connection whose last request has ended since is idle only now, and its client would keep it.
@@ -259,7 +279,7 @@ function tlsOf({ cert, key, clientCa }: TlsOptions): object {
 }
 
 /** The one upgrade that there is; looked at as requests are. */
-function upgrades(app: App, hub: Hub, identify: Identify, names: () => Names): void {
+function upgrades(app: App, hub: Hub, gate: Gate): void {
   app.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     // A caller that goes away while it is looked at is nobody's mistake.
     socket.on('error', () => socket.destroy())
@@ -274,16 +294,13 @@ function upgrades(app: App, hub: Hub, identify: Identify, names: () => Names): v
   })
 
   async function admit(request: IncomingMessage): Promise<Principal> {
-    requirePlainPath(request.url ?? '')
-    requireNames(request, names())
+    gate.screen(request)
     if (request.url?.split('?', 1)[0] !== '/v1/agent/connect') {
       throw new Problem('not-found', 'there is nothing to connect to under this path; want /v1/agent/connect')
     }
     if (request.method !== 'GET')
       throw new Problem('method-not-allowed', 'the method is not GET', { headers: { allow: 'GET' } })
-    const principal = await identify(request)
-    if (principal === undefined) throw unauthenticated()
-    return principal
+    return await gate.admit(request, request.socket.remoteAddress ?? '')
   }
 }
 

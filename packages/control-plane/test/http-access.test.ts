@@ -114,13 +114,20 @@ describe('tokens', () => {
     expect(listed.every(({ prefix }: { prefix: string }) => prefix.startsWith('shop'))).toBe(true)
   })
 
-  test('guesses from one address are slowed down before they are looked up; good tokens are told apart by theirs', async () => {
+  test('guesses from one address are slowed down, by request and by upgrade; a good token always comes through', async () => {
     const other = await rig({ limits: { http: { failures: { perSecond: 0.01, burst: 3 } } } })
     try {
       const statuses: number[] = []
       for (let i = 0; i < 5; i++) statuses.push((await other.ask('/v1/configs', { token: `guess${i}` })).status)
       expect(statuses).toEqual([401, 401, 401, 429, 429])
-      expect((await other.ask('/-/healthy')).status).toBe(200)
+      const host = new URL(other.url).host
+      const line = wire(
+        other.url,
+        `GET /v1/agent/connect HTTP/1.1\r\nHost: ${host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nAuthorization: Bearer guess\r\n\r\n`,
+      )
+      await line.closed
+      expect(line.text()).toMatch(/^HTTP\/1\.1 429 /)
+      expect((await other.ask('/v1/configs')).status).toBe(200)
     } finally {
       await other.close()
     }
@@ -321,6 +328,21 @@ describe('OpenID', () => {
       bodies.add(JSON.stringify(bare(answer)))
     }
     expect(bodies.size).toBe(1)
+  })
+
+  test('keys that cannot be had: 503, and tokens of the control plane are good all the same', async () => {
+    const down = createServer((_request, response) => response.writeHead(500).end('down'))
+    await new Promise<void>((resolve) => down.listen(0, '127.0.0.1', resolve))
+    const url = `http://127.0.0.1:${(down.address() as AddressInfo).port}/keys`
+    const other = await rig({ oidc: { issuer, audience: 'midflight', keys: { url }, grants: [] } })
+    try {
+      const answer = await other.ask('/v1/configs', { token: await signed({}) })
+      expect([answer.status, answer.json().code]).toEqual([503, 'unavailable'])
+      expect((await other.ask('/v1/configs')).status).toBe(200)
+    } finally {
+      await other.close()
+      await new Promise((resolve) => down.close(resolve))
+    }
   })
 
   test('options that would let too many in are refused at the start', async () => {

@@ -131,7 +131,7 @@ describe('routes', () => {
       logger: pino({ level: 'silent' }),
       http: defaultHttpLimits,
       body: { gzip: false, maxDepth: 100 },
-      names: () => ({ hosts: new Set(), origins: new Set() }),
+      gate: { screen() {}, count() {}, admit: async () => ({ name: 'x', role: 'admin', prefix: '' }) },
       more,
     } satisfies ServerOptions)
   test('one that declares no permission is not opened', async () => {

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { memoryStore, serve } from '../src/index.ts'
-import { ask, at, rig, wire } from './http-rig.ts'
+import { ask, at, hello, rig, wire } from './http-rig.ts'
 
 let folder: string
 let folders = 0
@@ -181,6 +181,38 @@ describe('F1', () => {
       await gone
     }
   })
+})
+
+test('behind a proxy that it knows, addresses are those that the proxy names', async () => {
+  const here = await rig({ proxies: ['127.0.0.1'] })
+  await here.ask('/-/healthy', { headers: { 'x-forwarded-for': '203.0.113.7', 'x-request-id': 'proxied' } })
+  await here.close()
+  const other = await rig()
+  await other.ask('/-/healthy', { headers: { 'x-forwarded-for': '203.0.113.7', 'x-request-id': 'direct' } })
+  await other.close()
+  expect(here.log()).toContain('"address":"203.0.113.7"')
+  expect(other.log()).not.toContain('203.0.113.7')
+})
+
+test('what is old goes by itself, and never the content of a head or of what a node runs', async () => {
+  const here = await rig({ retention: { keepNewest: 1, keepDays: 0, everyMs: 100 } })
+  const name = 'shop'
+  await here.ask('/v1/configs', { method: 'POST', body: { name } })
+  for (let n = 1; n <= 3; n++) {
+    const headers: Record<string, string> = n === 1 ? { 'if-none-match': '*' } : { 'if-match': '*' }
+    await here.ask(at(name, '/content'), { method: 'PUT', body: { n }, headers })
+    if (n > 1) continue
+    const { digest } = (await here.ask(at(name))).json().head
+    const body = hello('00000000-0000-4000-8000-000000000001', name, { number: 1, digest })
+    await here.ask(`/v1/agent/${name}/heartbeat`, { method: 'POST', body })
+  }
+  let status = 200
+  while (status === 200) status = (await here.ask(at(name, '/content?release=2'))).status
+  expect(status).toBe(404)
+  expect((await here.ask(at(name, '/content?release=1'))).json()).toEqual({ n: 1 })
+  expect((await here.ask(at(name, '/content'))).json()).toEqual({ n: 3 })
+  expect((await here.ask(at(name, '/releases/2'))).json().number).toBe(2)
+  await here.close()
 })
 
 test('logs are lines of JSON with the request id, and say who, what and how long', async () => {

@@ -1,5 +1,6 @@
 /** Bearer tokens of an OpenID provider: verified here, and mapped to a role by configuration. Nothing is asked of the provider but its keys. */
 import { createLocalJWKSet, createRemoteJWKSet, errors, jwtVerify, type JSONWebKeySet, type JWTPayload } from 'jose'
+import { Problem } from './problem.ts'
 import { roles, type Principal, type Role } from '../access.ts'
 
 export interface OidcOptions {
@@ -75,11 +76,18 @@ export function oidc(options: OidcOptions): Oidc {
       return payload
     } catch (error) {
       // What is wrong with a token is one thing, not being able to look another.
-      if (error instanceof errors.JWKSTimeout || !(error instanceof errors.JOSEError)) throw error
-      return undefined
+      const isToken = error instanceof errors.JOSEError && !noKeys.has(error.code)
+      if (isToken) return undefined
+      throw new Problem('unavailable', 'the keys of the OpenID provider cannot be had now', {
+        headers: { 'retry-after': '5' },
+        cause: error,
+      })
     }
   }
 }
+
+/** A provider that does not answer, or answers with something else. */
+const noKeys = new Set(['ERR_JWKS_TIMEOUT', 'ERR_JOSE_GENERIC', 'ERR_JWKS_INVALID'])
 
 function holds(claim: unknown, value: string): boolean {
   return claim === value || (Array.isArray(claim) && claim.includes(value))

@@ -66,6 +66,8 @@ interface Extras {
   readonly issues?: readonly Issue[]
   readonly head?: Head
   readonly headers?: Readonly<Record<string, string>>
+  /** For the log. */
+  readonly cause?: unknown
 }
 
 /** Thrown to answer with a problem. */
@@ -75,7 +77,7 @@ export class Problem extends Error {
   readonly extras: Extras
 
   constructor(code: ProblemCode, detail: string, extras: Extras = {}) {
-    super(detail)
+    super(detail, extras.cause === undefined ? undefined : { cause: extras.cause })
     this.code = code
     this.extras = extras
   }

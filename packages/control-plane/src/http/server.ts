@@ -10,11 +10,11 @@ import swagger from '@fastify/swagger'
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyReply, type FastifyRequest } from 'fastify'
 import { takeBodies, type BodyOptions } from './body.ts'
 import { coveredError } from './cover.ts'
-import { requestId, requireNames, requirePlainPath, type Names } from './caller.ts'
+import { requestId } from './caller.ts'
+import type { Gate, Rates } from './gate.ts'
 import { describeApi } from './openapi.ts'
-import { requireAccess, unauthenticated } from './permit.ts'
+import { requireAccess } from './permit.ts'
 import { Problem, problemOf } from './problem.ts'
-import { RateLimit, type Rate } from './rate.ts'
 import type { App, Parts } from './route.ts'
 import { agentRoutes } from './routes/agents.ts'
 import { auditRoutes } from './routes/audit.ts'
@@ -29,7 +29,7 @@ import { tokenRoutes } from './routes/tokens.ts'
 import { refuse } from './upgrade.ts'
 import { compileAnswerCheck, compileValidator } from './validate.ts'
 
-export interface HttpLimits {
+export interface HttpLimits extends Rates {
   /** Of bodies that hold no content, in bytes. */
   readonly bodyBytes: number
   readonly connections: number
@@ -37,14 +37,6 @@ export interface HttpLimits {
   /** From the first byte to the last of a request. */
   readonly requestTimeoutMs: number
   readonly keepAliveMs: number
-  /** All that comes from an address. */
-  readonly perAddress: Rate
-  /** Of one token, name or certificate. */
-  readonly perToken: Rate
-  /** The same for agents, of which many share a token. */
-  readonly perAgentToken: Rate
-  /** Requests from an address with tokens that are not good. */
-  readonly failures: Rate
 }
 
 export const defaultHttpLimits: HttpLimits = {
@@ -65,8 +57,9 @@ export interface ServerOptions {
   readonly http: HttpLimits
   readonly body: BodyOptions
   readonly tls?: TlsServerOptions | undefined
-  /** Known once it listens. */
-  readonly names: () => Names
+  readonly gate: Gate
+  /** Addresses of proxies whose X-Forwarded-For is believed. */
+  readonly proxies?: readonly string[]
   /** For tests: further routes. */
   readonly more?: (app: App) => void
   /** For tests: every answer is checked against its schema. */
@@ -83,6 +76,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
   const app = Fastify({
     loggerInstance: logger,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
+    ...(options.proxies === undefined ? {} : { trustProxy: [...options.proxies] }),
     genReqId: requestId,
     requestIdHeader: false,
     bodyLimit: http.bodyBytes,
@@ -131,32 +125,14 @@ export async function createServer(options: ServerOptions): Promise<App> {
   return app
 }
 
-function guard(app: App, { parts, http, names }: ServerOptions): void {
-  const perAddress = new RateLimit(http.perAddress)
-  const perToken = new RateLimit(http.perToken)
-  const perAgentToken = new RateLimit(http.perAgentToken)
-  const failures = new RateLimit(http.failures)
-  const limited = (by: 'address' | 'token' | 'failures', seconds: number): void => {
-    if (seconds === 0) return
-    parts.metrics.rateLimited(by)
-    throw new Problem('rate-limited', `come back in ${seconds} s`, { headers: { 'retry-after': String(seconds) } })
-  }
-
+function guard(app: App, { parts, gate }: ServerOptions): void {
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id).header('x-content-type-options', 'nosniff')
-    requirePlainPath(request.raw.url ?? '')
-    requireNames(request.raw, names())
-    limited('address', perAddress.take(request.ip))
+    gate.screen(request.raw)
+    gate.count(request.ip)
     const { access } = request.routeOptions.config
     if (access === undefined || access.for === 'everyone') return
-    limited('failures', failures.wait(request.ip))
-    const principal = await parts.identify(request.raw)
-    if (principal === undefined) {
-      failures.take(request.ip)
-      throw unauthenticated()
-    }
-    request.principal = principal
-    limited('token', (principal.role === 'agent' ? perAgentToken : perToken).take(principal.name))
+    request.principal = await gate.admit(request.raw, request.ip)
   })
   app.addHook('onResponse', async (request, reply) => {
     const route = request.routeOptions.url ?? 'none'

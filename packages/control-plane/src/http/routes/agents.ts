@@ -39,7 +39,7 @@ export function agentRoutes(app: App, { hub }: Parts): void {
       const { name } = request.params
       const { uid, index = 0, wait = '0s', whole } = request.query
       const left = new AbortController()
-      request.raw.once('close', () => left.abort())
+      reply.raw.once('close', () => left.abort())
       const answer = await hub.poll({
         config: name,
         identity: principalOf(request),
