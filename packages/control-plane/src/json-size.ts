@@ -3,7 +3,7 @@ import type { Json } from 'midflight'
 
 /** Of frozen containers that are not tiny: what two contents share is measured once. */
 const known = new WeakMap<object, number>()
-const smallestKnown = 128
+const smallestKnown = 32
 const tooDeep = 1000
 
 /**
