@@ -2,7 +2,7 @@
  * Fan-out: the time from the start of a publish until the last of N nodes has the release, checked.
  *
  *   node --conditions=source bench/fanout.ts [--n=100,1000,5000] [--cases=1k,64k,rules] [--rounds=20] [--reports=all] [--apply-ms=50]
- *     [--contenders=tcp,ws,midflight] [--turn-ms=100] [--json] [--no-restart]
+ *     [--contenders=tcp,ws,midflight] [--per-turn=10000] [--json] [--no-restart]
  *
  * One process serves, one holds all nodes, this one says when. A round of Midflight is everything: the commit on disk
  * (SQLite, flushed), the release made and framed, the writes, at each node the digest, its three reports, and the
@@ -29,7 +29,7 @@ const { values: options } = parseArgs({
     reports: { type: 'string', default: 'all' },
     'apply-ms': { type: 'string', default: '50' },
     contenders: { type: 'string', default: 'tcp,ws,midflight' },
-    'turn-ms': { type: 'string', default: '' },
+    'per-turn': { type: 'string', default: '' },
     json: { type: 'boolean', default: false },
     'no-restart': { type: 'boolean', default: false },
   },
@@ -113,7 +113,7 @@ async function measure(
   sizeBytes: number,
 ): Promise<Record<string, string | number>> {
   const directory = mkdtempSync(join(tmpdir(), 'midflight-fanout-'))
-  const limits = options['turn-ms'] ? { turnMs: Number(options['turn-ms']) } : {}
+  const limits = options['per-turn'] ? { writesPerTurn: Number(options['per-turn']) } : {}
   const setup: ServerSetup = { contender, sizeBytes, case: which, directory, port: 0, limits }
   let server = new Child('fanout-servers.ts', setup)
   const { port, head } = await server.hear('ready')

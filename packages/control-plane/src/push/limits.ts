@@ -27,8 +27,9 @@ export interface HubLimits extends AdmissionLimits, FrameLimits {
   readonly messagesPerSecond: number
   /** Frames that one message may come in. */
   readonly maxFragments: number
-  /** For so long a fan-out writes to sockets before everything else gets a turn. */
-  readonly turnMs: number
+  /** After so many writes to sockets, or so many bytes, everything else gets a turn: some 100 ms. */
+  readonly writesPerTurn: number
+  readonly bytesPerTurn: number
   /** What nodes report is written to the store after this time, or when there is so much of it. */
   readonly recordMs: number
   readonly recordsPerGroup: number
@@ -49,7 +50,8 @@ export const defaultHubLimits: HubLimits = {
   messageBurst: 500,
   messagesPerSecond: 200,
   maxFragments: 64,
-  turnMs: 100,
+  writesPerTurn: 10_000,
+  bytesPerTurn: 128 * 1024 * 1024,
   recordMs: 50,
   recordsPerGroup: 500,
   connectsPerSecond: 2_000,
