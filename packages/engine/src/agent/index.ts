@@ -12,11 +12,13 @@ import type { Trigger } from '../trigger.ts'
 import { diskIn, type Disk } from './disk.ts'
 import { Member, type AgentStatus } from './member.ts'
 import { anyRelease, policyOf, type VerifyOptions } from './policy.ts'
+import { referencesOf, type ReferenceOptions } from './references.ts'
 import { isExposed, type Remote, type TlsOptions, type Token } from './remote.ts'
 
 export type { Via } from './link.ts'
 export type { AgentStatus } from './member.ts'
 export type { VerifyOptions } from './policy.ts'
+export type { ReferenceOptions } from './references.ts'
 export type { TlsOptions, Token } from './remote.ts'
 
 export interface ControlPlaneOptions {
@@ -40,6 +42,11 @@ export interface ControlPlaneOptions {
   readonly tls?: TlsOptions
   /** Whose signatures releases must have. Without it any release of the config is taken. */
   readonly verify?: VerifyOptions
+  /**
+   * Resolves `${file:db-password}` and `${ZONE}` in releases, within what is allowed here. Without it they are text
+   * like any other.
+   */
+  readonly references?: ReferenceOptions
 }
 
 export interface ControlPlane extends Source, Trigger {
@@ -69,7 +76,8 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
   const disk = options.stateDir === undefined ? noDisk() : diskIn(options.stateDir, config)
   const policy = options.verify ? policyOf(options.verify) : anyRelease
   const remote: Remote = { url, config, token: options.token, tls: options.tls, agent: agentFor(url, options.tls) }
-  const member = new Member({ remote, policy, disk, identity })
+  const references = options.references && referencesOf(options.references)
+  const member = new Member({ remote, policy, disk, identity, references })
   if (options.token !== undefined && isExposed(url)) {
     member.warn(`the token goes to ${url.origin} in the clear; want https`)
   }
@@ -79,6 +87,7 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
     requests: (signal, onWarning) => member.requests(signal, onWarning),
     settled: (outcome) => member.settled(outcome),
     close: () => member.close(),
+    ...(references && { resolve: references.resolve }),
     status: () => member.status(),
   }
 }

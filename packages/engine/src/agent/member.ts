@@ -24,6 +24,7 @@ import {
 } from './node.ts'
 import type { Policy } from './policy.ts'
 import { receive } from './receive.ts'
+import type { References } from './references.ts'
 import type { Remote } from './remote.ts'
 
 /** Of this node, as far as the fleet is concerned. */
@@ -45,6 +46,8 @@ export interface MemberOptions {
   readonly policy: Policy
   readonly disk: Disk
   readonly identity: Pick<Hello, 'config' | 'labels' | 'agent'>
+  /** `undefined`: references in a release are text like any other. */
+  readonly references: References | undefined
 }
 
 /** How long a load before the first connection waits for the control plane, if there is something on disk, and if not. */
@@ -97,6 +100,8 @@ export class Member implements LinkEnd {
     }
     this.#asked = undefined
     this.#on({ kind: 'loading' })
+    // Each time, as what is referred to may have changed.
+    if (this.#options.references) return this.#options.references.document(held, signal)
     if (this.#document?.of !== held) this.#document = { of: held, document: documentOf(held) }
     return this.#document.document
   }
