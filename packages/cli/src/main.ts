@@ -13,7 +13,8 @@ const dashes = words.indexOf('--')
 const json = words.slice(0, dashes < 0 ? words.length : dashes).includes('--json')
 
 try {
-  await program(terminal).parseAsync(words, { from: 'user' })
+  const root = await program(terminal, words)
+  await root.parseAsync(words, { from: 'user' })
 } catch (error) {
   if (error instanceof CommanderError) {
     // Its message has been printed already.

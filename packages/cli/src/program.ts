@@ -1,22 +1,62 @@
 /** The tree of commands and how it speaks: help, suggestions, errors. What a command does is in `commands/`. */
 import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
-import { completion } from './commands/completion.ts'
-import { diff } from './commands/diff.ts'
-import { events } from './commands/events.ts'
-import { plan } from './commands/plan.ts'
-import { reload } from './commands/reload.ts'
-import { status } from './commands/status.ts'
-import { validate } from './commands/validate.ts'
-import { watch } from './commands/watch.ts'
 import { printable } from './printable.ts'
 import type { Terminal } from './terminal.ts'
 
-const makers = [validate, plan, diff, reload, status, events, watch, completion]
+type Maker = (terminal: Terminal, root: Command) => Command
 
-export function program(terminal: Terminal): Command {
-  const { paint, errorPaint } = terminal
-  const root = new Command('midflight')
+/** Each is read only when it is asked for: most of what a start costs is what it loads. */
+const makers: Readonly<Record<string, () => Promise<Maker>>> = {
+  validate: async () => (await import('./commands/validate.ts')).validate,
+  plan: async () => (await import('./commands/plan.ts')).plan,
+  diff: async () => (await import('./commands/diff.ts')).diff,
+  reload: async () => (await import('./commands/reload.ts')).reload,
+  status: async () => (await import('./commands/status.ts')).status,
+  events: async () => (await import('./commands/events.ts')).events,
+  watch: async () => (await import('./commands/watch.ts')).watch,
+  serve: async () => (await import('./commands/serve.ts')).serve,
+  login: async () => (await import('./commands/login.ts')).login,
+  config: async () => (await import('./commands/config.ts')).config,
+  publish: async () => (await import('./commands/publish.ts')).publish,
+  draft: async () => (await import('./commands/draft.ts')).draft,
+  history: async () => (await import('./commands/history.ts')).history,
+  rollback: async () => (await import('./commands/rollback.ts')).rollback,
+  blame: async () => (await import('./commands/blame.ts')).blame,
+  nodes: async () => (await import('./commands/nodes.ts')).nodes,
+  token: async () => (await import('./commands/token.ts')).token,
+  audit: async () => (await import('./commands/audit.ts')).audit,
+  agent: async () => (await import('./commands/agent.ts')).agent,
+  backup: async () => (await import('./commands/backup.ts')).backup,
+  restore: async () => (await import('./commands/restore.ts')).restore,
+  sign: async () => (await import('./commands/sign.ts')).sign,
+  completion: async () => (await import('./commands/completion.ts')).completion,
+}
+
+/** @param words as they were typed: where they begin with a command, only that one is loaded. */
+export async function program(terminal: Terminal, words: readonly string[]): Promise<Command> {
+  const root = rootCommand(terminal)
+  const [first = ''] = words
+  const versionOnly = first === '-V' || first === '--version'
+  const isKnown = Object.hasOwn(makers, first) && first !== 'completion'
+  const wanted = versionOnly ? [] : isKnown ? [first] : Object.keys(makers)
+  for (const name of wanted) {
+    const make = await makers[name]?.()
+    if (make === undefined) continue
+    const command = make(terminal, root)
+    inherit(command, root)
+    root.addCommand(command)
+  }
+  return root
+}
+
+function inherit(command: Command, from: Command): void {
+  command.copyInheritedSettings(from)
+  for (const below of command.commands) inherit(below, command)
+}
+
+function rootCommand({ paint, errorPaint, columns }: Terminal): Command {
+  return new Command('midflight')
     .description("Change a running service's configuration without restarting it, safely.")
     .version(version(), '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print this')
@@ -31,8 +71,8 @@ export function program(terminal: Terminal): Command {
       styleArgumentText: (text) => paint.cyan(text),
     })
     .configureOutput({
-      getOutHelpWidth: () => terminal.columns(),
-      getErrHelpWidth: () => terminal.columns(),
+      getOutHelpWidth: columns,
+      getErrHelpWidth: columns,
       outputError: (text, write) => {
         const [first = '', ...more] = text.trimEnd().split('\n')
         write(`${errorPaint.red('midflight:')} ${printable(first.replace(/^error: /, ''))}\n`)
@@ -46,12 +86,6 @@ export function program(terminal: Terminal): Command {
 -t FILE is short for validate FILE. Exit status: 0 done or nothing differs, 1 refused or failed, 2 differences
 (plan, diff), 130 Ctrl-C. NO_COLOR and FORCE_COLOR are respected; --json prints for programs.`,
     )
-  for (const make of makers) {
-    const command = make(terminal, root)
-    command.copyInheritedSettings(root)
-    root.addCommand(command)
-  }
-  return root
 }
 
 function version(): string {

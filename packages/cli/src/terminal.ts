@@ -42,15 +42,20 @@ export interface Terminal {
   exitCode: number
   /** Aborts on Ctrl-C. */
   readonly interrupted: AbortSignal
+  /** What is done after Ctrl-C and before the process ends; a second Ctrl-C does not wait for it. */
+  lastly(work: () => Promise<unknown>): void
 }
 
 export function openTerminal(): Terminal {
   const { stdout, stderr, env } = process
   const interrupt = new AbortController()
+  let last: (() => Promise<unknown>) | undefined
   process.once('SIGINT', () => {
     interrupt.abort()
-    // Whoever holds something (the terminal, a stream) lets go on the abort; nothing else has to be finished.
-    setImmediate(() => process.exit(130))
+    // Whoever holds something (the terminal, a stream) lets go on the abort; only what is in `last` has to be finished.
+    const exit = () => setImmediate(() => process.exit(130))
+    if (last === undefined) return exit()
+    last().then(exit, exit)
   })
   for (const stream of [stdout, stderr]) {
     stream.on('error', (error: NodeJS.ErrnoException) => {
@@ -75,6 +80,7 @@ export function openTerminal(): Terminal {
     raw: (text) => void stdout.write(text),
     exitCode: 0,
     interrupted: interrupt.signal,
+    lastly: (work) => (last = work),
   }
   return terminal
 }
@@ -94,10 +100,16 @@ function columnsOf(stream: NodeJS.WriteStream, env: NodeJS.ProcessEnv): number {
 
 /** What is wrong, for people on standard error and, where JSON was asked for, for programs on standard output. */
 export function refuse(terminal: Terminal, refusal: Refusal, json: boolean): void {
-  const { code, message, hint } = refusal
+  const { code, message, hint, issues } = refusal
   const paint = terminal.errorPaint
   terminal.note(`${paint.red('midflight:')} ${printable(message)}`)
+  for (const issue of issues) {
+    terminal.note(`  ${paint.yellow(printable(issue.path))} ${paint.red(printable(issue.message))}`)
+  }
   if (hint !== undefined) terminal.note(`  ${paint.dim(printable(hint))}`)
-  if (json) terminal.document({ error: { code, message, ...(hint === undefined ? {} : { hint }) } })
+  if (json) {
+    const extras = { ...(hint !== undefined && { hint }), ...(issues.length > 0 && { issues }) }
+    terminal.document({ error: { code, message, ...extras } })
+  }
   terminal.exitCode = 1
 }

@@ -31,7 +31,7 @@ test('bash completes commands, options, their values and file names', async () =
   expect(await offered(cwd, '')).toEqual(
     expect.arrayContaining(['validate', 'plan', 'diff', 'reload', 'status', 'events', 'watch', 'completion', 'help']),
   )
-  expect(await offered(cwd, 're')).toEqual(['reload'])
+  expect(await offered(cwd, 're')).toEqual(['reload', 'restore'])
   expect(await offered(cwd, 'reload', '--d')).toEqual(['--dry-run'])
   expect(await offered(cwd, 'reload', '--wait', '')).toEqual(['0', '1'])
   expect(await offered(cwd, 'validate', '--format', 't')).toEqual(['toml'])
@@ -39,6 +39,10 @@ test('bash completes commands, options, their values and file names', async () =
   expect((await offered(cwd, '-t', 'gate')).toSorted()).toEqual(['gateway one.yaml', 'gateway.yaml'])
   expect(await offered(cwd, 'completion', 'z')).toEqual(['zsh'])
   expect(await offered(cwd, 'status', '--token', '')).toEqual([])
+  expect(await offered(cwd, 'config', '')).toEqual(['create', 'schema', 'list'])
+  expect(await offered(cwd, 'token', 'create', '--role', 'pub')).toEqual(['publisher'])
+  expect(await offered(cwd, 'publish', 'gate')).toHaveLength(2)
+  expect(await offered(cwd, 'history', '--li')).toEqual(['--limit'])
 })
 
 test('every command and every option is in every script', async () => {

@@ -19,6 +19,8 @@ export interface Address {
   readonly token: string | undefined
   /** Milliseconds for an answer. */
   readonly timeoutMs: number
+  /** What to look at when nothing answers; without it, the admin endpoint of a process. */
+  readonly missing?: string
 }
 
 const maxTimeoutS = 86_400
@@ -70,8 +72,9 @@ export function addressOf(options: AdminOptions, defaultTimeoutS: number): Addre
   return { name: base.href.replace(/\/$/, ''), at: { kind: 'url', base }, token, timeoutMs }
 }
 
-function urlOf(text: string, from: string): URL {
-  const wanted = 'want one like http://127.0.0.1:9901'
+/** @throws Refusal for what is no address of a server. */
+export function urlOf(text: string, from: string, like = 'http://127.0.0.1:9901'): URL {
+  const wanted = `want one like ${like}`
   const whole = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text.replace(/^:/, '127.0.0.1:')}`
   const port = /^[^/]*\/\/[^/?#]*:(\d+)(?=[/?#]|$)/.exec(whole)?.[1]
   if (port !== undefined && (Number(port) > 65535 || Number(port) === 0)) {
@@ -94,7 +97,8 @@ function urlOf(text: string, from: string): URL {
   return url
 }
 
-function tokenOf(options: AdminOptions): string | undefined {
+/** The token of options or environment. @throws Refusal */
+export function tokenOf(options: Pick<AdminOptions, 'token' | 'tokenFile'>): string | undefined {
   if (options.token !== undefined && options.tokenFile !== undefined) {
     throw new Refusal('usage', 'both --token and --token-file are given; want one of them')
   }
@@ -115,7 +119,7 @@ function tokenIn(path: string): string {
 }
 
 /** The token itself is never shown, not even a bad one. */
-function checkedToken(token: string, from: string): string {
+export function checkedToken(token: string, from: string): string {
   if (/^[\x21-\x7e]+$/.test(token)) return token
   throw new Refusal(
     'usage',

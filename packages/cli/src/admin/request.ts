@@ -1,6 +1,6 @@
 /**
- * One HTTP request to an admin endpoint, by URL or over a unix socket, and what it means when there is no answer.
- * What the answers mean is `admin.ts`.
+ * One HTTP request to an admin endpoint or a control plane, by URL or over a unix socket, and what it means when there
+ * is no answer. What the answers mean is `admin.ts` and `../fleet/call.ts`.
  */
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { request as httpsRequest } from 'node:https'
@@ -8,8 +8,9 @@ import { Refusal } from '../refusal.ts'
 import type { Address } from './address.ts'
 
 export interface AskOptions {
-  readonly method?: 'GET' | 'POST'
+  readonly method?: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
   readonly headers?: Readonly<Record<string, string>>
+  readonly body?: string
   readonly signal?: AbortSignal
 }
 
@@ -60,7 +61,7 @@ export function answered(address: Address, path: string, options: AskOptions): P
             resolve,
           )
     sent.on('error', reject)
-    sent.end()
+    sent.end(options.body)
   })
 }
 
@@ -79,7 +80,7 @@ export async function bodyOf(response: IncomingMessage): Promise<string> {
 export function noAnswer(address: Address, error: unknown): Refusal {
   if (error instanceof Refusal) return error
   const { code = '', message } = error as NodeJS.ErrnoException
-  const on = "is the gateway's admin endpoint on?"
+  const on = address.missing ?? "is the gateway's admin endpoint on?"
   const refused =
     address.at.kind === 'socket' ? `nobody listens on ${address.name}` : `nothing listens at ${address.name}`
   if (code === 'ECONNREFUSED') return new Refusal('unreachable', `${refused}; ${on}`)
@@ -106,11 +107,18 @@ export function noAnswer(address: Address, error: unknown): Refusal {
   }
   if (code.startsWith('HPE_'))
     return new Refusal('not-midflight', `what listens at ${address.name} does not speak HTTP (${code})`)
+  if (/^(?:DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|CERT_|ERR_TLS_CERT)/.test(code)) {
+    return new Refusal(
+      'not-midflight',
+      `the certificate of ${address.name} is not trusted here: ${message}`,
+      'NODE_EXTRA_CA_CERTS names a file with further certificate authorities',
+    )
+  }
   if (code === 'EPROTO' || code.startsWith('ERR_SSL')) {
     return new Refusal(
       'not-midflight',
       `what listens at ${address.name} does not speak TLS`,
-      'the admin endpoint itself is plain http://',
+      address.missing ?? 'the admin endpoint itself is plain http://',
     )
   }
   return new Refusal('unreachable', `${address.name} cannot be asked: ${message}`)

@@ -34,8 +34,9 @@ function commandCase({ name, options, argument }: CompletedCommand): string {
   const words = options.map(({ long }) => long)
   if (typeof argument !== 'string') words.push(...argument)
   const values = options.filter(({ value }) => value !== 'none').map(valueCase)
+  const offered = typeof argument === 'string' ? words : argument
   const plain =
-    argument === 'file' ? '_midflight_files "$cur"' : `COMPREPLY=( $(compgen -W "${words.join(' ')}" -- "$cur") )`
+    argument === 'file' ? '_midflight_files "$cur"' : `COMPREPLY=( $(compgen -W "${offered.join(' ')}" -- "$cur") )`
   return `    ${name})
       case "$prev" in
 ${values.join('\n')}

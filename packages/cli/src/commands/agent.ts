@@ -1,0 +1,168 @@
+/** `midflight agent`: a node of a fleet that writes its configuration to a file, for programs in other languages. */
+import { resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import process from 'node:process'
+import { Command } from 'commander'
+import {
+  componentsFor,
+  jsonSchema,
+  start,
+  StartError,
+  type Component,
+  type Engine,
+  type Event,
+  type Json,
+} from 'midflight'
+import { controlPlane, type ControlPlane } from 'midflight/agent'
+import { signalOf } from '../admin/by-signal.ts'
+import { configPath } from '../fleet/call.ts'
+import { connectionOf, withFleetOptions, type FleetFlags } from '../fleet/connection.ts'
+import { tell, writerFor, writeWhole, type Told } from '../fleet/written-config.ts'
+import { printable } from '../printable.ts'
+import { Refusal } from '../refusal.ts'
+import { eventLine } from '../show/events.ts'
+import type { Terminal } from '../terminal.ts'
+
+interface AgentFlags extends FleetFlags {
+  readonly to: string
+  readonly state?: string
+  readonly label?: readonly string[]
+  readonly reloadPidFile?: string
+  readonly reloadSignal: NodeJS.Signals
+  readonly reloadUrl?: string
+  readonly once?: true
+}
+
+export function agent(terminal: Terminal): Command {
+  return withFleetOptions(new Command('agent'))
+    .summary('write the configuration of a fleet to a file, and keep it current')
+    .description(
+      'Joins the fleet of a config as a node, writes each release to a file (whole or not at all, mode 0600), and has a program read it. A release that the program refuses is reported as failed, and the file before it is put back.',
+    )
+    .argument('<config>')
+    .requiredOption('--to <path>', 'the file: .json, .yaml (as JSON, which is YAML) or .toml')
+    .option('--state <path>', 'where uid and last release are kept (default: beside the file, PATH.midflight)')
+    .option('--label <name=value>', 'what this node is; may be repeated', labelled)
+    .option('--reload-pid-file <path>', 'after a change, signal the process whose id is in this file')
+    .option('--reload-signal <signal>', 'with which signal', signalOf, 'SIGHUP' as NodeJS.Signals)
+    .option('--reload-url <url>', 'after a change, POST here; anything but 2xx means that it was refused')
+    .option('--once', 'write the newest release and end')
+    .option('--json', 'print one event per line')
+    .addHelpText(
+      'after',
+      '\nEnds with SIGTERM or Ctrl-C; starts from the last release while the control plane is away.',
+    )
+    .action((config: string, flags: AgentFlags) => run(terminal, config, flags))
+}
+
+function labelled(text: string, before: readonly string[] = []): string[] {
+  if (!/^[^=]+=/.test(text)) throw new Refusal('usage', `--label is ${JSON.stringify(text)}; want name=value`)
+  return [...before, text]
+}
+
+async function run(terminal: Terminal, config: string, flags: AgentFlags): Promise<void> {
+  configPath(config)
+  const ended = endOf(terminal)
+  const address = connectionOf(flags)
+  const labels = Object.fromEntries((flags.label ?? []).map((text) => splitLabel(text)))
+  const source = () =>
+    usable(() =>
+      controlPlane({
+        url: address.name,
+        config,
+        labels,
+        stateDir: flags.state ?? `${resolve(flags.to)}.midflight`,
+        name: 'midflight agent',
+        // Looked up each time: a token that was renewed in its file is taken without a restart.
+        ...(address.token !== undefined && { token: () => connectionOf(flags).token ?? '' }),
+      }),
+    )
+  const component = fileComponent(terminal, flags, address.timeoutMs)
+  const engine = await started(terminal, source, component, { signal: ended, once: flags.once === true })
+  if (engine === undefined) return
+  terminal.lastly(() => engine.close())
+  const show = (event: Event) => {
+    if (flags.json) terminal.jsonLine(event)
+    else if (event.kind !== 'reload-began') terminal.print(eventLine(event, terminal.look()))
+  }
+  for (const event of engine.events.recent()) show(event)
+  engine.events.subscribe(show)
+  if (!flags.once && !ended.aborted) {
+    await new Promise<void>((resolve) => ended.addEventListener('abort', () => resolve(), { once: true }))
+  }
+  await engine.close()
+}
+
+function endOf(terminal: Terminal): AbortSignal {
+  const terminated = new AbortController()
+  process.once('SIGTERM', () => terminated.abort())
+  return AbortSignal.any([terminated.signal, terminal.interrupted])
+}
+
+/** Its own checks of what was given, in its own words. */
+function usable(make: () => ControlPlane): ControlPlane {
+  try {
+    return make()
+  } catch (error) {
+    if (error instanceof TypeError) throw new Refusal('usage', error.message.replace(/^controlPlane\(\): /, ''))
+    throw error
+  }
+}
+
+function splitLabel(text: string): [name: string, value: string] {
+  const at = text.indexOf('=')
+  return [text.slice(0, at), text.slice(at + 1)]
+}
+
+const schema = jsonSchema<Json>(true)
+
+function fileComponent(terminal: Terminal, flags: AgentFlags, timeoutMs: number): Component {
+  const write = writerFor(flags.to)
+  const told: Told = { pidFile: flags.reloadPidFile, signal: flags.reloadSignal, url: flags.reloadUrl, timeoutMs }
+  return componentsFor(schema).value({
+    name: 'file',
+    path: '',
+    deadlines: { commitMs: timeoutMs + 5000, rollbackMs: timeoutMs + 5000 },
+    prepare: (next: Json) => write(next),
+    async apply(_next, text, before) {
+      writeWhole(flags.to, text)
+      try {
+        await tell(told)
+      } catch (error) {
+        // At the first start it may be that the program waits for this very file.
+        if (before !== undefined) throw error
+        terminal.note(`${flags.to} is written, but nobody was told: ${printable((error as Error).message)}`)
+      }
+    },
+  }) as Component
+}
+
+const againMs = 5000
+
+/** Tries until there is a release that can be written. @returns `undefined` if it was ended before. */
+async function started(
+  terminal: Terminal,
+  source: () => ControlPlane,
+  component: Component,
+  { signal, once }: { readonly signal: AbortSignal; readonly once: boolean },
+): Promise<Engine<Json> | undefined> {
+  let said: string | undefined
+  while (!signal.aborted) {
+    const asked = source()
+    // Nothing is open yet that would have to be closed.
+    const leave = () => process.exit(0)
+    signal.addEventListener('abort', leave)
+    try {
+      return await start({ schema, sources: [asked], components: [component], retries: { limit: 0 }, logger: false })
+    } catch (error) {
+      if (!(error instanceof StartError)) throw error
+      if (once) throw new Refusal('refused', error.message)
+      if (error.message !== said) terminal.note(`${printable(error.message)}; trying again`)
+      said = error.message
+    } finally {
+      signal.removeEventListener('abort', leave)
+    }
+    await sleep(againMs * (0.5 + Math.random()), undefined, { signal }).catch(() => {})
+  }
+  return undefined
+}

@@ -1,0 +1,173 @@
+/** `midflight publish`: shows what a publish would change, asks, publishes, and follows it to the nodes. */
+import { randomUUID } from 'node:crypto'
+import { Command } from 'commander'
+import type { Address } from '../admin/address.ts'
+import { withFileOptions, type FileFlags } from '../files/examined.ts'
+import { call, callAgain, configPath, placeOf } from '../fleet/call.ts'
+import { confirmed, requireSomebody } from '../fleet/confirm.ts'
+import { connectionOf, withFleetOptions, type FleetFlags } from '../fleet/connection.ts'
+import { editIn, withEditOptions, type EditFlags } from '../fleet/edit.ts'
+import { delivered, withWaitOptions, type WaitFlags } from '../fleet/outcome.ts'
+import type { Published, PublishPlan } from '../fleet/records.ts'
+import { signedIn } from '../fleet/signed.ts'
+import { printable } from '../printable.ts'
+import { Refusal } from '../refusal.ts'
+import { differenceLines } from '../show/releases.ts'
+import { shortDigest } from '../show/status.ts'
+import type { Terminal } from '../terminal.ts'
+
+interface PublishFlags extends FleetFlags, FileFlags, EditFlags, WaitFlags {
+  readonly message?: string
+  readonly yes?: true
+  readonly dryRun?: true
+  readonly force?: true
+  readonly breakGlass?: string
+  readonly idempotencyKey?: string
+  readonly signed?: string
+}
+
+export function publish(terminal: Terminal): Command {
+  const command = withFleetOptions(new Command('publish'))
+    .summary('make a release of a file, and follow it to the nodes')
+    .description(
+      'Shows what would change, asks, publishes, and follows the release until every node runs it or cannot. FILE is read as validate reads it; - is standard input.',
+    )
+    .argument('<config>', 'its name, like shop/gateway/prod')
+    .argument('[file...]', 'the whole content; files, directories and patterns are one configuration')
+    .option('-m, --message <text>', 'why')
+    .option('-y, --yes', 'do not ask')
+    .option('--dry-run', 'only show what would change')
+    .option('--force', 'make a release even if nothing differs')
+    .option(
+      '--break-glass <reason>',
+      'publish without the reviews that are missing; the reason goes into the audit log',
+    )
+    .option('--idempotency-key <key>', 'asked twice with the same key, it is done once (default: a new one)')
+    .option('--signed <file>', 'signature that midflight sign made for this very content')
+    .option('--json', 'print { plan, release, created, replayed, delivery }')
+  return withFileOptions(withWaitOptions(withEditOptions(command)))
+    .addHelpText(
+      'after',
+      `
+Exit status: 0 published and every node that is here runs it (with --no-wait: published), 2 published, but not every
+node runs it (with --dry-run: something would change), 1 nothing was published, 130 Ctrl-C.`,
+    )
+    .action((config: string, files: readonly string[], flags: PublishFlags) => run(terminal, config, files, flags))
+}
+
+async function run(terminal: Terminal, config: string, files: readonly string[], flags: PublishFlags): Promise<void> {
+  const path = configPath(config)
+  const { paint } = terminal
+  if (!flags.yes && !flags.dryRun) requireSomebody('publish asks first, and standard input is no terminal; want --yes')
+  const address = connectionOf(flags)
+  const signed = flags.signed === undefined ? undefined : signedIn(flags.signed, config)
+  const edit = await editIn(terminal, files, flags)
+  if (edit === undefined) return
+  const planned = await call<PublishPlan>(address, `${path}/plan`, { method: 'POST', body: edit.body })
+  const plan = planned.body
+  const show = (...lines: (string | readonly string[])[]) => {
+    if (!flags.json) terminal.print(...lines)
+  }
+  show(planHead(config, plan, terminal), '', differenceLines(plan, terminal.look()))
+  if (plan.issues.length > 0) throw notValid(config, plan)
+  if (plan.same && !flags.force) {
+    if (flags.json) terminal.document({ plan, release: null, created: false, replayed: false })
+    else terminal.note(`${paint.green('✔')} ${config} holds this already; no release was made`)
+    return
+  }
+  if (flags.dryRun) {
+    terminal.exitCode = 2
+    if (flags.json) terminal.document({ plan })
+    return
+  }
+  if (!flags.yes && !(await confirmed(terminal, `\npublish as release ${plan.head.number + 1} of ${config}?`))) {
+    throw new Refusal('refused', 'not published')
+  }
+  const key = flags.idempotencyKey ?? randomUUID()
+  const published = signed
+    ? await publishSigned(address, config, plan, { edit: edit.body, signed, key }, flags)
+    : await publishEdit(address, path, plan, { edit, key }, flags)
+  const { release, created, replayed } = published
+  show(
+    '',
+    `${paint.green('✔')} published ${paint.bold(`${config} ${release.number}`)} ${paint.dim(shortDigest(release.digest))}${replayed ? ' (earlier, with the same key)' : ''}`,
+  )
+  const delivery = await delivered(terminal, address, release, flags)
+  if (flags.json) terminal.document({ plan, release, created, replayed, ...(delivery && { delivery }) })
+}
+
+function planHead(config: string, { head }: PublishPlan, { paint }: Terminal): string {
+  const from = head.number === 0 ? 'no release yet' : `release ${head.number}`
+  return `${paint.bold(config)} ${paint.dim(`from ${from} to ${head.number + 1}`)}`
+}
+
+function notValid(config: string, { issues }: PublishPlan): Refusal {
+  const places = issues.flatMap(placeOf)
+  return new Refusal('invalid', `this is not what ${config} demands; nothing was published`, undefined, places)
+}
+
+interface Sent {
+  readonly edit: {
+    readonly body: Readonly<Record<string, unknown>>
+    readonly contentType: string
+    readonly sent: unknown
+  }
+  readonly key: string
+}
+
+async function publishEdit(
+  address: Address,
+  path: string,
+  { head }: PublishPlan,
+  { edit, key }: Sent,
+  flags: PublishFlags,
+): Promise<Published> {
+  const { body } = await callAgain<Published>(address, `${path}/content`, {
+    method: edit.contentType === 'application/json' ? 'PUT' : 'PATCH',
+    query: { message: flags.message, breakGlass: flags.breakGlass, ...(flags.force && { force: 'true' }) },
+    headers: {
+      'idempotency-key': key,
+      // Against the head that was shown: what somebody else published meanwhile is not overwritten.
+      ...(head.digest === null ? { 'if-none-match': '*' } : { 'if-match': `"${head.digest}"` }),
+    },
+    body: edit.sent,
+    contentType: edit.contentType,
+  })
+  return body
+}
+
+/** The message is part of what was signed. */
+async function publishSigned(
+  address: Address,
+  config: string,
+  { head, content }: PublishPlan,
+  { edit, signed, key }: { edit: object; signed: ReturnType<typeof signedIn>; key: string },
+  flags: PublishFlags,
+): Promise<Published> {
+  if (signed.release.digest !== content) {
+    throw new Refusal(
+      'usage',
+      `--signed is for the content ${printable(signed.release.digest)}; this one is ${content}`,
+    )
+  }
+  if (flags.message !== undefined && flags.message !== signed.release.message) {
+    throw new Refusal('usage', '--message is not the one that was signed; want none with --signed')
+  }
+  const change = {
+    config,
+    ifMatch: head.digest,
+    ...edit,
+    message: signed.release.message,
+    ...(flags.force && { force: true }),
+    signed: signed.field,
+  }
+  const breakGlass = flags.breakGlass === undefined ? {} : { breakGlass: { reason: flags.breakGlass } }
+  const { body } = await callAgain<{ published: Omit<Published, 'replayed'>[]; replayed: boolean }>(
+    address,
+    '/v1/publish',
+    { method: 'POST', headers: { 'idempotency-key': key }, body: { changes: [change], ...breakGlass } },
+  )
+  const [one] = body.published
+  if (one === undefined) throw new Refusal('not-midflight', `${address.name} published nothing, and did not say why`)
+  return { ...one, replayed: body.replayed }
+}

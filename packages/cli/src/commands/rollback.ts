@@ -1,0 +1,80 @@
+/** `midflight rollback`: a new release with the content of an older one. */
+import { randomUUID } from 'node:crypto'
+import { Command } from 'commander'
+import { call, callAgain, configPath } from '../fleet/call.ts'
+import { confirmed, requireSomebody } from '../fleet/confirm.ts'
+import { connectionOf, withFleetOptions, type FleetFlags } from '../fleet/connection.ts'
+import { delivered, withWaitOptions, type WaitFlags } from '../fleet/outcome.ts'
+import type { ConfigView, Difference, Published } from '../fleet/records.ts'
+import { Refusal } from '../refusal.ts'
+import { differenceLines } from '../show/releases.ts'
+import { shortDigest } from '../show/status.ts'
+import type { Terminal } from '../terminal.ts'
+import { integer } from './events.ts'
+
+interface RollbackFlags extends FleetFlags, WaitFlags {
+  readonly message?: string
+  readonly yes?: true
+  readonly force?: true
+  readonly breakGlass?: string
+}
+
+export function rollback(terminal: Terminal): Command {
+  return withWaitOptions(withFleetOptions(new Command('rollback')))
+    .summary('publish the content of an older release again')
+    .description(
+      'Makes a new release with the content of an older one that a node has run, and follows it to the nodes. Numbers never go back.',
+    )
+    .argument('<config>')
+    .argument('[to]', 'the number of a release (default: the one before the newest)')
+    .option('-m, --message <text>', 'why')
+    .option('-y, --yes', 'do not ask')
+    .option('--force', 'make a release even if nothing differs')
+    .option('--break-glass <reason>', 'without the reviews that are missing, or to a release that no node has run')
+    .option('--json', 'print { release, created, replayed, delivery }')
+    .addHelpText(
+      'after',
+      '\nExit status: as of publish: 0 every node that is here runs it, 2 not every node does, 1 there is no new release.',
+    )
+    .action((config: string, to: string | undefined, flags: RollbackFlags) => run(terminal, config, to, flags))
+}
+
+async function run(terminal: Terminal, config: string, to: string | undefined, flags: RollbackFlags): Promise<void> {
+  const path = configPath(config)
+  if (!flags.yes) requireSomebody('rollback asks first, and standard input is no terminal; want --yes')
+  const target = to === undefined ? undefined : integer('the release', to, 1, Number.MAX_SAFE_INTEGER)
+  const address = connectionOf(flags)
+  const { head } = (await call<ConfigView>(address, path)).body
+  if (head === null) throw new Refusal('refused', `${config} has no release yet`)
+  const number = target ?? head.number - 1
+  if (number < 1) throw new Refusal('refused', `${config} has one release only; there is none to go back to`)
+  const difference = await call<Difference>(address, `${path}/releases/${head.number}/diff/${number}`)
+  const { paint } = terminal
+  if (!flags.json) {
+    const from = paint.dim(`from release ${head.number} to the content of ${number}`)
+    terminal.print(`${paint.bold(config)} ${from}`, '', differenceLines(difference.body, terminal.look()))
+  }
+  if (!flags.yes && !(await confirmed(terminal, `\nroll back as release ${head.number + 1} of ${config}?`))) {
+    throw new Refusal('refused', 'not rolled back')
+  }
+  const { message, force, breakGlass } = flags
+  const { body } = await callAgain<Published>(address, `${path}/rollback`, {
+    method: 'POST',
+    headers: { 'if-match': `"${head.digest}"`, 'idempotency-key': randomUUID() },
+    body: {
+      to: number,
+      ...(message !== undefined && { message }),
+      ...(force && { force }),
+      ...(breakGlass !== undefined && { breakGlass: { reason: breakGlass } }),
+    },
+  })
+  const { release, created } = body
+  if (!flags.json) {
+    const said = created
+      ? `rolled back as ${paint.bold(`${config} ${release.number}`)} ${paint.dim(shortDigest(release.digest))}`
+      : `${config} holds this already; no release was made`
+    terminal.print('', `${paint.green('✔')} ${said}`)
+  }
+  const delivery = await delivered(terminal, address, release, flags)
+  if (flags.json) terminal.document({ ...body, ...(delivery && { delivery }) })
+}

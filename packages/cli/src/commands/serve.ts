@@ -1,0 +1,157 @@
+/** `midflight serve`: runs a control plane until it is told to end. */
+import { readFileSync } from 'node:fs'
+import process from 'node:process'
+import { Command, Option } from 'commander'
+import type { ControlPlane, ServeOptions } from '@midflight/control-plane'
+import { openBackupDoor } from '../fleet/backup-door.ts'
+import { controlPlaneCode, storeRefusal, writeSecret } from '../fleet/control-plane.ts'
+import { Refusal } from '../refusal.ts'
+import type { Terminal } from '../terminal.ts'
+import { integer } from './events.ts'
+
+interface ServeFlags {
+  readonly data: string
+  readonly host: string
+  readonly port: number
+  readonly tlsCert?: string
+  readonly tlsKey?: string
+  readonly clientCa?: string
+  readonly tlsElsewhere?: true
+  readonly allowedHost?: readonly string[]
+  /** `false` after `--no-authentication`. */
+  readonly authentication: boolean
+  readonly newAdminToken?: true
+  readonly adminTokenFile?: string
+  readonly trust?: readonly string[]
+  readonly logLevel: string
+  readonly json?: true
+}
+
+export const defaultData = 'midflight-data'
+
+export function serve(terminal: Terminal): Command {
+  return new Command('serve')
+    .summary('run a control plane')
+    .description(
+      'Runs a control plane on a data directory until SIGTERM or Ctrl-C. The first start makes the directory, a signing key and an admin token, which is shown once.',
+    )
+    .option('--data <path>', 'store and keys', defaultData)
+    .option('--host <address>', 'where to listen', '127.0.0.1')
+    .option('--port <port>', '0: any free one', (text) => integer('--port', text, 0, 65_535), 7700)
+    .option('--tls-cert <file>', 'certificate chain, PEM; SIGHUP reads it again')
+    .option('--tls-key <file>', 'its key, PEM')
+    .option('--client-ca <file>', 'certificates of agents are verified against it, PEM')
+    .option('--tls-elsewhere', 'a proxy before it speaks TLS, and nobody else can reach it')
+    .option('--allowed-host <name>', 'name by which it is reached; may be repeated', collected)
+    .option('--no-authentication', 'whoever can reach it is an administrator; on loopback only')
+    .option('--new-admin-token', 'make another admin token, for when the first is lost')
+    .option('--admin-token-file <path>', 'write the admin token there (mode 0600) instead of to the terminal')
+    .option('--trust <file>', 'public key (PEM) whose offline signatures are taken; may be repeated', collected)
+    .addOption(
+      new Option('--log-level <level>', 'what is logged to standard error')
+        .choices(['silent', 'error', 'warn', 'info', 'debug'])
+        .default('warn'),
+    )
+    .option('--json', 'print { url, data } when it listens')
+    .action((flags: ServeFlags) => run(terminal, flags))
+}
+
+function collected(value: string, before: readonly string[] = []): string[] {
+  return [...before, value]
+}
+
+async function run(terminal: Terminal, flags: ServeFlags): Promise<void> {
+  // Taken before anything is open: what comes during the start ends it when it is there.
+  const ended = signalled('SIGTERM')
+  const code = await controlPlaneCode()
+  let plane: ControlPlane
+  try {
+    plane = await code.serve(await optionsOf(terminal, flags))
+  } catch (error) {
+    throw storeRefusal(code, error)
+  }
+  const door = await openBackupDoor(flags.data, plane.store, (line) => terminal.note(line))
+  let closing: Promise<void> | undefined
+  const close = () => (closing ??= door.close().then(() => plane.close()))
+  terminal.lastly(close)
+  try {
+    for (const path of flags.trust ?? []) trust(plane, path)
+    if (flags.tlsCert !== undefined) process.on('SIGHUP', () => renew(terminal, plane, flags))
+    if (flags.json) terminal.document({ url: plane.url, data: flags.data })
+    else
+      terminal.print(
+        `${terminal.paint.green('●')} control plane at ${terminal.paint.bold(plane.url)}, data in ${flags.data}`,
+      )
+    await ended
+  } finally {
+    await close()
+  }
+}
+
+async function optionsOf(terminal: Terminal, flags: ServeFlags): Promise<ServeOptions> {
+  const { default: pino } = await import('pino')
+  return {
+    dataDir: flags.data,
+    host: flags.host,
+    port: flags.port,
+    logger: pino({ name: 'midflight', level: flags.logLevel }, pino.destination({ dest: 2, sync: true })),
+    ...(flags.tlsElsewhere && { tlsElsewhere: true }),
+    ...(flags.allowedHost && { allowedHosts: flags.allowedHost }),
+    ...(!flags.authentication && { authentication: 'none' as const }),
+    ...(flags.newAdminToken && { newAdminToken: true }),
+    ...tlsOf(flags),
+    onAdminToken: (secret) => showToken(terminal, secret, flags.adminTokenFile),
+  }
+}
+
+function tlsOf({ tlsCert, tlsKey, clientCa }: ServeFlags): Pick<ServeOptions, 'tls'> {
+  if (tlsCert === undefined && tlsKey === undefined && clientCa === undefined) return {}
+  if (tlsCert === undefined || tlsKey === undefined) {
+    throw new Refusal('usage', 'one of --tls-cert and --tls-key is missing; want both')
+  }
+  const cert = textIn('--tls-cert', tlsCert)
+  const key = textIn('--tls-key', tlsKey)
+  return { tls: { cert, key, ...(clientCa !== undefined && { clientCa: textIn('--client-ca', clientCa) }) } }
+}
+
+function textIn(option: string, path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    const what = code === 'ENOENT' ? 'is not there' : `cannot be read (${code ?? String(error)})`
+    throw new Refusal('unreadable', `${option} ${path} ${what}`)
+  }
+}
+
+function showToken(terminal: Terminal, secret: string, path: string | undefined): void {
+  if (path === undefined) {
+    terminal.note(`admin token, shown this once:\n\n    ${secret}\n`)
+    return
+  }
+  writeSecret(path, secret)
+  terminal.note(`the admin token is in ${path}`)
+}
+
+function trust(plane: ControlPlane, path: string): void {
+  try {
+    plane.keys.trust(textIn('--trust', path))
+  } catch (error) {
+    if (error instanceof Refusal) throw error
+    throw new Refusal('usage', `--trust ${path} is no Ed25519 public key (PEM)`)
+  }
+}
+
+function renew(terminal: Terminal, plane: ControlPlane, flags: ServeFlags): void {
+  try {
+    const { tls } = tlsOf(flags)
+    if (tls !== undefined) plane.useCertificate(tls)
+    terminal.note('read the certificate again')
+  } catch (error) {
+    terminal.note(`the certificate stays as it was: ${(error as Error).message}`)
+  }
+}
+
+async function signalled(signal: NodeJS.Signals): Promise<void> {
+  await new Promise<void>((resolve) => process.once(signal, () => resolve()))
+}

@@ -1,0 +1,118 @@
+/** `midflight agent` as a process, between a real control plane and a program that reads the file. */
+import { createServer } from 'node:http'
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import type { ChildProcess } from 'node:child_process'
+import { spawn } from 'node:child_process'
+import { join } from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
+import { agentToken, content, plane, type Plane } from './fleet-rig.ts'
+import { finished, folder, lines, midflight, spawned, type Ran } from './rig.ts'
+
+const config = 'shop/gateway'
+
+async function made(): Promise<Plane> {
+  const to = await plane({ cwd: await folder({ 'gateway.yaml': content }) })
+  await to.run('config', 'create', config)
+  await to.run('publish', config, 'gateway.yaml', '-y', '--no-wait')
+  return to
+}
+
+interface Agent {
+  readonly child: ChildProcess
+  readonly ran: Promise<Ran>
+  until(matches: RegExp): Promise<string[]>
+}
+
+async function agent(to: Plane, ...more: string[]): Promise<Agent> {
+  const env = { MIDFLIGHT_URL: to.url, MIDFLIGHT_TOKEN: await agentToken(to) }
+  const child = spawned(['agent', config, '--to', 'out.json', ...more], { cwd: to.cwd, env })
+  const ran = finished(child)
+  const seen = lines(child)
+  onTestFinished(async () => {
+    child.kill('SIGKILL')
+    await ran
+  })
+  return { child, ran, until: (matches) => seen.until((line) => matches.test(line)) }
+}
+
+const out = async (to: Plane): Promise<string> => readFile(join(to.cwd, 'out.json'), 'utf8')
+
+test('the agent writes each release, mode 0600, and is a node of the fleet; it ends on SIGTERM with 0', async () => {
+  const to = await made()
+  const one = await agent(to, '--label', 'zone=a')
+  await one.until(/started/)
+  expect(JSON.parse(await out(to))).toMatchObject({ log: { level: 'info' } })
+  expect((await stat(join(to.cwd, 'out.json'))).mode & 0o777).toBe(0o600)
+  await writeFile(join(to.cwd, 'gateway.yaml'), content.replace('info', 'debug'))
+  const published = await to.run('publish', config, 'gateway.yaml', '-y')
+  expect([published.code, published.out]).toEqual([0, expect.stringContaining('release 2 runs on the one node')])
+  expect(JSON.parse(await out(to))).toMatchObject({ log: { level: 'debug' } })
+  expect((await to.run('nodes', config)).out).toMatch(/APPLIED .*midflight agent zone=a/)
+  one.child.kill('SIGTERM')
+  const { code, out: said, err } = await one.ran
+  expect([code, err]).toEqual([0, ''])
+  expect(said).not.toContain('canary')
+  expect((await readdir(to.cwd)).filter((name) => name.endsWith('.new'))).toEqual([])
+})
+
+test('a program that refuses the file keeps the old one, and the fleet learns why', async () => {
+  const to = await made()
+  const server = createServer((request, response) => {
+    void out(to).then((text) => {
+      response.writeHead(text.includes('debug') ? 500 : 200).end('no debugging here')
+      request.resume()
+    })
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  onTestFinished(() => void server.close())
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/-/reload`
+  const one = await agent(to, '--reload-url', url)
+  await one.until(/started/)
+  await writeFile(join(to.cwd, 'gateway.yaml'), content.replace('info', 'debug'))
+  const published = await to.run('publish', config, 'gateway.yaml', '-y')
+  expect([published.code, published.out]).toEqual([2, expect.stringContaining('answered 500: no debugging here')])
+  expect(JSON.parse(await out(to))).toMatchObject({ log: { level: 'info' } })
+})
+
+test('a process is signalled by the id in its pid file', async () => {
+  const to = await made()
+  const program = spawn(process.execPath, [
+    '-e',
+    "process.on('SIGUSR2', () => console.log('again')); console.log('up'); setInterval(() => {}, 1e6)",
+  ])
+  onTestFinished(() => void program.kill('SIGKILL'))
+  const said = lines(program)
+  await said.until((line) => line === 'up')
+  await writeFile(join(to.cwd, 'program.pid'), `${program.pid}\n`)
+  await agent(to, '--reload-pid-file', 'program.pid', '--reload-signal', 'USR2')
+  await said.until((line) => line === 'again')
+})
+
+test('the agent starts from its disk while the control plane is away', async () => {
+  const to = await made()
+  const env = { MIDFLIGHT_URL: to.url, MIDFLIGHT_TOKEN: await agentToken(to) }
+  const args = ['agent', config, '--to', 'out.json', '--once']
+  expect(await midflight(args, { cwd: to.cwd, env })).toMatchObject({ code: 0 })
+  await to.stop()
+  await writeFile(join(to.cwd, 'out.json'), 'lost')
+  expect(await midflight(args, { cwd: to.cwd, env })).toMatchObject({ code: 0 })
+  expect(JSON.parse(await out(to))).toMatchObject({ log: { level: 'info' } })
+})
+
+test('what the agent cannot use is refused before it joins', async () => {
+  const env = { MIDFLIGHT_URL: 'http://127.0.0.1:1' }
+  const [name, label, file, once] = await Promise.all([
+    midflight(['agent', 'shop//x', '--to', 'o.json'], { env }),
+    midflight(['agent', config, '--to', 'o.json', '--label', 'zone'], { env }),
+    midflight(['agent', config, '--to', 'o.ini'], { env }),
+    midflight(['agent', config], { env }),
+  ])
+  expect([name, label, file, once].map(({ code }) => code)).toEqual([1, 1, 1, 1])
+  expect(name.err).toContain('has an empty segment')
+  expect(label.err).toContain('--label is "zone"; want name=value')
+  expect(file.err).toContain('want a name that ends in .json, .yaml or .toml')
+  expect(once.err).toContain("required option '--to <path>'")
+})
