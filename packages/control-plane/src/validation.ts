@@ -4,6 +4,7 @@
  */
 import {
   check,
+  digest,
   examine,
   issueText,
   jsonSchema,
@@ -12,6 +13,7 @@ import {
   type Examined,
   type Issue,
   type Json,
+  type JsonSchema,
   type Source,
 } from 'midflight'
 import { jsonBytes } from './json-size.ts'
@@ -100,9 +102,24 @@ export async function comparison(
 
 async function looked(demands: Demands, content: Json): Promise<Examined> {
   return await examine({
-    schema: jsonSchema<Json>(demands.schema ?? true),
+    schema: schemaOf(demands),
     sources: [holding(demands.name, content)],
   })
+}
+
+/** The newest schemas, by digest: one object for one schema, so that it is compiled once. */
+const schemas = new Map<string, JsonSchema<Json>>()
+const maxSchemas = 256
+
+function schemaOf(demands: Demands): JsonSchema<Json> {
+  const content = demands.schema ?? true
+  const key = digest(content)
+  const schema = schemas.get(key) ?? jsonSchema<Json>(content)
+  schemas.delete(key)
+  schemas.set(key, schema)
+  const [oldest] = schemas.keys()
+  if (schemas.size > maxSchemas && oldest !== undefined) schemas.delete(oldest)
+  return schema
 }
 
 /** `content` is frozen, so nobody fills defaults into it. */

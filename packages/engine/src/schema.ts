@@ -40,13 +40,20 @@ export interface CompileOptions {
   readonly unknownKeys?: 'refuse' | 'allow'
 }
 
+/** ajv takes milliseconds for what validates in microseconds, so who uses one schema often has it compiled once. */
+const compiled = new WeakMap<object, Validator>()
+
 /**
  * Makes a schema ready for use.
  * @throws SchemaError with what is wrong in the schema itself, or which package it needs.
  */
 export async function compile(schema: AnySchema, options: CompileOptions = {}): Promise<Validator> {
   if (isStandard(schema)) return compileStandard(schema, options.unknownKeys ?? 'refuse')
-  if (isObject(schema) && schema['kind'] === 'json-schema') return await compileJsonSchema(schema.schema)
+  if (isObject(schema) && schema['kind'] === 'json-schema') {
+    const validator = compiled.get(schema) ?? (await compileJsonSchema(schema.schema))
+    compiled.set(schema, validator)
+    return validator
+  }
   throw new SchemaError('is no schema; want a Standard Schema (zod, valibot, arktype …) or jsonSchema({ … })')
 }
 
