@@ -2,7 +2,7 @@
  * What is said when something is refused or fails: problem+json (RFC 9457) with a stable `code`. Every error that may
  * reach a caller is made a problem here, and nowhere else.
  */
-import { pointerText, type Issue } from 'midflight'
+import { pathText, pointerText, type Issue } from 'midflight'
 import { ConflictError, RefusedError, type Head, type RefusalCode } from '../release.ts'
 import { StoreError } from '../store.ts'
 
@@ -52,6 +52,8 @@ export interface ProblemBody {
   readonly requestId: string
   readonly issues?: readonly {
     readonly code: string
+    /** As diffs and blame write it; an entry of a list with keys goes by its key. */
+    readonly path: string
     readonly pointer: string
     readonly message: string
     readonly line?: number
@@ -103,11 +105,12 @@ export class Problem extends Error {
   }
 }
 
-/** As it travels: paths are JSON pointers. */
+/** As it travels. */
 export function issueOf(issue: Issue): NonNullable<ProblemBody['issues']>[number] {
   const { line, column } = issue.origin ?? {}
   return {
     code: issue.code,
+    path: pathText(issue.path),
     pointer: pointerText(issue.path),
     message: issue.message,
     ...(line === undefined ? {} : { line }),

@@ -163,7 +163,12 @@ export const PublishQuery = Type.Object(
 )
 export const PlanRequest = Type.Object(edit, exact)
 export const ShownChange = Type.Object({ kind: Type.String(), path: Type.String() }, described('secrets are covered'))
-export const IssueOf = Type.Object({ code: Type.String(), pointer: Type.String(), message: Type.String() })
+export const IssueOf = Type.Object({
+  code: Type.String(),
+  path: Type.String(described('as in diffs: an entry of a list with keys goes by its key')),
+  pointer: Type.String(),
+  message: Type.String(),
+})
 export const Difference = Type.Object({
   changes: Type.Array(ShownChange),
   restartPaths: Type.Array(Type.String()),
