@@ -84,7 +84,7 @@ function rootCommand({ paint, errorPaint, columns }: Terminal): Command {
       'after',
       `
 -t FILE is short for validate FILE. Exit status: 0 done or nothing differs, 1 refused or failed, 2 differences
-(plan, diff), 130 Ctrl-C. NO_COLOR and FORCE_COLOR are respected; --json prints for programs.`,
+(plan, diff) or not every node runs it (publish, rollback), 130 Ctrl-C. NO_COLOR and FORCE_COLOR are respected; --json prints for programs.`,
     )
 }
 

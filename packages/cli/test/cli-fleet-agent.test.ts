@@ -77,18 +77,35 @@ test('a program that refuses the file keeps the old one, and the fleet learns wh
   expect(JSON.parse(await out(to))).toMatchObject({ log: { level: 'info' } })
 })
 
-test('a process is signalled by the id in its pid file', async () => {
+test('a process is signalled by the id in its pid file; once it has gone, releases are rolled back', async () => {
   const to = await made()
-  const program = spawn(process.execPath, [
-    '-e',
-    "process.on('SIGUSR2', () => console.log('again')); console.log('up'); setInterval(() => {}, 1e6)",
-  ])
+  const takes = "process.on('SIGUSR2', () => console.log('again')); console.log('up'); setInterval(() => {}, 1e6)"
+  const program = spawn(process.execPath, ['-e', takes])
   onTestFinished(() => void program.kill('SIGKILL'))
   const said = lines(program)
   await said.until((line) => line === 'up')
   await writeFile(join(to.cwd, 'program.pid'), `${program.pid}\n`)
-  await agent(to, '--reload-pid-file', 'program.pid', '--reload-signal', 'USR2')
+  const one = await agent(to, '--reload-pid-file', 'program.pid', '--reload-signal', 'USR2')
   await said.until((line) => line === 'again')
+  await one.until(/started/)
+  program.kill('SIGKILL')
+  await once(program, 'close')
+  await writeFile(join(to.cwd, 'gateway.yaml'), content.replace('info', 'debug'))
+  const published = await to.run('publish', config, 'gateway.yaml', '-y')
+  expect([published.code, published.out]).toEqual([2, expect.stringMatching(/ROLLED_BACK[^]*there is no process/)])
+  expect(JSON.parse(await out(to))).toMatchObject({ log: { level: 'info' } })
+})
+
+test('a process that would be ended by the signal is not signalled', async () => {
+  const to = await made()
+  const program = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1e6)'])
+  onTestFinished(() => void program.kill('SIGKILL'))
+  await writeFile(join(to.cwd, 'program.pid'), `${program.pid}\n`)
+  const env = { MIDFLIGHT_URL: to.url, MIDFLIGHT_TOKEN: await agentToken(to) }
+  const args = ['agent', config, '--to', 'out.json', '--once', '--reload-pid-file', 'program.pid']
+  const ran = await midflight(args, { cwd: to.cwd, env })
+  expect([ran.code, ran.err]).toEqual([0, expect.stringContaining('would be ended by it')])
+  expect([program.exitCode, program.signalCode]).toEqual([null, null])
 })
 
 test('the agent starts from its disk while the control plane is away', async () => {

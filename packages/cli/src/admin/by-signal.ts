@@ -57,8 +57,8 @@ function send(pid: number, signal: NodeJS.Signals | 0): void {
   }
 }
 
-/** A signal that nobody takes ends the process; the system knows beforehand, where it has /proc. */
-function mustTake(pid: number, signal: NodeJS.Signals): void {
+/** A signal that nobody takes ends the process; the system knows beforehand, where it has /proc. @throws Refusal */
+export function mustTake(pid: number, signal: NodeJS.Signals): void {
   let status: string
   try {
     status = readFileSync(`/proc/${pid}/status`, 'utf8')

@@ -17,7 +17,7 @@ import { controlPlane, type ControlPlane } from 'midflight/agent'
 import { signalOf } from '../admin/by-signal.ts'
 import { configPath } from '../fleet/call.ts'
 import { connectionOf, withFleetOptions, type FleetFlags } from '../fleet/connection.ts'
-import { tell, writerFor, writeWhole, type Told } from '../fleet/written-config.ts'
+import { NobodyThereError, tell, writerFor, writeWhole, type Told } from '../fleet/written-config.ts'
 import { printable } from '../printable.ts'
 import { Refusal } from '../refusal.ts'
 import { eventLine } from '../show/events.ts'
@@ -119,6 +119,7 @@ const schema = jsonSchema<Json>(true)
 function fileComponent(terminal: Terminal, flags: AgentFlags, timeoutMs: number): Component {
   const write = writerFor(flags.to)
   const told: Told = { pidFile: flags.reloadPidFile, signal: flags.reloadSignal, url: flags.reloadUrl, timeoutMs }
+  let undoing = false
   return componentsFor(schema).value({
     name: 'file',
     path: '',
@@ -128,9 +129,13 @@ function fileComponent(terminal: Terminal, flags: AgentFlags, timeoutMs: number)
       writeWhole(flags.to, text)
       try {
         await tell(told)
+        undoing = false
       } catch (error) {
-        // At the first start it may be that the program waits for this very file.
-        if (before !== undefined) throw error
+        // At the first start the program may be waiting for this very file; and where it was not there for the new one,
+        // it need not be there for the old one that is put back.
+        const mayBeAway = before === undefined || (undoing && error instanceof NobodyThereError)
+        undoing = !mayBeAway && error instanceof NobodyThereError
+        if (!mayBeAway) throw error
         terminal.note(`${flags.to} is written, but nobody was told: ${printable((error as Error).message)}`)
       }
     },

@@ -7,6 +7,7 @@ import { dirname, extname } from 'node:path'
 import process from 'node:process'
 import type { Json } from 'midflight'
 import { stringify as toml } from 'smol-toml'
+import { mustTake } from '../admin/by-signal.ts'
 import { Refusal } from '../refusal.ts'
 
 /** How the program that reads the file is told: a signal to the process whose id is in a file, or `POST` to a URL. */
@@ -50,19 +51,37 @@ export function writeWhole(path: string, text: string): void {
   }
 }
 
-/** Has the program read the file again. @throws Error if it is not there, or says no. */
+/** The program that reads the file does not run. */
+export class NobodyThereError extends Error {
+  override readonly name = 'NobodyThereError'
+}
+
+/** Has the program read the file again. @throws NobodyThereError; Error if it says no, or would not survive the signal. */
 export async function tell({ pidFile, signal, url, timeoutMs }: Told): Promise<void> {
-  if (pidFile !== undefined) process.kill(pidIn(pidFile), signal)
+  if (pidFile !== undefined) signalTo(pidIn(pidFile), signal)
   if (url === undefined) return
   let response: Response
   try {
     response = await fetch(url, { method: 'POST', signal: AbortSignal.timeout(timeoutMs) })
   } catch (error) {
     const cause = (error as Error).cause as NodeJS.ErrnoException | undefined
-    throw new Error(`${url} gave no answer: ${cause?.code ?? (error as Error).message}`, { cause: error })
+    const nobody = cause?.code === 'ECONNREFUSED'
+    const message = `${url} gave no answer: ${cause?.code ?? (error as Error).message}`
+    throw nobody ? new NobodyThereError(message, { cause: error }) : new Error(message, { cause: error })
   }
   const said = (await response.text()).trim().slice(0, 500)
   if (!response.ok) throw new Error(`${url} answered ${response.status}${said === '' ? '' : `: ${said}`}`)
+}
+
+function signalTo(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, 0)
+    mustTake(pid, signal)
+    process.kill(pid, signal)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+    throw new NobodyThereError(`there is no process ${pid}`, { cause: error })
+  }
 }
 
 function pidIn(path: string): number {
@@ -70,9 +89,9 @@ function pidIn(path: string): number {
   try {
     text = readFileSync(path, 'utf8').trim()
   } catch (error) {
-    throw new Error(`the pid file ${path} cannot be read (${(error as NodeJS.ErrnoException).code ?? ''})`, {
-      cause: error,
-    })
+    const { code = '' } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT') throw new NobodyThereError(`there is no pid file ${path}`, { cause: error })
+    throw new Error(`the pid file ${path} cannot be read (${code})`, { cause: error })
   }
   const pid = /^\d{1,8}$/.test(text) ? Number(text) : 0
   // 0 and 1 are no programs of ours.
