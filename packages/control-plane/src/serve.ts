@@ -34,6 +34,9 @@ import { openSqlite } from './stores/sqlite.ts'
 import { authenticate, controlPlane, createToken } from './tokens.ts'
 import type { ContentLimits } from './validation.ts'
 
+/** How deep a content may stand in a body: `changes[0].content`, and some to spare. */
+const wrapped = 4
+
 export interface TlsOptions {
   /** PEM. */
   readonly cert: string | Buffer
@@ -149,15 +152,21 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
         identify,
         contentLimit: domain.limits.maxContentBytes,
         limits: { events: { ...defaultEventLimits, ...limits.events } },
+        isClosing: () => state === 'closing',
         readiness: async () => {
           if (state !== 'ready') return `it is ${state}`
-          await store.read((read) => read.auditHead())
-          return undefined
+          try {
+            await store.read((read) => read.auditHead())
+            return undefined
+          } catch (error) {
+            logger.error({ err: error }, 'the store does not answer')
+            return 'the store does not answer'
+          }
         },
       },
       logger,
       http: { ...defaultHttpLimits, ...limits.http },
-      body: { ...defaultBodyOptions, ...limits.body, maxDepth: domain.limits.maxDepth },
+      body: { ...defaultBodyOptions, ...limits.body, maxDepth: domain.limits.maxDepth + wrapped },
       tls: tls && tlsOf(tls),
       gate,
       ...(options.proxies === undefined ? {} : { proxies: options.proxies }),

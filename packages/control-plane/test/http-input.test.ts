@@ -112,6 +112,24 @@ describe('content types and bodies', () => {
     },
   )
 
+  test('a content as deep as is taken is taken by every door, and one deeper by none', async () => {
+    const deep = (levels: number): string => `${'{"a":'.repeat(levels)}1${'}'.repeat(levels)}`
+    const post = async (body: string) => await here.ask('/v1/publish', { method: 'POST', body })
+    expect((await put(deep(101))).status).toBe(422)
+    const other = at('shop/deep')
+    await here.ask('/v1/configs', { method: 'POST', body: { name: 'shop/deep' } })
+    const first = await here.ask(`${other}/content`, {
+      method: 'PUT',
+      body: deep(100),
+      headers: { 'if-none-match': '*' },
+    })
+    expect(first.status, first.text).toBe(201)
+    const change = (content: string) => `{"changes":[{"config":"shop/deep","ifMatch":1,"content":${content}}]}`
+    expect((await post(change(deep(101)))).status).toBe(422)
+    expect((await post(change(deep(99)))).status).toBe(201)
+    await expectUnchanged()
+  })
+
   test('an unknown field is told, not passed over', async () => {
     const answer = await here.ask('/v1/configs', { method: 'POST', body: { name: 'x', shcema: {} } })
     expectProblem(answer, 400, 'bad-request')

@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { memoryStore, serve } from '../src/index.ts'
+import { memoryStore, serve, StoreError } from '../src/index.ts'
+import type { StoreTx } from '../src/store.ts'
 import { ask, at, hello, rig, wire } from './http-rig.ts'
 
 let folder: string
@@ -126,9 +127,10 @@ describe('closing', () => {
     )
     await slow.until(/100 Continue/)
     const closing = here.plane.close()
-    slow.socket.write(body)
+    slow.socket.write(`${body}GET /v1/configs HTTP/1.1\r\nHost: ${host}\r\nAuthorization: Bearer ${here.admin}\r\n\r\n`)
     expect(await slow.until(/HTTP\/1\.1 201 /)).toMatch(/"number":1/)
     await Promise.all([closing, reader.closed])
+    expect(slow.text()).toMatch(/HTTP\/1\.1 503 [^]*application\/problem\+json[^]*it is closing/)
     expect((await poll).status).toBe(304)
     await expect(here.plane.store.read((read) => read.auditHead())).rejects.toThrow('is closed')
     await expect(here.ask('/-/healthy')).rejects.toThrow('ECONNREFUSED')
@@ -142,6 +144,40 @@ describe('closing', () => {
     await here.ask('/-/healthy')
     await here.close()
     await line.closed
+  })
+})
+
+describe('a store that fails', () => {
+  test.each([
+    ['full', 507, 'full', /nothing was changed/],
+    ['io', 503, 'unknown', /the same request with the same Idempotency-Key tells/],
+    ['read-only', 503, 'unavailable', /nothing was changed/],
+    ['damaged', 500, 'store-damaged', /its log says where/],
+  ] as const)('F10, F11: %s → %i, the answer names no row, and the log does', async (code, status, said, words) => {
+    const real = memoryStore()
+    let fails = false
+    const store = {
+      ...real,
+      transaction: async <T>(work: (tx: StoreTx) => T): Promise<T> => {
+        if (fails) throw new StoreError(code, 'release shop #1', 'is gone', 'restore a backup')
+        return await real.transaction(work)
+      },
+    }
+    const here = await rig({ store })
+    await here.ask('/v1/configs', { method: 'POST', body: { name: 'shop' } })
+    fails = true
+    const answer = await here.ask(at('shop', '/content'), {
+      method: 'PUT',
+      body: {},
+      headers: { 'if-none-match': '*' },
+    })
+    fails = false
+    expect([answer.status, answer.json().code]).toEqual([status, said])
+    expect(answer.text).toMatch(words)
+    expect(answer.text).not.toContain('#1')
+    expect(here.log()).toContain('release shop #1')
+    expect((await here.ask('/-/ready')).status).toBe(200)
+    await here.close()
   })
 })
 

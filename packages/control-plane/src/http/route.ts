@@ -40,6 +40,7 @@ export interface Parts {
   readonly contentLimit: number
   readonly limits: { readonly events: EventLimits }
   readonly identify: Identify
+  readonly isClosing: () => boolean
   /** Why no requests should come now; `undefined` if they should. */
   readonly readiness: () => Promise<string | undefined>
 }

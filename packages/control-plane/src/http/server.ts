@@ -84,7 +84,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
     requestTimeout: http.requestTimeoutMs,
     keepAliveTimeout: http.keepAliveMs,
     forceCloseConnections: 'idle',
-    return503OnClosing: true,
+    return503OnClosing: false,
     exposeHeadRoutes: false,
     routerOptions: { maxParamLength: 4096, ignoreTrailingSlash: false },
     frameworkErrors: (error, request, reply) => void answerProblem(error, request, reply),
@@ -132,6 +132,12 @@ function guard(app: App, { parts, gate }: ServerOptions): void {
     gate.count(request.ip)
     const { access } = request.routeOptions.config
     if (access === undefined || access.for === 'everyone') return
+    if (parts.isClosing()) {
+      throw new Problem('unavailable', 'it is closing', {
+        holds: 'nothing was changed',
+        headers: { 'retry-after': '1', connection: 'close' },
+      })
+    }
     request.principal = await gate.admit(request.raw, request.ip)
   })
   app.addHook('onResponse', async (request, reply) => {
