@@ -138,6 +138,7 @@ export function createFanout(options: FanoutOptions): Fanout {
   function next(link: Link): Asked | undefined {
     const { channel } = link
     const node = roster.node(link.uid)
+    if (link.drainByMs > 0 && link.buffered === 0) link.drainByMs = 0
     if (link.state !== 'open' || !channel || !node || link.drainByMs > 0) return undefined
     const now = options.nowMs()
     const wanted = options.desired({ head: channel.head }, node)

@@ -244,7 +244,7 @@ export function createHub(options: HubOptions): Hub {
         clearTimeout(timer)
         probes.delete(link)
         before?.()
-        resolve(isThere && link.state === 'open')
+        resolve(isThere && link.state !== 'closed')
       }
       probes.set(link, () => done(true))
       link.probe()
