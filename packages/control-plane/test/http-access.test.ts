@@ -1,10 +1,12 @@
 /** faults.md, "Tokens", and who may do what: every role × every kind of request. */
 import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { connect as connectTls } from 'node:tls'
 import { exportJWK, generateKeyPair, SignJWT, UnsecuredJWT, type CryptoKey, type JWK } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ask, at, hello, rig, wire, type Answer, type Rig } from './http-rig.ts'
@@ -330,6 +332,18 @@ describe('OpenID', () => {
     expect(bodies.size).toBe(1)
   })
 
+  test('keys may stand in the options, and a claim may be a text', async () => {
+    const grants = [{ claim: 'team', value: 'shop', role: 'viewer', prefix: '' }] as const
+    const other = await rig({ oidc: { issuer, audience: 'midflight', keys: { jwks: { keys: [jwk] } }, grants } })
+    try {
+      expect((await other.ask('/v1/configs', { token: await signed({ sub: 'x', team: 'shop' }) })).status).toBe(200)
+      // Without the claim that names somebody there is nobody to write into the audit log.
+      expect((await other.ask('/v1/configs', { token: await signed({ team: 'shop' }) })).status).toBe(401)
+    } finally {
+      await other.close()
+    }
+  })
+
   test('keys that cannot be had: 503, and tokens of the control plane are good all the same', async () => {
     const down = createServer((_request, response) => response.writeHead(500).end('down'))
     await new Promise<void>((resolve) => down.listen(0, '127.0.0.1', resolve))
@@ -458,6 +472,23 @@ describe('client certificates', () => {
     }
   })
 
+  test('a certificate is enough for a WebSocket', async () => {
+    const connected = async (name: string): Promise<string> => {
+      const { host, port } = new URL(here.url)
+      const [ca, cert, key] = [await read('ca.pem'), await read(`${name}.pem`), await read(`${name}.key`)]
+      const socket = connectTls({ host: '127.0.0.1', port: Number(port), ca, cert, key })
+      socket.write(
+        `GET /v1/agent/connect HTTP/1.1\r\nHost: ${host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: midflight.v1\r\n\r\n`,
+      )
+      const [chunk] = (await once(socket, 'data')) as [Buffer]
+      socket.destroy()
+      return chunk.toString().slice(0, 12)
+    }
+    expect(await connected('node1')).toBe('HTTP/1.1 101')
+    expect(await connected('plain')).toBe('HTTP/1.1 401')
+    expect(await connected('forged')).toBe('HTTP/1.1 401')
+  })
+
   test('F30: a renewed certificate is taken without a restart', async () => {
     await issued('renewed', 'IP:127.0.0.1,DNS:localhost')
     here.plane.useCertificate({
@@ -465,9 +496,8 @@ describe('client certificates', () => {
       key: await read('renewed.key'),
       clientCa: await read('ca.pem'),
     })
-    const { connect } = await import('node:tls')
     const { port } = new URL(here.url)
-    const socket = connect({ host: '127.0.0.1', port: Number(port), ca: await read('ca.pem') })
+    const socket = connectTls({ host: '127.0.0.1', port: Number(port), ca: await read('ca.pem') })
     const name = await new Promise((resolve, reject) => {
       socket.once('secureConnect', () => resolve(socket.getPeerCertificate().subject.CN))
       socket.once('error', reject)
