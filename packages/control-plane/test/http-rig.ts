@@ -50,6 +50,9 @@ export async function rig(options: Partial<ServeOptions> = {}): Promise<Rig> {
       done()
     },
   })
+  const removed = async (): Promise<void> => {
+    if (options.dataDir === undefined) await rm(dataDir, { recursive: true, force: true })
+  }
   const plane = await serve({
     port: 0,
     checkAnswers: true,
@@ -57,6 +60,9 @@ export async function rig(options: Partial<ServeOptions> = {}): Promise<Rig> {
     onAdminToken: (secret) => (admin = secret),
     ...options,
     dataDir,
+  }).catch(async (error: unknown) => {
+    await removed()
+    throw error
   })
   const made: Rig = {
     plane,
@@ -75,7 +81,7 @@ export async function rig(options: Partial<ServeOptions> = {}): Promise<Rig> {
     },
     async close() {
       await plane.close()
-      if (options.dataDir === undefined) await rm(dataDir, { recursive: true, force: true })
+      await removed()
     },
   }
   return made
