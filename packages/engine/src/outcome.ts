@@ -137,7 +137,9 @@ export function outcomeText(outcome: Outcome | PlanOutcome): string {
 
 function extent(changes: number, components: number): string {
   if (changes === 0) return count(components, 'component')
-  return components === 0 ? count(changes, 'change') : `${count(changes, 'change')} in ${count(components, 'component')}`
+  return components === 0
+    ? count(changes, 'change')
+    : `${count(changes, 'change')} in ${count(components, 'component')}`
 }
 
 function count(n: number, noun: string): string {
