@@ -6,9 +6,12 @@ import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import type { ChildProcess } from 'node:child_process'
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { agentToken, content, plane, type Plane } from './fleet-rig.ts'
 import { finished, folder, lines, midflight, spawned, type Ran } from './rig.ts'
+
+// Each command is a process, and there are many in a test.
+vi.setConfig({ testTimeout: 120_000 })
 
 const config = 'shop/gateway'
 

@@ -1,27 +1,15 @@
 /** The commands for a control plane, against a real one: a process of its own, on SQLite, with real agents. */
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, readFile, stat, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { expect, test } from 'vitest'
-import { agentToken, content, node, plane, type Plane } from './fleet-rig.ts'
-import { folder, midflight, schema } from './rig.ts'
+import { expect, test, vi } from 'vitest'
+import { agentToken, change, config, made, node } from './fleet-rig.ts'
+import { finished, lines, spawned } from './rig.ts'
 
-const config = 'shop/gateway'
-
-async function made(more: readonly string[] = []): Promise<Plane> {
-  const cwd = await folder({ 'schema.json': schema, 'gateway.yaml': content })
-  const to = await plane({ cwd })
-  expect(await to.run('config', 'create', config, '--schema', 'schema.json', ...more)).toMatchObject({ code: 0 })
-  return to
-}
-
-async function change(to: Plane, ...pairs: (readonly [string, string])[]): Promise<void> {
-  let text = content
-  for (const [from, into] of pairs) text = text.replace(from, into)
-  await writeFile(join(to.cwd, 'gateway.yaml'), text)
-}
+// Each command is a process, and there are many in a test.
+vi.setConfig({ testTimeout: 120_000 })
 
 test('publish shows the plan, publishes, follows the release to the nodes, and exits 0 when all run it', async () => {
   const to = await made()
@@ -95,6 +83,26 @@ test('history, diff, blame and rollback see what was published; --json has it wh
   expect([glass.code, glass.json()]).toMatchObject([0, { release: { number: 3, kind: 'rollback', rollbackOf: 1 } }])
 })
 
+test('watch --config shows releases and nodes as they come', async () => {
+  const to = await made()
+  const token = await agentToken(to)
+  await to.run('publish', config, 'gateway.yaml', '-y')
+  const child = spawned(['watch', '--config', 'shop'], { env: { MIDFLIGHT_URL: to.url, MIDFLIGHT_TOKEN: to.admin } })
+  const ran = finished(child)
+  const seen = lines(child)
+  await once(child.stderr!, 'data')
+  await node(to, config, token)
+  await change(to, ['info', 'debug'])
+  await to.run('publish', config, 'gateway.yaml', '-y', '-m', 'louder')
+  await seen.until((line) => line.endsWith('● shop/gateway 2 published by admin: louder'))
+  await seen.until((line) => /node .* APPLIED, runs 2$/.test(line))
+  child.kill('SIGINT')
+  expect((await ran).code).toBe(130)
+  expect((await to.run('watch', '--config', 'shop/none')).err).toContain(
+    'there is no config shop/none, and none below it',
+  )
+})
+
 test('publish asks on a terminal, and refuses to ask where there is none', async () => {
   const to = await made()
   const blind = await to.run('publish', config, 'gateway.yaml')
@@ -145,6 +153,38 @@ test('what the schema refuses is told place by place, and nothing is published',
   const broken = await to.run('publish', config, 'gateway.yaml', '-y')
   expect([broken.code, broken.err]).toEqual([1, expect.stringContaining('gateway.yaml is not valid')])
   expect((await to.run('history', config)).out).toBe('no releases\n')
+})
+
+test('what somebody else published meanwhile is not overwritten', async () => {
+  const to = await made()
+  await to.run('publish', config, 'gateway.yaml', '-y')
+  await change(to, ['200', '300'])
+  const draft = (await to.run('draft', 'create', config, 'gateway.yaml', '--json')).json() as { id: string }
+  await change(to, ['200', '400'])
+  await to.run('publish', config, 'gateway.yaml', '-y')
+  const approve = await to.run('draft', 'approve', draft.id, '-y', '--json')
+  expect([approve.code, approve.json()]).toMatchObject([1, { error: { code: 'conflict' } }])
+  const publish = await to.run('draft', 'publish', draft.id, '-y', '--json')
+  expect([publish.code, publish.json()]).toMatchObject([
+    1,
+    { error: { code: expect.stringMatching(/conflict|refused/) } },
+  ])
+  // Four at once: each that says it published has a release of its own.
+  const all = await Promise.all(
+    [1, 2, 3, 4].map(async (n) => {
+      await writeFile(join(to.cwd, `m${n}.json`), `{"rules":[{"id":"r1","limit":${n}}]}`)
+      return await to.run('publish', config, '--merge-patch', `m${n}.json`, '-y', '--json')
+    }),
+  )
+  const numbers = all
+    .filter(({ code }) => code === 0)
+    .map((ran) => (ran.json() as { release: { number: number } }).release.number)
+  expect(new Set(numbers).size).toBe(numbers.length)
+  for (const ran of all.filter(({ code }) => code !== 0)) {
+    expect(ran.json()).toMatchObject({ error: { code: 'conflict' } })
+  }
+  const { releases } = (await to.run('history', config, '--json')).json() as { releases: unknown[] }
+  expect(releases).toHaveLength(2 + numbers.length)
 })
 
 test('patches are published as patches', async () => {
@@ -204,154 +244,4 @@ test('a draft needs the approval of another, which is for what was looked at', a
   await change(to, ['200', '300'])
   const other = (await to.as(ann ?? '', 'draft', 'create', config, 'gateway.yaml', '--json')).json() as { id: string }
   expect((await to.as(ann ?? '', 'draft', 'withdraw', other.id)).code).toBe(0)
-})
-
-test('tokens: made once, listed without secrets, and revoked; roles hold', async () => {
-  const to = await made()
-  const { out, err } = await to.run(
-    'token',
-    'create',
-    'viewer-1',
-    '--role',
-    'viewer',
-    '--prefix',
-    'shop',
-    '--expires',
-    '1h',
-  )
-  const secret = out.trim()
-  expect([secret, err]).toEqual([expect.stringMatching(/^mfs_/), expect.stringContaining('viewer for shop until')])
-  expect((await to.as(secret, 'config', 'list')).out).toContain(config)
-  const denied = await to.as(secret, 'publish', config, 'gateway.yaml', '-y', '--json')
-  expect([denied.code, denied.json()]).toMatchObject([1, { error: { code: 'forbidden' } }])
-  const list = await to.run('token', 'list', '--json')
-  expect(list.out).not.toContain('mfs_')
-  const { tokens } = list.json() as { tokens: { id: string; name: string }[] }
-  const id = tokens.find(({ name }) => name === 'viewer-1')?.id ?? ''
-  expect((await to.run('token', 'revoke', id)).out).toContain('revoked viewer-1')
-  const after = await to.as(secret, 'config', 'list', '--json')
-  expect(after.json()).toMatchObject({ error: { code: 'unauthorized' } })
-  expect(after.out + after.err).not.toContain(secret)
-  expect((await to.run('token', 'create', 'x', '--role', 'viewer', '--expires', 'soon')).err).toContain(
-    '--expires is "soon"',
-  )
-})
-
-test('login keeps a token in a file of mode 0600, for that address only; --forget removes it', async () => {
-  const to = await made()
-  const home = await folder()
-  const env = { XDG_CONFIG_HOME: home }
-  const login = await midflight(['login', to.url], { input: `${to.admin}\n`, env })
-  expect([login.code, login.out + login.err]).toEqual([0, expect.not.stringContaining(to.admin)])
-  const path = join(home, 'midflight', 'login.json')
-  expect((await stat(path)).mode & 0o777).toBe(0o600)
-  expect((await midflight(['config', 'list'], { env })).out).toContain(config)
-  const elsewhere = await midflight(['config', 'list', '--url', to.url.replace('127.0.0.1', 'localhost')], { env })
-  expect(elsewhere.err).toContain('wants a token')
-  await chmod(path, 0o644)
-  expect((await midflight(['config', 'list'], { env })).err).toContain('has the mode 0644')
-  await chmod(path, 0o600)
-  const wrong = await midflight(['login', to.url], { input: 'mfs_nonsense\n', env })
-  expect([wrong.code, wrong.err]).toEqual([1, expect.stringContaining('does not accept this token')])
-  expect((await midflight(['login', '--forget'], { env })).code).toBe(0)
-  await expect(stat(path)).rejects.toThrow('ENOENT')
-  expect((await midflight(['config', 'list'], { env })).err).toContain('which control plane?')
-})
-
-test('audit verify reads the whole log and checks it, also against a head noted earlier', async () => {
-  const to = await made()
-  const before = (await to.run('audit', 'verify', '--json')).json() as { head: { number: number; hash: string } }
-  await to.run('publish', config, 'gateway.yaml', '-y')
-  const head = `${before.head.number}:${before.head.hash}`
-  expect(await to.run('audit', 'verify', '--head', head)).toMatchObject({
-    code: 0,
-    out: expect.stringContaining('whole'),
-  })
-  const wrong = await to.run('audit', 'verify', '--head', `1:${'0'.repeat(64)}`)
-  expect([wrong.code, wrong.out]).toEqual([1, expect.stringContaining('is not what was noted')])
-  expect((await to.run('audit', 'list')).out).toMatch(/admin +publish +shop\/gateway/)
-})
-
-test('a backup is made while it runs, and restored into a control plane that has everything', async () => {
-  const to = await made()
-  await to.run('publish', config, 'gateway.yaml', '-y')
-  const backup = await to.run('backup', 'copy.db', '--data', 'data')
-  expect([backup.code, backup.out]).toEqual([0, expect.stringContaining('1 config, 1 release')])
-  expect((await stat(join(to.cwd, 'copy.db'))).mode & 0o777).toBe(0o600)
-  expect((await to.run('backup', 'copy.db', '--data', 'data')).err).toContain('is there already')
-  expect((await to.run('backup', 'other.db', '--data', 'nowhere')).err).toContain("no control plane's data in nowhere")
-  await expect(stat(join(to.cwd, 'nowhere'))).rejects.toThrow('ENOENT')
-  expect(await to.run('restore', 'copy.db', '--data', 'data')).toMatchObject({ code: 1 })
-  expect(await to.stop()).toMatchObject({ code: 0 })
-  expect(await to.run('backup', 'closed.db', '--data', 'data')).toMatchObject({ code: 0 })
-  const cwd = await folder({ 'admin.token': `${to.admin}\n` })
-  expect(await midflight(['restore', join(to.cwd, 'copy.db'), '--data', 'data'], { cwd })).toMatchObject({ code: 0 })
-  const again = await plane({ cwd })
-  expect((await again.run('history', config, '--json')).json()).toMatchObject({ releases: [{ number: 1 }] })
-  await writeFile(join(to.cwd, 'bad.db'), 'not a store')
-  expect((await to.run('restore', 'bad.db', '--data', 'd3')).code).toBe(1)
-})
-
-test('serve keeps everything over a restart, ends on SIGTERM with 0 and on Ctrl-C with 130', async () => {
-  const to = await made()
-  await to.run('publish', config, 'gateway.yaml', '-y')
-  const ended = await to.stop('SIGINT')
-  expect([ended.code, ended.err]).toEqual([130, expect.stringContaining('the admin token is in admin.token')])
-  const again = await plane({ cwd: to.cwd })
-  expect((await again.run('history', config)).out).toContain('admin')
-  const second = await midflight(['serve', '--data', 'data', '--port', '0'], { cwd: to.cwd })
-  expect([second.code, second.err]).toEqual([1, expect.stringMatching(/^midflight: .*store\.db/)])
-  const open = await midflight(['serve', '--data', 'd2', '--port', '0', '--host', '0.0.0.0'], { cwd: to.cwd })
-  expect([open.code, open.err]).toEqual([1, expect.stringContaining('refuses to listen on 0.0.0.0 without TLS')])
-  expect((await again.stop()).code).toBe(0)
-})
-
-test('a release signed elsewhere is published by whoever has its signature, and by nobody for another content', async () => {
-  const cwd = await folder({ 'schema.json': schema, 'gateway.yaml': content })
-  const { generateKeyPairSync } = await import('node:crypto')
-  const { privateKey, publicKey } = generateKeyPairSync('ed25519', {
-    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
-    publicKeyEncoding: { type: 'spki', format: 'pem' },
-  })
-  await writeFile(join(cwd, 'key.pem'), privateKey)
-  await writeFile(join(cwd, 'public.pem'), publicKey)
-  const to = await plane({ cwd, more: ['--trust', 'public.pem'] })
-  await to.run('config', 'create', config)
-  const sign = ['sign', config, 'gateway.yaml', '--key-file', 'key.pem', '--author', 'admin', '-m', 'by hand']
-  expect(await midflight([...sign, '--number', '1', '--out', 's.json'], { cwd })).toMatchObject({ code: 0 })
-  const signed = await to.run('publish', config, 'gateway.yaml', '--signed', 's.json', '-y', '--json')
-  const { signature } = JSON.parse(await readFile(join(cwd, 's.json'), 'utf8'))
-  expect([signed.code, signed.json()]).toMatchObject([0, { release: { number: 1, message: 'by hand', signature } }])
-  await change(to, ['200', '300'])
-  const other = await to.run('publish', config, 'gateway.yaml', '--signed', 's.json', '-y')
-  expect([other.code, other.err]).toEqual([1, expect.stringContaining('is for the content')])
-  const stale = await midflight([...sign, '--number', '1', '--out', 's.json'], { cwd })
-  expect(stale.code).toBe(0)
-  expect((await to.run('publish', config, 'gateway.yaml', '--signed', 's.json', '-y')).code).toBe(1)
-})
-
-test('no secret is in any output', async () => {
-  const to = await made()
-  const token = await agentToken(to)
-  const all = [await to.run('publish', config, 'gateway.yaml', '-y')]
-  await node(to, config, token)
-  await change(to, ['canary-hunter2', 'canary-hunter3'])
-  for (const more of [[], ['--json']]) {
-    all.push(await to.run('publish', config, 'gateway.yaml', '--dry-run', ...more))
-  }
-  all.push(await to.run('publish', config, 'gateway.yaml', '-y', '--json'))
-  for (const args of [
-    ['history', config],
-    ['diff', '--config', config, '1', '2'],
-    ['blame', config, 'db.password'],
-    ['nodes', config],
-    ['status', '--config', config],
-    ['audit', 'list'],
-    ['token', 'list'],
-    ['config', 'list'],
-  ]) {
-    all.push(await to.run(...args), await to.run(...args, '--json'))
-  }
-  expect(all.map(({ code }) => code)).not.toContain(1)
-  for (const { out, err } of all) expect(out + err).not.toMatch(/canary|mfs_/)
 })

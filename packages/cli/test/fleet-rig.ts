@@ -1,11 +1,11 @@
 /** A control plane as a process, and nodes of its fleet. Used by the tests beside it. */
 import { randomUUID } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { componentsFor, jsonSchema, start, type Engine, type Json } from 'midflight'
 import { controlPlane } from 'midflight/agent'
-import { onTestFinished } from 'vitest'
-import { finished, folder, midflight, spawned, type Ran, type RunOptions } from './rig.ts'
+import { expect, onTestFinished } from 'vitest'
+import { finished, folder, midflight, schema, spawned, type Ran, type RunOptions } from './rig.ts'
 
 export interface Plane {
   readonly url: string
@@ -76,6 +76,23 @@ rules:
   - { id: r1, resource: 'api:GET:/users', limit: 1000 }
   - { id: r2, resource: 'service:order', limit: 200 }
 `
+
+export const config = 'shop/gateway'
+
+/** A control plane with the config, its schema, and `gateway.yaml` beside it. */
+export async function made(more: readonly string[] = []): Promise<Plane> {
+  const cwd = await folder({ 'schema.json': schema, 'gateway.yaml': content })
+  const to = await plane({ cwd })
+  expect(await to.run('config', 'create', config, '--schema', 'schema.json', ...more)).toMatchObject({ code: 0 })
+  return to
+}
+
+/** Writes `gateway.yaml` anew: the content with these replaced. */
+export async function change(to: Plane, ...pairs: (readonly [string, string])[]): Promise<void> {
+  let text = content
+  for (const [from, into] of pairs) text = text.replace(from, into)
+  await writeFile(join(to.cwd, 'gateway.yaml'), text)
+}
 
 export async function agentToken(to: Plane): Promise<string> {
   const { out } = await to.run('token', 'create', 'nodes', '--role', 'agent')

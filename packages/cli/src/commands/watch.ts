@@ -4,8 +4,13 @@ import type { Status } from 'midflight'
 import { addressOf, withAdminOptions, type AdminOptions, type Address } from '../admin/address.ts'
 import { askStatus } from '../admin/admin.ts'
 import { follow, type Followed } from '../admin/follow.ts'
+import { call, configPath } from '../fleet/call.ts'
+import { connectionOf } from '../fleet/connection.ts'
+import { live } from '../fleet/live.ts'
 import { cut, printable } from '../printable.ts'
+import { Refusal } from '../refusal.ts'
 import { detailLines, eventLine } from '../show/events.ts'
+import { liveLine } from '../show/live.ts'
 import { shortDigest } from '../show/status.ts'
 import { durationText } from '../show/time.ts'
 import type { Terminal } from '../terminal.ts'
@@ -20,14 +25,41 @@ const defaultTimeoutS = 10
 
 export function watch(terminal: Terminal): Command {
   return withAdminOptions(new Command('watch'), defaultTimeoutS)
-    .summary('reloads as they happen')
-    .description('Shows the reloads of a running process as they happen, and comes back when it is restarted.')
+    .summary('reloads of a process, or what happens in a fleet, live')
+    .description(
+      'Shows the reloads of a running process as they happen, and comes back when it is restarted; with --config the releases and nodes of a fleet.',
+    )
+    .option('--config <name>', 'of this config and those below it, asked of a control plane at --url')
     .option('--after <id>', 'begin after this event instead of now', (text) =>
       integer('--after', text, 0, Number.MAX_SAFE_INTEGER),
     )
     .option('--json', 'print one event per line')
     .addHelpText('after', '\nEnds with Ctrl-C (exit status 130).')
-    .action((flags: WatchFlags) => run(terminal, flags))
+    .action(({ config, ...flags }: WatchFlags & { config?: string }) =>
+      config === undefined ? run(terminal, flags) : watchFleet(terminal, config, flags),
+    )
+}
+
+async function watchFleet(terminal: Terminal, config: string, { socket, after, ...flags }: WatchFlags): Promise<void> {
+  if (socket !== undefined || after !== undefined) {
+    throw new Refusal(
+      'usage',
+      `--${socket === undefined ? 'after' : 'socket'} is for a process; want none with --config`,
+    )
+  }
+  const address = connectionOf(flags)
+  // A name that is wrong, or not there, would be waited on for ever.
+  configPath(config)
+  const found = await call<{ items: unknown[] }>(address, '/v1/configs', { query: { prefix: config, limit: 1 } })
+  if (found.body.items.length === 0) throw new Refusal('not-found', `there is no config ${config}, and none below it`)
+  const { paint } = terminal
+  for await (const item of live(address, config, terminal.interrupted)) {
+    if (item.kind === 'event' && flags.json) terminal.jsonLine({ type: item.type, data: item.data })
+    else if (item.kind === 'event') terminal.print(liveLine(item.type, item.data, paint))
+    else if (item.kind === 'connected') terminal.note(`watching ${config} at ${printable(address.name)}`)
+    else if (item.kind === 'gap') terminal.note('some of what happened meanwhile is no longer kept')
+    else terminal.note(`${printable(item.reason)}; trying again`)
+  }
 }
 
 async function run(terminal: Terminal, flags: WatchFlags): Promise<void> {

@@ -38,7 +38,7 @@ export async function call<T>(address: Address, path: string, options: Call = {}
     headers: { ...headers, ...(body !== undefined && { 'content-type': options.contentType ?? 'application/json' }) },
     ...(body !== undefined && { body: JSON.stringify(body) }),
   })
-  const found = jsonIn(answer)
+  const found = jsonIn(answer.body)
   if (answer.status < 200 || answer.status > 299) throw refusalIn(address, answer.status, found)
   if (found === undefined && answer.body !== '') throw foreign(address, answer.status)
   return { body: found as T, headers: answer.headers }
@@ -95,6 +95,11 @@ const codes: Readonly<Record<string, RefusalCode>> = {
   'rate-limited': 'busy',
 }
 
+/** What an answer that is not a success means. */
+export function refusalOf(address: Address, status: number, body: string): Refusal {
+  return refusalIn(address, status, jsonIn(body))
+}
+
 function refusalIn(address: Address, status: number, body: Json | undefined): Refusal {
   const problem = isObject(body) ? body : {}
   const text = (name: string): string | undefined =>
@@ -148,7 +153,7 @@ function foreign(address: Address, status: number): Refusal {
   )
 }
 
-function jsonIn({ body }: Answer): Json | undefined {
+function jsonIn(body: string): Json | undefined {
   try {
     return JSON.parse(body) as Json
   } catch {

@@ -1,0 +1,35 @@
+/** What happens in a fleet as lines. */
+import type { Json, JsonObject } from 'midflight'
+import { printable } from '../printable.ts'
+import type { Paint } from '../terminal.ts'
+import { clockText } from './time.ts'
+
+export function liveLine(type: string, data: Json, paint: Paint): string {
+  const fields = typeof data === 'object' && data !== null && !Array.isArray(data) ? (data as JsonObject) : {}
+  const text = (name: string): string => (fields[name] === undefined ? '' : printable(String(fields[name])))
+  return `${paint.dim(clockText(new Date().toISOString()))}  ${told(type, text, fields, paint)}`
+}
+
+function told(type: string, text: (name: string) => string, fields: JsonObject, paint: Paint): string {
+  switch (type) {
+    case 'release': {
+      const back = text('kind') === 'rollback' ? ', a rollback' : ''
+      const why = text('message') === '' ? '' : `: ${text('message')}`
+      return `${paint.green('●')} ${paint.bold(`${text('config')} ${text('number')}`)} published by ${text('author')}${back}${why}`
+    }
+    case 'node': {
+      const status = text('status')
+      const bad = ['FAILED', 'ROLLED_BACK', 'DEGRADED'].includes(status)
+      const colour = bad ? paint.red : status === 'APPLIED' ? paint.green : paint.yellow
+      const runs = fields['runs'] as { number?: number } | null | undefined
+      return `  node ${text('uid')} ${colour(status)}${runs == null ? '' : `, runs ${runs.number ?? '?'}`}`
+    }
+    case 'draft':
+      return `${paint.cyan('◆')} draft ${text('id')} ${text('change')}${text('author') === '' ? '' : ` (of ${text('author')})`}`
+    case 'config':
+      return `${paint.cyan('◆')} config ${text('name')} ${text('change') === 'demands' ? 'demands something else' : text('change')}`
+    default:
+      // From a newer version than this one.
+      return printable(type)
+  }
+}
