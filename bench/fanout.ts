@@ -49,8 +49,7 @@ interface Told {
   readonly atNs: number
   readonly durableMs: number
   readonly writtenMs: number
-  readonly counts: Readonly<Record<string, unknown>>
-  readonly nodes: { readonly nodes: number; readonly applied: number }
+  readonly stallMs: number
 }
 
 class Child {
@@ -132,6 +131,7 @@ async function measure(
   await nodes.hear('welcomed')
   await pause(1500)
   const idle = server.usage()
+  server.say({ type: 'reset' })
   const rounds = Number(options.rounds) || Math.max(8, Math.min(60, Math.round(60_000 / n)))
   let seq = head.number
   const p50s: number[] = []
@@ -174,11 +174,17 @@ async function measure(
     durableMs: median(durable),
     writtenMs: median(written),
   }
+  if (contender === 'midflight') {
+    // The longest time for which nothing else got a turn: the fan-out itself, or the writing of what was reported.
+    server.say({ type: 'counts' })
+    row.stallMs = (await server.hear('counts')).stallMs
+  }
   if (contender === 'midflight' && !options['no-restart'] && n >= 1000) {
     await server.kill()
     const startNs = nowNs()
     server = new Child('fanout-servers.ts', { ...setup, port })
     await server.hear('ready')
+    row.bootMs = (nowNs() - startNs) / 1e6
     seq++
     nodes.say({ type: 'await', seq })
     await nodes.hear('awaiting')

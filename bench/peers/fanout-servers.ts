@@ -6,6 +6,7 @@
 import { once } from 'node:events'
 import { createServer as createHttpServer } from 'node:http'
 import { createServer, type AddressInfo, type Socket } from 'node:net'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
 import type { Json } from 'midflight'
 import { WebSocketServer } from 'ws'
 import { createConfig } from '../../packages/control-plane/src/configs.ts'
@@ -49,6 +50,8 @@ async function midflight(): Promise<void> {
     process.exit(1)
   }
   const hub = createHub({ store, roster, limits, onProblem: problem })
+  const stalls = monitorEventLoopDelay({ resolution: 5 })
+  stalls.enable()
   const server = createHttpServer()
   server.on('upgrade', (request, socket, head) =>
     hub.attach(request, socket, head, { name: 'bench', role: 'agent', prefix: '' }),
@@ -73,10 +76,8 @@ async function midflight(): Promise<void> {
         })
         .catch(problem)
     }
-    if (message.type === 'counts') {
-      const nodes = roster.progress(config, null)
-      tell({ type: 'counts', counts: hub.nodes(), nodes })
-    }
+    if (message.type === 'counts') tell({ type: 'counts', stallMs: stalls.max / 1e6 })
+    if (message.type === 'reset') stalls.reset()
   })
 }
 
@@ -113,7 +114,6 @@ function textOf(seq: number, sizeBytes: number): string {
 function serve({ port }: AddressInfo, sockets: Set<Socket>, frameOf: (text: string) => Buffer): void {
   tell({ type: 'ready', port, head: { number: 1, digest: '' } satisfies Json })
   process.on('message', ({ type, seq }: { type: string; seq: number }) => {
-    if (type === 'counts') tell({ type: 'counts' })
     if (type !== 'publish') return
     const startedMs = performance.now()
     const frame = frameOf(textOf(seq, setup.sizeBytes))
