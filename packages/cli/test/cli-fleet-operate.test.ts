@@ -157,3 +157,38 @@ test('no secret is in any output', async () => {
   expect(all.map(({ code }) => code)).not.toContain(1)
   for (const { out, err } of all) expect(out + err).not.toMatch(/canary|mfs_/)
 })
+
+test('what makes no sense is refused before anything is asked', async () => {
+  const cwd = await folder({ 'a.json': '{}', 'text.txt': 'x' })
+  const cases: readonly [args: readonly string[], said: string][] = [
+    [['token', 'creat'], '(Did you mean create?)'],
+    [['token', 'create', 'x'], "required option '--role <role>'"],
+    [['token', 'create', 'x', '--role', 'root'], "argument 'root' is invalid"],
+    [['publish', 'a', 'a.json', '-y', '--wait', '5'], '--wait is "5"; want a time like 30s, 5m or 1h'],
+    [['publish', 'a b', 'a.json', '-y'], 'the config "a b" has a segment'],
+    [['publish', 'a/../b', 'a.json', '-y'], 'two dots in a row'],
+    [['publish', 'a', '-y'], 'nothing is given; want FILE, --patch or --merge-patch'],
+    [['publish', 'a', '--patch', 'a.json', '-y'], 'a.json holds no list'],
+    [['publish', 'a', '--patch', 'text.txt', '-y'], 'want a name that ends in .json'],
+    [['publish', 'a', 'a.json', '--signed', 'a.json', '-y'], '--signed a.json is not what midflight sign makes'],
+    [['nodes'], 'of which config?'],
+    [['diff', '--config', 'a', 'x', '2'], 'the release is "x"; want an integer'],
+    [['status', '--config', 'a', '--socket', 's'], 'both --config and --socket are given'],
+    [['audit', 'verify', '--head', '7'], '--head is "7"'],
+    [
+      ['sign', 'a', 'a.json', '--number', '1', '--author', 'x', '--key-file', 'a.json'],
+      'cannot be read as a private key',
+    ],
+    [['serve', '--port', '99999'], '--port is "99999"; want an integer from 0 to 65535'],
+    [['serve', '--tls-cert', 'a.json'], 'want both'],
+    [['history', 'a'], 'nothing listens at http://127.0.0.1:1; is the control plane running?'],
+  ]
+  await Promise.all(
+    cases.map(async ([args, said]) => {
+      const { code, out, err } = await midflight(args, { cwd, env: { MIDFLIGHT_URL: 'http://127.0.0.1:1' } })
+      expect([code, out], args.join(' ')).toEqual([1, ''])
+      expect(err, args.join(' ')).toContain(said)
+      expect(err).not.toMatch(/\n\s+at /)
+    }),
+  )
+})
