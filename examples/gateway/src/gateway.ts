@@ -1,6 +1,6 @@
 /** Puts the gateway together: its components, its configuration file, and the doors through which it is reloaded. */
 import { basename, dirname, resolve } from 'node:path'
-import { start, type ConfigOf, type Engine } from 'midflight'
+import { start, type ConfigOf, type Engine, type Source } from 'midflight'
 import { file } from 'midflight/sources/file'
 import { adminHttp } from 'midflight/triggers/admin-http'
 import { onSignal } from 'midflight/triggers/signal'
@@ -35,10 +35,25 @@ export interface Gateway {
   close(): Promise<void>
 }
 
+/** What a gateway runs on that does not read one file: `node.ts`. */
+export interface SourcedOptions extends Pick<GatewayOptions, 'stateDir' | 'adminPort' | 'now'> {
+  /** Later ones over earlier. */
+  readonly sources: readonly Source[]
+  /** Where the log's destination counts from. */
+  readonly directory: string
+}
+
 /** @throws StartError if there is no usable configuration, the port is taken or the log cannot be opened. */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
-  const directory = dirname(resolve(options.configFile))
-  const log = logTo(directory)
+  const { configFile, variables } = options
+  const directory = dirname(resolve(configFile))
+  const source = file(basename(configFile), { cwd: directory, ...(variables && { variables }) })
+  return startSourced({ ...options, sources: [source], directory })
+}
+
+/** @throws StartError as `startGateway` does. */
+export async function startSourced(options: SourcedOptions): Promise<Gateway> {
+  const log = logTo(options.directory)
   const upstreams = upstreamPools()
   const rules = rateLimits(options.now ?? Date.now)
   const routes = router()
@@ -51,12 +66,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
 
   const engine = await start({
     schema,
-    sources: [
-      file(basename(options.configFile), {
-        cwd: directory,
-        ...(options.variables && { variables: options.variables }),
-      }),
-    ],
+    sources: options.sources,
     triggers: [onSignal()],
     endpoints: [adminHttp({ port: options.adminPort, lifecycle: true })],
     components: [log.component, upstreams.component, rules.component, routes.component, plugins, server.component],
