@@ -19,7 +19,7 @@ export type Identify = (request: IncomingMessage) => Promise<Principal | undefin
 
 export function identification(options: IdentityOptions): Identify {
   return async (request) => {
-    const { authorization } = request.headers
+    const authorization = request.headers.authorization ?? bySubprotocol(request)
     if (authorization === undefined) return byCertificate(request, options) ?? options.anyone
     // A token that is not good is refused even where none is needed.
     const secret = /^Bearer +([\x21-\x7e]{1,8192}) *$/i.exec(authorization)?.[1]
@@ -27,6 +27,19 @@ export function identification(options: IdentityOptions): Identify {
     if (options.oidc !== undefined && jwt.test(secret)) return await options.oidc.identify(secret)
     return await options.token(secret)
   }
+}
+
+/** Where a client of WebSockets cannot set headers, the token is a second subprotocol: `bearer.<base64url>`. */
+function bySubprotocol({ headers }: IncomingMessage): string | undefined {
+  if (headers.upgrade === undefined) return undefined
+  const offered = (headers['sec-websocket-protocol'] ?? '').split(',').map((one) => one.trim())
+  const bearers = offered.filter((one) => one.startsWith('bearer.'))
+  if (bearers.length === 0) return undefined
+  // Two are none: it must be plain who asks.
+  const encoded = bearers.length === 1 ? (bearers[0] ?? '').slice('bearer.'.length) : ''
+  const token = Buffer.from(encoded, 'base64url')
+  // Only the one spelling that the protocol has; what is no token then is refused as any other that is not good.
+  return token.toString('base64url') === encoded ? `Bearer ${token.toString('latin1')}` : 'Bearer'
 }
 
 const jwt = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*$/

@@ -118,7 +118,9 @@ export function nodeRoutes(app: App, { domain, hub, roster }: Parts): void {
       if (found === undefined || !may(principalOf(request), 'read', found.node.config)) {
         throw new Problem('not-found', `there is no node ${uid}`)
       }
-      const attempts = found.attempts.map(({ uid: _, config: __, ...attempt }) => attempt)
+      // Of other configs that it once belonged to, nobody asked whether they may be seen.
+      const own = found.attempts.filter(({ config }) => config === found.node.config)
+      const attempts = own.map(({ uid: _, config: __, ...attempt }) => attempt)
       return { node: viewOf(found.node, found.head), attempts }
     },
   )
