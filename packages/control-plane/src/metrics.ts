@@ -1,7 +1,7 @@
 /** The figures of one control plane, in a registry of its own: publishes, deliveries, nodes, HTTP. Values of contents are never among them. */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { NodeStatus } from 'midflight/protocol'
-import type { Hub } from './push/hub.ts'
+import type { Hub } from './push/delivery.ts'
 import type { Store } from './store.ts'
 
 export type PublishResultLabel = 'released' | 'unchanged' | 'replayed' | 'refused' | 'failed'

@@ -60,12 +60,12 @@ export function publishIn(
   end: 'close' | 'crash',
   before: readonly string[] = [],
 ): Published {
-  const [command = '', ...args] = [...before, ...node, directory, String(count), end]
+  const [command, ...args] = [...before, ...node, directory, String(count), end]
   return published(spawnSync(command, args, { encoding: 'utf8', timeout: 60_000 }).stdout)
 }
 
 export function publishForever(directory: string): { child: ChildProcess; output(): Published } {
-  const [command = '', ...args] = [...node, directory, '0', 'forever']
+  const [command, ...args] = [...node, directory, '0', 'forever']
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   let text = ''
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => (text += chunk))

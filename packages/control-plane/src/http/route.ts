@@ -9,7 +9,7 @@ import type {
 } from 'fastify'
 import type { Static, TSchema } from 'typebox'
 import type { Domain } from '../domain.ts'
-import type { Hub } from '../push/hub.ts'
+import type { Hub } from '../push/delivery.ts'
 import type { Roster } from '../roster.ts'
 import type { Metrics } from '../metrics.ts'
 import { defaultPage } from './schemas.ts'

@@ -1,36 +1,41 @@
 /** What is delivered: one channel per config that somebody follows, with its newest release and its followers. */
 import type { ReleaseInfo } from 'midflight/protocol'
 import type { Store } from '../store.ts'
-import type { Waiting } from './longpoll.ts'
-import type { Link } from './websocket.ts'
 
-export interface Channel {
+/** A poll that waits. */
+export interface Waiting {
+  /** Wakes it; what it is answered it finds out itself. */
+  wake(): void
+}
+
+/** `L` is a connection; what that is does not matter here. */
+export interface Channel<L = unknown> {
   readonly config: string
   /** `null` before the first release. */
   head: ReleaseInfo | null
-  readonly links: Set<Link>
+  readonly links: Set<L>
   readonly polls: Set<Waiting>
   /** Releases that somebody is to have or holds, besides the head. */
   readonly releases: Map<number, ReleaseInfo>
 }
 
-export interface Channels {
+export interface Channels<L = unknown> {
   /** `undefined`: there is no such config. Looks into the store if nobody follows it yet. */
-  open(config: string): Promise<Channel | undefined>
-  get(config: string): Channel | undefined
+  open(config: string): Promise<Channel<L> | undefined>
+  get(config: string): Channel<L> | undefined
   /** A release of the config, or `undefined` if there is none of this number. */
-  release(channel: Channel, number: number): Promise<ReleaseInfo | undefined>
+  release(channel: Channel<L>, number: number): Promise<ReleaseInfo | undefined>
   /** Takes note of a release; `false` if it is not newer than what is known. */
   announce(release: ReleaseInfo): boolean
 }
 
 const maxReleases = 64
 
-export function createChannels(store: Store): Channels {
-  const channels = new Map<string, Channel>()
-  const opening = new Map<string, Promise<Channel | undefined>>()
+export function createChannels<L>(store: Store): Channels<L> {
+  const channels = new Map<string, Channel<L>>()
+  const opening = new Map<string, Promise<Channel<L> | undefined>>()
 
-  async function load(config: string): Promise<Channel | undefined> {
+  async function load(config: string): Promise<Channel<L> | undefined> {
     const found = await store.read((read) => {
       const record = read.config(config)
       return record && { head: record.head === null ? null : (read.release(config, record.head.number) ?? null) }
@@ -41,20 +46,20 @@ export function createChannels(store: Store): Channels {
     return channel
   }
 
-  function added(config: string): Channel {
-    const channel: Channel = { config, head: null, links: new Set(), polls: new Set(), releases: new Map() }
+  function added(config: string): Channel<L> {
+    const channel: Channel<L> = { config, head: null, links: new Set(), polls: new Set(), releases: new Map() }
     channels.set(config, channel)
     return channel
   }
 
-  function moveTo(channel: Channel, release: ReleaseInfo): boolean {
+  function moveTo(channel: Channel<L>, release: ReleaseInfo): boolean {
     if (channel.head !== null && release.number <= channel.head.number) return false
     channel.head = release
     keep(channel, release)
     return true
   }
 
-  function keep(channel: Channel, release: ReleaseInfo): void {
+  function keep(channel: Channel<L>, release: ReleaseInfo): void {
     channel.releases.set(release.number, release)
     for (const number of channel.releases.keys()) {
       if (channel.releases.size <= maxReleases) break

@@ -27,7 +27,7 @@ export interface FanoutCounts {
 export interface Fanout {
   /** Puts it into the queue. */
   look(link: Link): void
-  lookAtAll(channel: Channel): void
+  lookAtAll(channel: Channel<Link>): void
   isBusy(): boolean
   /** Links in the queue. */
   queued(): number
@@ -38,7 +38,7 @@ export interface Fanout {
 
 export interface FanoutOptions {
   readonly frames: Frames
-  readonly channels: Channels
+  readonly channels: Channels<Link>
   readonly roster: Roster
   readonly desired: Desired
   readonly patience: Patience
@@ -183,7 +183,7 @@ export function createFanout(options: FanoutOptions): Fanout {
 }
 
 interface Asked extends Omit<Wanted, 'release'> {
-  readonly channel: Channel
+  readonly channel: Channel<Link>
   readonly number: number
   /** If it is at hand. */
   readonly release: ReleaseInfo | undefined

@@ -29,8 +29,6 @@ import {
   type LinkState,
 } from './websocket.ts'
 
-export type { Greeted, Hub, HubClock, HubCounts, HubOptions, Told } from './delivery.ts'
-
 const sweepMs = 1_000
 const failures = new Set(['FAILED', 'ROLLED_BACK', 'DEGRADED'])
 /** Over which time those come back who are sent away at the end. */
@@ -53,7 +51,7 @@ export function createHub(options: HubOptions): Hub {
   const connects = createAdmission(limits, nowMs)
   const requests = createAdmission({ ...limits, maxConnections: Infinity }, nowMs)
   const frames = createFrames(store, limits)
-  const channels = createChannels(store)
+  const channels = createChannels<Link>(store)
   const recorder = createRecorder({
     flush: () => roster.flush(),
     everyMs: limits.recordMs,

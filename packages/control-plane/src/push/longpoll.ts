@@ -4,7 +4,7 @@
  */
 import type { ReleaseInfo } from 'midflight/protocol'
 import type { Principal } from '../access.ts'
-import type { Channel, Channels } from './channels.ts'
+import type { Channel, Channels, Waiting } from './channels.ts'
 import type { Frames } from './frames.ts'
 import type { HubLimits } from './limits.ts'
 
@@ -39,12 +39,6 @@ export type PollAnswer =
   /** There is none, or none that the caller may see. */
   | { readonly kind: 'unknown-config' }
   | { readonly kind: 'busy'; readonly retryAfterMs: number }
-
-/** A poll that waits. */
-export interface Waiting {
-  /** Wakes it; what it is answered it finds out itself. */
-  wake(): void
-}
 
 export interface LongPollOptions {
   readonly channels: Channels

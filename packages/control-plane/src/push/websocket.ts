@@ -50,7 +50,7 @@ export class Link {
   heardAtMs: number
   uid = ''
   /** What it follows, once it was greeted. */
-  channel: Channel | undefined
+  channel: Channel<Link> | undefined
   /** What it has said to hold, applied or not: a delta may be made onto it. */
   holds: Runs | null = null
   /** The newest that it has said to run, on this connection. */
