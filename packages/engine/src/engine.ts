@@ -112,7 +112,7 @@ class RunningEngine<C> implements Engine<C> {
     this.events = journal
     this.#logger = logger
     this.#warnings = warnings
-    this.#triggers = [...watching(options.sources), ...(options.triggers ?? [])]
+    this.#triggers = [...watching(options.sources), ...apart(options)]
     this.#notifier = new Notifier(options.notify ?? [], (message) => this.#warn('notify', message))
     const states = new Map<string, ComponentState>()
     for (const component of given.components)
@@ -136,7 +136,7 @@ class RunningEngine<C> implements Engine<C> {
 
   async begin(options: StartOptions<AnySchema>): Promise<void> {
     // Before anything else: a SIGHUP that comes early must not end the process.
-    for (const trigger of options.triggers ?? []) this.#listening.push(this.#listen(trigger))
+    for (const trigger of apart(options)) this.#listening.push(this.#listen(trigger))
     const run = this.#newRun([{ trigger: 'start' }])
     this.#first = await this.#exclusive(() => firstConfiguration(this.#core, run, options.bundled as Json | undefined))
     const { from, outcomes, ageMs, reason } = this.#first
@@ -389,6 +389,11 @@ class RunningEngine<C> implements Engine<C> {
 }
 
 /** The sources that ask for reloads themselves. */
+/** The triggers that are no source as well: those are listened to once, and after they have been loaded. */
+function apart({ triggers, sources }: StartOptions<AnySchema>): readonly Trigger[] {
+  return (triggers ?? []).filter((trigger) => !watching(sources).includes(trigger))
+}
+
 function watching(sources: readonly Source[]): Trigger[] {
   return sources.flatMap((source) => (isTrigger(source) ? [source] : []))
 }

@@ -200,7 +200,10 @@ export class Member implements LinkEnd {
 
   async #begin(): Promise<void> {
     const { disk, policy } = this.#options
-    this.#uid = await disk.uid()
+    this.#uid = await disk.uid().catch((error: unknown) => {
+      this.warn(`the uid cannot be kept on disk, so this node is a new one after a restart: ${errorText(error)}`)
+      return globalThis.crypto.randomUUID()
+    })
     const { held, savedAt, auditHead, damaged } = await disk.load()
     for (const message of damaged) this.warn(message)
     this.#auditHead = auditHead
