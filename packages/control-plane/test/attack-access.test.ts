@@ -65,6 +65,29 @@ test('a token as a subprotocol is good for upgrades only', async () => {
   expect((await ask(plane.url, '/v1/configs', { token: null, headers })).status).toBe(401)
 })
 
+test('an agent cannot take over a node of a config that is not its own, by HTTP or by WebSocket', async () => {
+  const uid = '00000000-0000-4000-8000-0000000000a1'
+  const theirAgent = await plane.token('agent', 'shop', 'their-agent')
+  const myAgent = await plane.token('agent', 'mallory', 'my-agent')
+  const beat = (config: string, token: string) => {
+    const body = hello(uid, config, null)
+    return plane.ask(`/v1/agent/${encodeURIComponent(config)}/heartbeat`, { method: 'POST', body, token })
+  }
+  expect((await beat(theirs, theirAgent)).status).toBe(200)
+  expect((await beat(mine, myAgent)).status).toBe(409)
+  const socket = new WebSocket(`${plane.url.replace('http', 'ws')}/v1/agent/connect`, ['midflight.v1', bearer(myAgent)])
+  const said = await new Promise<string>((resolve) => {
+    socket.on('open', () => socket.send(JSON.stringify(hello(uid, mine, null))))
+    socket.on('message', (data: Buffer) => resolve(data.toString()))
+  })
+  socket.terminate()
+  expect(JSON.parse(said)).toMatchObject({ type: 'error', code: 'duplicate-node' })
+  const { node } = (await plane.ask(`/v1/nodes/${uid}`)).json()
+  expect(node.config).toBe(theirs)
+  // Who may connect to both may move it.
+  expect((await beat(mine, plane.admin)).status).toBe(200)
+})
+
 test('what a node tried of another config before it moved is not shown with it', async () => {
   const uid = '00000000-0000-4000-8000-0000000000a2'
   const say = (config: string, what: string, body: object) =>

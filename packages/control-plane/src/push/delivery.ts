@@ -34,7 +34,11 @@ export interface HubClock {
 }
 
 /** `unknown-config` also if the caller may not know of it. */
-export type Greeted = { readonly kind: 'ok'; readonly welcome: Welcome } | { readonly kind: 'unknown-config' }
+export type Greeted =
+  | { readonly kind: 'ok'; readonly welcome: Welcome }
+  | { readonly kind: 'unknown-config' }
+  /** The uid is that of a node of another config, for which the caller does not speak. */
+  | { readonly kind: 'duplicate-node' }
 /** `unknown-node`: it has to say hello first. `not-sent`: there is no such release. */
 export type Told = 'ok' | 'unknown-config' | 'unknown-node' | 'not-sent'
 

@@ -143,6 +143,9 @@ export function createHub(options: HubOptions): Hub {
     const channel = allowed ? await channels.open(hello.config) : undefined
     if (!channel) return link.refuse('unknown-config', `there is no config ${hello.config}`)
     const auditHead = await store.read((read) => read.auditHead().hash)
+    if (isForeign(hello, link.identity)) {
+      return link.refuse('duplicate-node', `the uid ${hello.uid} is another node's; each process has its own`)
+    }
     for (let other = byUid.get(hello.uid); other; other = byUid.get(hello.uid)) {
       if (await isAlive(other)) {
         return link.refuse('duplicate-node', `the uid ${hello.uid} is connected already; each process has its own`)
@@ -165,6 +168,12 @@ export function createHub(options: HubOptions): Hub {
     link.early = null
     for (const said of early) message(link, said)
     fanout.look(link)
+  }
+
+  /** Whoever knows a uid is not to take a node out of a config in which they have no say. */
+  function isForeign({ uid, config }: Hello, identity: Principal): boolean {
+    const known = roster.node(uid)
+    return known !== undefined && known.config !== config && decide(identity, 'connect', known.config) !== 'allowed'
   }
 
   /** Half-open connections do not answer a ping; a second process with the same uid must not push out the first (F22). */
@@ -301,6 +310,7 @@ export function createHub(options: HubOptions): Hub {
     const channel = allowed ? await channels.open(hello.config) : undefined
     if (!channel) return { kind: 'unknown-config' }
     const auditHead = await store.read((read) => read.auditHead().hash)
+    if (isForeign(hello, identity)) return { kind: 'duplicate-node' }
     const known = roster.node(hello.uid)
     const runs = known?.config === hello.config ? known.runs : null
     // Requests overtake each other: what says less than is known only shows that the node lives.

@@ -84,7 +84,10 @@ export function agentRoutes(app: App, { hub }: Parts): void {
         throw new Problem('bad-request', `the hello is for ${hello.config}, and the path for ${name}`)
       }
       const told = await hub.hello(hello, principalOf(request))
-      if (told.kind !== 'ok') throw noConfig(name)
+      if (told.kind === 'unknown-config') throw noConfig(name)
+      if (told.kind === 'duplicate-node') {
+        throw new Problem('exists', `the uid ${hello.uid} is another node's; each process has its own`)
+      }
       return told.welcome
     },
   )
