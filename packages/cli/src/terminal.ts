@@ -90,7 +90,8 @@ function coloured(stream: NodeJS.WriteStream, env: NodeJS.ProcessEnv): boolean {
   const force = env['FORCE_COLOR']
   if (force !== undefined && force !== '') return force !== '0' && force !== 'false'
   if (env['NO_COLOR']) return false
-  return stream.isTTY && env['TERM'] !== 'dumb'
+  // Of a pipe it is undefined, for which picocolors would take its own guess.
+  return stream.isTTY === true && env['TERM'] !== 'dumb'
 }
 
 function columnsOf(stream: NodeJS.WriteStream, env: NodeJS.ProcessEnv): number {

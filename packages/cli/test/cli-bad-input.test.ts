@@ -138,8 +138,8 @@ test('control characters of a configuration never reach the terminal, also not i
 test('colour only where it is asked for: FORCE_COLOR, and not with NO_COLOR or into a pipe', async () => {
   const cwd = await folder({ 'a.yaml': 'a: 1\n', 'b.yaml': 'a: 2\n' })
   const run = (env: Record<string, string>) => midflight(['diff', 'a.yaml', 'b.yaml'], { cwd, env })
-  const all = await Promise.all([run({}), run({ FORCE_COLOR: '1' }), run({ NO_COLOR: '1' })])
-  expect(all.map(({ out }) => out.includes('\u001b['))).toEqual([false, true, false])
+  const all = await Promise.all([run({}), run({ CI: 'true' }), run({ FORCE_COLOR: '1' }), run({ NO_COLOR: '1' })])
+  expect(all.map(({ out }) => out.includes('\u001b['))).toEqual([false, false, true, false])
 })
 
 test('a reader that goes away (| head) ends the command quietly', async () => {
