@@ -59,8 +59,9 @@ export function redactor(options: SecretPlaces & { readonly secretValues?: reado
       const places = follow(root, issue.path)
       let message = text(issue.message)
       if (places === 'secret') message = withoutFound(message)
-      // The found value may be a container that holds a secret which nobody has collected yet.
-      else if (places.length > 0) message = message.replace(/\bis [[{].*?(?=; want|$)/s, `is ${secretMark}`)
+      // The found value may be a container that holds a secret which nobody has collected yet, or the secret itself,
+      // as text where an object with it in a field is wanted.
+      else if (places.length > 0) message = message.replace(aboveSecret, `is ${secretMark}`)
       return {
         ...issue,
         path: issue.path.map((step) => (typeof step === 'string' ? text(step) : step)),
@@ -242,6 +243,9 @@ function mapObject(object: JsonObject, fn: (field: Json, key: string) => Json): 
   }
   return copy ?? object
 }
+
+/** What was found, if it is text or a container. Text may hold what ends it elsewhere, and may have been cut short. */
+const aboveSecret = /\bis (?:"(?:[^"\\]|\\.)*"[^;]*?|["[{].*?)(?=; want|$)/s
 
 /** A message about a secret: what was found goes, what was wanted stays. */
 function withoutFound(message: string): string {

@@ -239,10 +239,11 @@ describe('issues', () => {
     expect(other.message).not.toMatch(/ab|cd|ef/)
   })
 
-  test('above a secret place a container that was found goes', () => {
+  test('above a secret place a container or text that was found goes', () => {
     const container = clean(issue(['db'], 'is {"password":"unknown yet","host":1}; want an array'))
     expect(container.message).toBe(`is ${secretMark}; want an array`)
-    expect(clean(issue(['db'], 'is "x"; want an object')).message).toBe('is "x"; want an object')
+    const text = clean(issue(['db'], 'is "postgres://u:pw; want@db"; want an object'))
+    expect(text.message).toBe(`is ${secretMark}; want an object`)
   })
 
   test('elsewhere only the known values go, from the message, the hint and the path', () => {
