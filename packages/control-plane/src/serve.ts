@@ -290,6 +290,11 @@ function tlsOf({ cert, key, clientCa }: TlsOptions): object {
 
 /** The one upgrade that there is; looked at as requests are. */
 function upgrades(app: App, hub: Hub, gate: Gate): void {
+  // Some clients offer h2c with every request (Java's does by default): RFC 9110, 7.8 lets an offer be passed over. A
+  // Node that does not know this takes each for an upgrade, and they are answered with 404.
+  Object.assign(app.server, {
+    shouldUpgradeCallback: ({ headers }: IncomingMessage) => /\bwebsocket\b/i.test(headers.upgrade ?? ''),
+  })
   app.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     // A caller that goes away while it is looked at is nobody's mistake.
     socket.on('error', () => socket.destroy())
