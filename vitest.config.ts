@@ -1,10 +1,10 @@
 import { defineConfig } from 'vitest/config'
 import { ClosingLine } from './test/closing-line.ts'
 
-// `source` makes the packages resolve to their TypeScript, so that tests run on what was just edited.
+// `midflight-source` makes the packages resolve to their TypeScript, so that tests run on what was just edited.
 export default defineConfig({
-  resolve: { conditions: ['source'] },
-  ssr: { resolve: { conditions: ['source'] } },
+  resolve: { conditions: ['midflight-source'] },
+  ssr: { resolve: { conditions: ['midflight-source'] } },
   test: {
     include: ['packages/*/test/**/*.test.ts', 'examples/*/test/**/*.test.ts', 'test/**/*.test.ts'],
     testTimeout: 30_000,

@@ -2,7 +2,7 @@
  * Durable publishes per second, beside bare `node:sqlite` that does the same least thing: the next version of a value,
  * and the head moved to it, in a log that is flushed at every commit.
  *
- *   node --conditions=source bench/commit.ts [--json] [--secs=2] [--reps=5] [--dir=/a/real/disk]
+ *   node --conditions=midflight-source bench/commit.ts [--json] [--secs=2] [--reps=5] [--dir=/a/real/disk]
  *
  * `bare` with 64 writers puts all that wait into one transaction, which is the most that a single file can do. Contenders
  * take turns; `x` is the median of the ratios within each turn. Bare commits an opaque text. Midflight publishes rules:

@@ -1,6 +1,6 @@
 /**
  * What it costs to find 20 changes among n rules, beside other libraries and the least that it could cost, all in one
- * run: `node --conditions=source bench/diff.ts [--n=1000,10000,100000] [--json]`. Medians in milliseconds; the ratio
+ * run: `node --conditions=midflight-source bench/diff.ts [--n=1000,10000,100000] [--json]`. Medians in milliseconds; the ratio
  * is to the contender marked 1.00 of its group.
  */
 import { parseArgs } from 'node:util'

@@ -1,7 +1,7 @@
 /**
  * Fan-out: the time from the start of a publish until the last of N nodes has the release, checked.
  *
- *   node --conditions=source bench/fanout.ts [--n=100,1000,5000] [--cases=1k,64k,rules] [--rounds=20] [--reports=all] [--apply-ms=50]
+ *   node --conditions=midflight-source bench/fanout.ts [--n=100,1000,5000] [--cases=1k,64k,rules] [--rounds=20] [--reports=all] [--apply-ms=50]
  *     [--contenders=tcp,ws,midflight] [--per-turn=10000] [--json] [--no-restart]
  *
  * One process serves, one holds all nodes, this one says when. A round of Midflight is everything: the commit on disk
@@ -60,7 +60,7 @@ class Child {
   constructor(script: string, setup: unknown) {
     this.process = fork(join(import.meta.dirname, 'peers', script), [JSON.stringify(setup)], {
       serialization: 'advanced',
-      execArgv: ['--conditions=source', '--max-old-space-size=8000', '--disable-warning=ExperimentalWarning'],
+      execArgv: ['--conditions=midflight-source', '--max-old-space-size=8000', '--disable-warning=ExperimentalWarning'],
     })
     this.process.on('message', (told: Told) => {
       const at = this.waiting.findIndex(({ type }) => type === told.type)

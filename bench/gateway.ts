@@ -1,7 +1,7 @@
 // A gateway with 10,000 rules: from the start of the write of its file to the first request under the new rule, with
 // the watcher, the proxy and a client on one connection. Beside it Caddy, told by POST /load of 10,000 routes.
 //
-//   node --conditions=source bench/gateway.ts [--json] [--n=10000] [--runs=30]
+//   node --conditions=midflight-source bench/gateway.ts [--json] [--n=10000] [--runs=30]
 import { fork, spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
@@ -108,7 +108,7 @@ async function midflight(dir: string): Promise<Contender> {
     })
   }
   writeFileSync(file, text(0))
-  const child = fork(import.meta.filename, ['--serve', dir], { execArgv: ['--conditions=source'] })
+  const child = fork(import.meta.filename, ['--serve', dir], { execArgv: ['--conditions=midflight-source'] })
   const [address] = (await once(child, 'message')) as [string]
   const get = client(true)
   return {

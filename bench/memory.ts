@@ -1,6 +1,6 @@
 /**
  * What it costs to hold ten releases of n rules that differ by 20 changes each, as snapshots that share and as parsed
- * copies: `node --expose-gc --conditions=source bench/memory.ts [--n=100000] [--json]`. Bytes per further release.
+ * copies: `node --expose-gc --conditions=midflight-source bench/memory.ts [--n=100000] [--json]`. Bytes per further release.
  */
 import { parseArgs } from 'node:util'
 import { digest } from '../packages/engine/src/digest.ts'

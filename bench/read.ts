@@ -75,7 +75,7 @@ if (options.only !== undefined) {
 }
 // Each in a process of its own: a loop that has run one kind of read runs the next one slower.
 const rows = Object.keys(contenders).map((what) => {
-  const args = ['--conditions=source', import.meta.filename, `--only=${what}`]
+  const args = ['--conditions=midflight-source', import.meta.filename, `--only=${what}`]
   return { what, ns: Number(execFileSync(process.execPath, args, { encoding: 'utf8' })) }
 })
 const floor = rows.find(({ what }) => what.startsWith('holder'))?.ns ?? 1

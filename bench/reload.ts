@@ -6,7 +6,7 @@
  * ajv's import and the compiling of the schema included, midflight's own import not (here it is TypeScript). With
  * running objects, a keyed component has made one for each rule; the peers have nothing like it.
  *
- *   node --conditions=source bench/reload.ts [--n=1000,10000,100000] [--phases] [--json]
+ *   node --conditions=midflight-source bench/reload.ts [--n=1000,10000,100000] [--phases] [--json]
  */
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
@@ -70,7 +70,7 @@ function coldCosts(path: string): (Cost & { readonly what: string })[] {
   const costs = new Map<string, Cost[]>(Object.keys(cold).map((what) => [what, []]))
   for (let round = 0; round < 5; round++) {
     for (const [what, all] of costs) {
-      const args = ['--conditions=source', '--max-old-space-size=12000', import.meta.filename, what, path]
+      const args = ['--conditions=midflight-source', '--max-old-space-size=12000', import.meta.filename, what, path]
       all.push(JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8' })) as Cost)
     }
   }

@@ -23,7 +23,12 @@ export function report(title: string, rows: readonly Readonly<Record<string, str
   }
   console.log(`\n${title}`)
   const rounded = rows.map((row) =>
-    Object.fromEntries(Object.entries(row).map(([k, v]) => [k, typeof v === 'number' && !Number.isInteger(v) ? Number(v.toPrecision(3)) : v])),
+    Object.fromEntries(
+      Object.entries(row).map(([k, v]) => [
+        k,
+        typeof v === 'number' && !Number.isInteger(v) ? Number(v.toPrecision(3)) : v,
+      ]),
+    ),
   )
   console.table(rounded)
 }

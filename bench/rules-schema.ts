@@ -19,7 +19,12 @@ export const rulesSchema = closed({
         methods: { type: 'array', items: { enum: ['GET', 'POST', 'PUT', 'DELETE'] } },
         headers: { type: 'object', additionalProperties: text },
       }),
-      limit: closed({ rps: whole, burst: whole, windowMs: { type: 'integer', minimum: 1 }, by: { enum: ['ip', 'user', 'tenant'] } }),
+      limit: closed({
+        rps: whole,
+        burst: whole,
+        windowMs: { type: 'integer', minimum: 1 },
+        by: { enum: ['ip', 'user', 'tenant'] },
+      }),
       action: closed({ type: { enum: ['reject', 'queue', 'log'] }, status: whole, retryAfterMs: whole }),
       targets: { type: 'array', items: closed({ host: text, port: whole, weight: whole }) },
       tags: { type: 'array', items: text },

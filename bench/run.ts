@@ -19,7 +19,7 @@ console.log(
 let failed = false
 for (const name of named.length > 0 ? named : all) {
   const args = [
-    '--conditions=source',
+    '--conditions=midflight-source',
     '--expose-gc',
     '--max-old-space-size=12000',
     join(import.meta.dirname, `${name}.ts`),

@@ -2,7 +2,7 @@
  * The watcher against its peers: how long after a file began to change its new content is in hand, what is missed,
  * torn or lost, and how often a burst of ten writes makes the program load.
  *
- *   node --conditions=source bench/watch.ts [--json] [--writes=200] [--bursts=20] [--only=midflight]
+ *   node --conditions=midflight-source bench/watch.ts [--json] [--writes=200] [--bursts=20] [--only=midflight]
  *
  * Every row is a process of its own, with a writer in another one. `x` is the ratio to `fs.watch(dir)` of this run,
  * whose callback reads the file at every event: the least that any watcher costs.
@@ -40,7 +40,7 @@ const floor = 'fs.watch(dir)'
 
 function measure(contender: string, mode: string): Row {
   const script = join(import.meta.dirname, 'peers', 'watch-one.ts')
-  const args = ['--conditions=source', script, contender, mode, options.writes, options.bursts]
+  const args = ['--conditions=midflight-source', script, contender, mode, options.writes, options.bursts]
   const run = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 600_000 })
   if (run.status !== 0) throw new Error(`${contender} in mode ${mode} failed: ${run.stderr || String(run.error)}`)
   return JSON.parse(run.stdout) as Row

@@ -2,7 +2,7 @@
  * The same as `reload.ts` for YAML: a whole reload with 20 changes beside parsing the text alone, with `yaml` and with
  * js-yaml, which the engine uses. YAML is parsed whole at each reload.
  *
- *   node --conditions=source bench/yaml.ts [--n=1000,10000] [--json]
+ *   node --conditions=midflight-source bench/yaml.ts [--n=1000,10000] [--json]
  */
 import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

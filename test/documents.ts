@@ -61,7 +61,7 @@ export async function runPage(
   const environment = {
     ...process.env,
     ...variables,
-    NODE_OPTIONS: '--conditions=source',
+    NODE_OPTIONS: '--conditions=midflight-source',
     NO_COLOR: '1',
     PORT: '0',
   }

@@ -16,7 +16,7 @@ interface TourNode {
 }
 
 async function tour(dir: string) {
-  const child = spawn(process.execPath, ['--conditions=source', script], {
+  const child = spawn(process.execPath, ['--conditions=midflight-source', script], {
     env: { ...process.env, FLEET_RUN_DIR: dir },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
@@ -128,7 +128,7 @@ test('I7: while the control plane does not answer, the gateways do; killed, it l
 test('what cannot start says why and where, with exit status 1', async () => {
   const dir = await directory()
   await writeFile(join(dir, 'gateway.yaml'), 'server: { port: 0 }\n')
-  const child = spawn(process.execPath, ['--conditions=source', script], {
+  const child = spawn(process.execPath, ['--conditions=midflight-source', script], {
     env: { ...process.env, FLEET_RUN_DIR: dir },
     stdio: ['ignore', 'ignore', 'pipe'],
   })

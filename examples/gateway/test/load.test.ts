@@ -14,7 +14,7 @@ const calmMs = 2000
 
 function child(script: string, ...args: string[]): ChildProcess {
   const path = join(import.meta.dirname, 'load', script)
-  const started = fork(path, args, { execArgv: ['--conditions=source'] })
+  const started = fork(path, args, { execArgv: ['--conditions=midflight-source'] })
   onTestFinished(() => void started.kill())
   return started
 }

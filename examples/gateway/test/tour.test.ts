@@ -9,7 +9,7 @@ import { expect, onTestFinished, test } from 'vitest'
 const script = join(import.meta.dirname, '..', 'src', 'tour.ts')
 
 async function tour(dir: string) {
-  const child = spawn(process.execPath, ['--conditions=source', script], {
+  const child = spawn(process.execPath, ['--conditions=midflight-source', script], {
     env: { ...process.env, GATEWAY_RUN_DIR: dir },
     stdio: ['ignore', 'pipe', 'pipe'],
   })

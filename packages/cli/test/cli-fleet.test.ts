@@ -117,7 +117,7 @@ test.skipIf(!hasScript)(
   async () => {
     const to = await made()
     const main = fileURLToPath(new URL('../src/main.ts', import.meta.url))
-    const command = `${process.execPath} --conditions=source ${main} publish ${config} gateway.yaml`
+    const command = `${process.execPath} --conditions=midflight-source ${main} publish ${config} gateway.yaml`
     const answered = async (answer: string): Promise<[code: number | null, shown: string]> => {
       const child = spawn('script', ['-qec', command, '/dev/null'], {
         cwd: to.cwd,

@@ -35,11 +35,15 @@ function environment(env: Readonly<Record<string, string>> = {}): NodeJS.Process
 }
 
 export function spawned(args: readonly string[], options: RunOptions = {}): ChildProcess {
-  return spawn(process.execPath, ['--conditions=source', '--disable-warning=ExperimentalWarning', main, ...args], {
-    cwd: options.cwd,
-    env: environment(options.env),
-    stdio: 'pipe',
-  })
+  return spawn(
+    process.execPath,
+    ['--conditions=midflight-source', '--disable-warning=ExperimentalWarning', main, ...args],
+    {
+      cwd: options.cwd,
+      env: environment(options.env),
+      stdio: 'pipe',
+    },
+  )
 }
 
 export async function midflight(args: readonly string[], options: RunOptions = {}): Promise<Ran> {
@@ -82,7 +86,7 @@ export async function gateway(
 ): Promise<Gateway> {
   const write = (next: string) => writeFile(join(cwd, 'gateway.yaml'), next)
   await write(text)
-  const child = spawn(process.execPath, ['--conditions=source', gatewayProgram, JSON.stringify(options)], {
+  const child = spawn(process.execPath, ['--conditions=midflight-source', gatewayProgram, JSON.stringify(options)], {
     cwd,
     env: environment(),
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -8,7 +8,10 @@ beforeAll(async () => {
   const password = { type: 'string', writeOnly: true, minLength: 1000 }
   const db = { type: 'object', properties: { user: { type: 'string' }, password } }
   const tokens = { type: 'object', additionalProperties: { type: 'string', writeOnly: true } }
-  const schema = { type: 'object', properties: { db, tokens, dbs: { type: 'array', items: db }, name: { type: 'integer' } } }
+  const schema = {
+    type: 'object',
+    properties: { db, tokens, dbs: { type: 'array', items: db }, name: { type: 'integer' } },
+  }
   const made = await plane.ask('/v1/configs', { method: 'POST', body: { name: 'shop', schema } })
   expect(made.status, made.text).toBe(201)
 })

@@ -186,7 +186,7 @@ describe('F1', () => {
     const dataDir = fresh()
     const program = fileURLToPath(new URL('./programs/http-server.ts', import.meta.url))
     const start = async () => {
-      const child = spawn(process.execPath, ['--conditions=source', program, dataDir], {
+      const child = spawn(process.execPath, ['--conditions=midflight-source', program, dataDir], {
         stdio: ['ignore', 'pipe', 'inherit'],
       })
       const line = await new Promise<string>((resolve, reject) => {

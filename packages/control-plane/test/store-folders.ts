@@ -46,7 +46,7 @@ export function canMount(...args: string[]): boolean {
 }
 
 const program = fileURLToPath(new URL('programs/publish.ts', import.meta.url))
-const node = [process.execPath, '--conditions=source', '--no-warnings', program]
+const node = [process.execPath, '--conditions=midflight-source', '--no-warnings', program]
 
 export interface Published {
   readonly lines: readonly string[]

@@ -17,7 +17,7 @@ const plane = async (options?: FakeOptions) => rig.add(await FakeControlPlane.li
 describe('a process without the package ws', () => {
   const run = async (fake: FakeControlPlane, sockets: string) => {
     const program = fileURLToPath(new URL('programs/agent-without-ws.ts', import.meta.url))
-    const child = spawn(process.execPath, ['--conditions=source', program, fake.url, 'the-token', sockets])
+    const child = spawn(process.execPath, ['--conditions=midflight-source', program, fake.url, 'the-token', sockets])
     let out = ''
     let errors = ''
     child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()))

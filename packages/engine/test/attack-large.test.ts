@@ -17,7 +17,9 @@ async function plugins(count: number, restartPolicy: 'refuse' | 'hold', secrets:
     },
   })
   const make = (length: number, enabled: number, n: number): { config: Json } => ({
-    config: { plugins: Array.from({ length }, (_, i) => ({ id: `plugin ${i}`, token: `token of ${i} & more`, enabled, n })) },
+    config: {
+      plugins: Array.from({ length }, (_, i) => ({ id: `plugin ${i}`, token: `token of ${i} & more`, enabled, n })),
+    },
   })
   let document = make(count, 1, 1)
   const source = { name: 'made', load: async () => document }

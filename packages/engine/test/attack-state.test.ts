@@ -44,7 +44,7 @@ describe('the last good', () => {
   test('two processes on one state directory never leave none that loads', async () => {
     const program = join(import.meta.dirname, 'programs', 'saves.ts')
     const children = [1, 2].map((n) =>
-      spawn(process.execPath, ['--conditions=source', program, folder, String(n)], { stdio: 'ignore' }),
+      spawn(process.execPath, ['--conditions=midflight-source', program, folder, String(n)], { stdio: 'ignore' }),
     )
     await Promise.all(children.map((child) => new Promise((resolve) => child.on('close', resolve))))
     expect(await fromLastGood(folder)).toMatchObject({ n: expect.any(Number) })

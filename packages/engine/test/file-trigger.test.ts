@@ -309,10 +309,14 @@ test('an abort ends the requests at once, and the process has nothing left that 
     for await (const request of source.requests(closing.signal)) console.log(request)
     console.log('ended')
   `
-  const out = execFileSync(process.execPath, ['--conditions=source', '--input-type=module-typescript', '-e', script], {
-    cwd: dir.path,
-    timeout: 20_000,
-    encoding: 'utf8',
-  })
+  const out = execFileSync(
+    process.execPath,
+    ['--conditions=midflight-source', '--input-type=module-typescript', '-e', script],
+    {
+      cwd: dir.path,
+      timeout: 20_000,
+      encoding: 'utf8',
+    },
+  )
   expect(out).toBe('ended\n')
 })

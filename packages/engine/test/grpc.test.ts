@@ -182,7 +182,7 @@ test('without the peer packages opening says what to install', async () => {
   const main = `import { grpcEndpoint } from ${JSON.stringify(new URL('../src/triggers/grpc.ts', import.meta.url).href)}
     await grpcEndpoint({ port: 0 }).open({}).catch((error) => console.log(error.message))`
   const { stdout } = await promisify(execFile)(process.execPath, [
-    '--conditions=source',
+    '--conditions=midflight-source',
     `--import=data:text/javascript,${encodeURIComponent(register)}`,
     '--input-type=module',
     '-e',

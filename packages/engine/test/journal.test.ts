@@ -280,9 +280,13 @@ describe('in a file', () => {
       const go = () => { for (let i = 0; i < 50; i++) journal.append({ kind: 'warning', about: 'x', message: 'y'.repeat(500) }); setImmediate(go) }
       go()`
     for (let round = 0; round < 3; round++) {
-      const child = spawn(process.execPath, ['--conditions=source', '--input-type=module-typescript', '-e', script], {
-        stdio: ['ignore', 'ignore', 'inherit'],
-      })
+      const child = spawn(
+        process.execPath,
+        ['--conditions=midflight-source', '--input-type=module-typescript', '-e', script],
+        {
+          stdio: ['ignore', 'ignore', 'inherit'],
+        },
+      )
       const ended = once(child, 'exit')
       const before = await stat(file).then(
         (found) => found.size,
@@ -457,7 +461,7 @@ test.skipIf(!mayMount)(
     const command = [
       '-m',
       process.execPath,
-      '--conditions=source',
+      '--conditions=midflight-source',
       '--input-type=module-typescript',
       '-e',
       script,

@@ -20,7 +20,7 @@ afterEach(() => {
 })
 const [slotA, slotB] = ['last-good.a.json', 'last-good.b.json']
 const program = (name: string) => fileURLToPath(new URL(`programs/${name}`, import.meta.url))
-const node = [process.execPath, '--conditions=source', '--no-warnings']
+const node = [process.execPath, '--conditions=midflight-source', '--no-warnings']
 
 describe('I7: the last good configuration on disk', () => {
   test('a process whose source is down starts from it, and says so and how old it is', async () => {

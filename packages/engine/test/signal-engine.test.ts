@@ -138,7 +138,7 @@ test('an interval asks until the engine is closed', async () => {
 
 test('a SIGHUP that comes before the first configuration is live does not end the process', async () => {
   const program = fileURLToPath(new URL('programs/early-signal.ts', import.meta.url))
-  const child = spawn(process.execPath, ['--conditions=source', '--no-warnings', program], {
+  const child = spawn(process.execPath, ['--conditions=midflight-source', '--no-warnings', program], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   let said = ''

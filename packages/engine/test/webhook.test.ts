@@ -352,7 +352,14 @@ test.skipIf(!mayMount)('a name is refused if any of its addresses is (skipped: m
         const hook = webhook({ url: 'http://both' + i + '.test:9/', timeoutMs: 500 })
         await hook.send(${JSON.stringify(reloadEvent('committed'))}, new AbortController().signal).catch((error) => console.log(error.message))
       }`
-    const node = [process.execPath, '--conditions=source', '--input-type=module-typescript', '-e', script, folder]
+    const node = [
+      process.execPath,
+      '--conditions=midflight-source',
+      '--input-type=module-typescript',
+      '-e',
+      script,
+      folder,
+    ]
     const said = execFileSync('unshare', ['-m', ...node], { encoding: 'utf8' })
     pairs.forEach((address, i) => expect(said).toContain(`both${i}.test resolves to ${address}, which is `))
   } finally {
