@@ -85,7 +85,7 @@ export function readPackages(root: string): Package[] {
 interface Manifest {
   readonly name: string
   /** `null` takes a subpath away that a pattern would offer. */
-  readonly exports?: Readonly<Record<string, string | { readonly source?: string } | null>>
+  readonly exports?: Readonly<Record<string, string | { readonly 'midflight-source'?: string } | null>>
   readonly dependencies?: Readonly<Record<string, string>>
   readonly peerDependencies?: Readonly<Record<string, string>>
 }
@@ -94,7 +94,8 @@ function readPackage(root: string, folder: string): Package {
   const manifest = JSON.parse(readFileSync(join(root, folder, 'package.json'), 'utf8')) as Manifest
   const entries = new Map<string, string>()
   for (const [subpath, target] of Object.entries(manifest.exports ?? {})) {
-    if (typeof target === 'object' && target?.source) entries.set(subpath, posix.join(folder, target.source))
+    const source = typeof target === 'object' ? target?.['midflight-source'] : undefined
+    if (source) entries.set(subpath, posix.join(folder, source))
   }
   const optionalPeers = Object.keys(manifest.peerDependencies ?? {})
   return { name: manifest.name, folder, entries, dependencies: Object.keys(manifest.dependencies ?? {}), optionalPeers }
