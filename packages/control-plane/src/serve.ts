@@ -4,7 +4,7 @@
  */
 import { mkdir, stat } from 'node:fs/promises'
 import type { IncomingMessage } from 'node:http'
-import { isIPv6, type AddressInfo } from 'node:net'
+import { isIPv6, type AddressInfo, type Socket } from 'node:net'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import type { PeerCertificate } from 'node:tls'
@@ -174,6 +174,12 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
       ...(options.checkAnswers === undefined ? {} : { checkAnswers: options.checkAnswers }),
     })
     upgrades(app, hub, gate)
+    // Node does not count a connection that never said anything as idle; clients and browsers open some in advance.
+    const connections = new Set<Socket>()
+    app.server.on('connection', (socket: Socket) => {
+      connections.add(socket)
+      socket.once('close', () => connections.delete(socket))
+    })
     try {
       await firstToken()
       await listen(app, host, port)
@@ -213,6 +219,7 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
       clearInterval(pruner)
       logger.info('closing')
       const ended = app.close()
+      for (const socket of connections) if (socket.bytesRead === 0) socket.destroy()
       // A connection whose last request has ended since is idle only now, and its client would keep it.
       const idle = setInterval(() => app.server.closeIdleConnections(), 50)
       const late = setTimeout(() => app.server.closeAllConnections(), closeMs)

@@ -1,7 +1,8 @@
 /** Starting, starting again, refusing to start, and closing in order. */
 import { execFileSync, spawn } from 'node:child_process'
 import { chmod, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
+import { once } from 'node:events'
+import { connect, createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -298,3 +299,15 @@ function hasPromtool(): boolean {
     return false
   }
 }
+
+test('a connection that never said anything does not hold up the end', async () => {
+  const plane = await serve({ dataDir: fresh(), port: 0, store: memoryStore(), onAdminToken: () => {} })
+  const silent = connect(Number(new URL(plane.url).port), '127.0.0.1')
+  await once(silent, 'connect')
+  await fetch(`${plane.url}/-/healthy`).then((answer) => answer.text())
+  const gone = once(silent, 'close')
+  const from = performance.now()
+  await plane.close()
+  await gone
+  expect(performance.now() - from).toBeLessThan(5_000)
+})

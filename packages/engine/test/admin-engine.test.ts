@@ -1,11 +1,13 @@
+import { once } from 'node:events'
 /** The doors on a real engine: what users see from the outside. */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { jsonSchema, start } from '../src/index.ts'
 import { file } from '../src/sources/file.ts'
-import { scripted } from '../src/testing/index.ts'
+import { memory, scripted } from '../src/testing/index.ts'
 import { adminHttp } from '../src/triggers/admin-http.ts'
 import { closers } from './hand-made-lifecycle.ts'
 import { ask, wire } from './http-by-hand.ts'
@@ -176,4 +178,23 @@ test('an endpoint that cannot open fails the start, and what was opened is close
     `cannot listen on 127.0.0.1:${port}: something else listens there already (EADDRINUSE)`,
   )
   expect(engine.status().state).toBe('running')
+})
+
+test('a connection that never said anything does not hold up the end', async () => {
+  const source = memory({})
+  const engine = await start({
+    schema: jsonSchema(true),
+    sources: [source],
+    endpoints: [adminHttp({ port: 0 })],
+    logger: false,
+  })
+  const { port } = new URL(engine.addresses['admin HTTP'] as string)
+  const silent = connect(Number(port), '127.0.0.1')
+  await once(silent, 'connect')
+  await fetch(`http://127.0.0.1:${port}/-/healthy`).then((answer) => answer.text())
+  const gone = once(silent, 'close')
+  const from = performance.now()
+  await engine.close()
+  await gone
+  expect(performance.now() - from).toBeLessThan(3_000)
 })

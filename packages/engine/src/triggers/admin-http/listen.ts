@@ -1,7 +1,7 @@
 /** Opening and closing what an HTTP server listens on: a TCP port, or a unix socket that only its owner may use. */
 import { chmod, lstat, mkdtemp, rename, rm, rmdir, unlink } from 'node:fs/promises'
 import type { Server } from 'node:http'
-import { connect, type AddressInfo, type ListenOptions } from 'node:net'
+import { connect, type AddressInfo, type ListenOptions, type Socket } from 'node:net'
 import { dirname, join } from 'node:path'
 import { bindAddress, hostPort, listenError } from '../access.ts'
 
@@ -75,7 +75,16 @@ function absent(error: NodeJS.ErrnoException): undefined {
   throw error
 }
 
+/** The connections of each server: Node does not count one that never said anything as idle. */
+const connections = new WeakMap<Server, Set<Socket>>()
+
 async function listening(server: Server, options: ListenOptions, shownAddress: string): Promise<void> {
+  const open = new Set<Socket>()
+  connections.set(server, open)
+  server.on('connection', (socket) => {
+    open.add(socket)
+    socket.once('close', () => open.delete(socket))
+  })
   await new Promise<void>((resolve, reject) => {
     const onError = (error: Error) => reject(listenError('admin HTTP', shownAddress, error))
     server.once('error', onError)
@@ -94,6 +103,7 @@ async function listening(server: Server, options: ListenOptions, shownAddress: s
 export async function closeServer(server: Server, deadlineMs: number): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()))
   server.closeIdleConnections()
+  for (const socket of connections.get(server) ?? []) if (socket.bytesRead === 0) socket.destroy()
   const cut = setTimeout(() => server.closeAllConnections(), deadlineMs)
   await closed
   clearTimeout(cut)
