@@ -19,11 +19,6 @@ const maxIssues = 100
 /** How far behind its old place an entry of a list is looked for. */
 const lookAhead = 32
 
-/** Whether a key would reach a prototype when a program assigns it. */
-export function isForbiddenKey(key: string): boolean {
-  return key === '__proto__'
-}
-
 /**
  * What keeps `next` from being a snapshot: empty if nothing does. Subtrees that are the very objects at the same
  * place in `live` are not looked at again, nor what its parser vouches for.

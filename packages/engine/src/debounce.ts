@@ -140,6 +140,7 @@ async function* gathered(
   } finally {
     signal.removeEventListener('abort', onAbort)
     // Not awaited: a source that waits for its next request answers only when that comes or its signal aborts.
+    // What it says about being left has nobody left to say it to.
     if (!inbox.ended) void source.return?.().catch(() => undefined)
   }
   if (inbox.failure !== undefined && !signal.aborted) throw inbox.failure

@@ -178,6 +178,7 @@ class LineQueue implements JournalFile {
       this.#size += bytes.length
     } catch (error) {
       // A disk that is full takes half a line. What follows must begin on a line of its own.
+      // Where that fails too, the torn line is cut when the file is opened again, which is next.
       await handle.truncate(this.#size).catch(() => {})
       await this.#letGo()
       throw error

@@ -114,3 +114,8 @@ export function at(root: Json, path: Path): Json | undefined {
 export function covers(pattern: Path, path: Path): boolean {
   return pattern.length <= path.length && pattern.every((step, i) => step === '*' || step === String(path[i]))
 }
+
+/** Whether a key would reach a prototype when a program assigns it. */
+export function isForbiddenKey(key: string): boolean {
+  return key === '__proto__'
+}

@@ -2,12 +2,12 @@
  * Patches onto snapshots: JSON Patch (RFC 6902) and JSON Merge Patch (RFC 7396). The way from a delta to a patch is
  * `to-patch.ts`; whether the result is a good configuration is left to the reload.
  */
-import { check, defaultLimits, isForbiddenKey } from './check.ts'
+import { check, defaultLimits } from './check.ts'
 import { diff } from './compare.ts'
 import type { Delta } from './delta.ts'
 import { equal } from './equal.ts'
 import { issueText, shown } from './issue.ts'
-import { isArray, isObject, parsePointer, pointerText, type Json, type JsonObject } from './json.ts'
+import { isArray, isForbiddenKey, isObject, parsePointer, pointerText, type Json, type JsonObject } from './json.ts'
 import type { Keys } from './keys.ts'
 import { freezeDeep } from './snapshot.ts'
 import type { PatchOperation } from './to-patch.ts'

@@ -5,7 +5,8 @@
  */
 import type { Origin } from '../issue.ts'
 import { SourceError } from '../source.ts'
-import { forbiddenMessage, isForbiddenKey } from './keys.ts'
+import { isForbiddenKey } from '../json.ts'
+import { forbiddenMessage } from './keys.ts'
 import type { ParsedText } from './parsed.ts'
 import { refuseNul, type SourceText } from './source-text.ts'
 

@@ -4,7 +4,7 @@
  */
 import type { Issue, IssueCode, Origin } from '../issue.ts'
 import type { Path } from '../json.ts'
-import { forbiddenMessage, isForbiddenIn, isForbiddenKey } from './keys.ts'
+import { forbiddenMessage, isForbiddenIn } from './keys.ts'
 import { exactNumber, precisionMessage } from './number.ts'
 import type { SourceText } from './source-text.ts'
 
@@ -88,7 +88,7 @@ class Reader {
     const key = this.#string()
     const parent = this.#path.at(-1)
     this.#path.push(key)
-    if (isForbiddenKey(key) || isForbiddenIn(parent, key)) {
+    if (isForbiddenIn(parent, key)) {
       this.#fail(forbiddenMessage(key), 'forbidden-key', start)
     }
     const first = seen.get(key)

@@ -9,7 +9,7 @@ import { COLLECTION_STYLE, EVENT_ID, getScalarValue, SCALAR_STYLE } from 'js-yam
 import type { Event, MappingEvent, ScalarEvent, SequenceEvent } from 'js-yaml'
 import type { IssueCode } from '../issue.ts'
 import type { Json, Path } from '../json.ts'
-import { forbiddenMessage, isForbiddenIn, isForbiddenKey } from './keys.ts'
+import { forbiddenMessage, isForbiddenIn } from './keys.ts'
 import type { TextLimits } from './limits.ts'
 import { coreScalar, isUnfit, type CoreScalar } from './yaml-scalar.ts'
 
@@ -203,7 +203,7 @@ class Builder {
 
   #checkKey(frame: Frame, key: string, position: number): void {
     const map = frame.map as { [key: string]: Tree }
-    if (isForbiddenKey(key) || isForbiddenIn(this.#frames.at(-2)?.key, key)) {
+    if (isForbiddenIn(this.#frames.at(-2)?.key, key)) {
       this.#fail('forbidden-key', position, forbiddenMessage(key))
     }
     if (!Object.hasOwn(map, key)) return
