@@ -64,7 +64,7 @@ export function beat(
   const same = runs?.number === known?.number && runs?.digest === known?.digest && status === node.status
   if (same) return { state: { ...before, node }, stale: true }
   const { detail, ...rest } = node
-  const kept = detail === undefined || status !== node.status ? rest : node
+  const kept = detail === undefined || (status !== node.status && !isUnderWay(status)) ? rest : node
   const seen = highest(node.seen, runs?.number)
   return { state: { ...before, node: { ...kept, runs, seen, status } }, stale: false }
 }
@@ -80,6 +80,10 @@ const ladder: Readonly<Record<NodeStatus, number>> = {
   ROLLED_BACK: 4,
   RESTART_REQUIRED: 4,
   DEGRADED: 4,
+}
+
+function isUnderWay(status: NodeStatus): boolean {
+  return status !== 'UNSET' && ladder[status] < ladder.APPLIED
 }
 
 /** The node tells how it goes with a release. What it says of an older one is history, and changes nothing (R2). */
@@ -102,12 +106,14 @@ export function reported(before: NodeState, report: Omit<Report, 'type'>, heard:
   if (trial?.number === number && !isNews(trial, attempt, status)) {
     return { state: { ...before, node: lives }, stale: true }
   }
-  const { detail: _, ...rest } = lives
+  const { detail: earlier, ...rest } = lives
+  // Until the end of a retry, what failed the last time is what there is to know.
+  const why = detail ?? (isUnderWay(status) && lives.seen === number ? earlier : undefined)
   const node: NodeRecord = {
     ...rest,
     seen: number,
     status,
-    ...(detail === undefined ? {} : { detail }),
+    ...(why === undefined ? {} : { detail: why }),
     runs: status === 'APPLIED' ? { number, digest } : lives.runs,
   }
   return { state: { node, trial: { number, attempt, status } }, attempt: entry, stale: false }
@@ -171,6 +177,8 @@ const reasons: Readonly<Record<Reason, string>> = {
 
 /** For people: `refused it; runs 5: limit is 0; want …` */
 export function reasonText(reason: Reason, node: NodeRecord): string {
+  if (reason === 'trying' && node.detail !== undefined)
+    return `tries it again; runs ${node.runs?.number ?? 'none'}: ${node.detail}`
   const what = reason === 'away' ? node.lastSeenAt : node.runs === null ? 'none' : String(node.runs.number)
   return `${reasons[reason]} ${what}${node.detail === undefined ? '' : `: ${node.detail}`}`
 }

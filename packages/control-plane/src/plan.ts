@@ -71,8 +71,8 @@ export async function diffReleases(domain: Domain, name: string, from: number, t
 
 async function shownDifference(demands: Demands, before: Json | undefined, after: Json): Promise<Difference> {
   const compared = await comparison(demands, before, after)
-  if (compared !== undefined) return { ...compared, shown: 'values' }
-  const found = changes(diff(before ?? {}, after))
+  if ('changes' in compared) return { ...compared, shown: 'values' }
+  const found = changes(diff(before ?? {}, after, compared.keys))
   return {
     changes: found.map(({ kind, path, from, to }) => ({ kind, path: pathText(path), from, to })),
     restartPaths: [],

@@ -14,6 +14,7 @@ import {
   type Issue,
   type Json,
   type JsonSchema,
+  type Keys,
   type Source,
 } from 'midflight'
 import { jsonBytes } from './json-size.ts'
@@ -86,18 +87,18 @@ export async function requireSchema(schema: Json | null): Promise<void> {
 
 /**
  * What makes `after` of `before` (`undefined`: there was nothing), as it may be shown: entries by their keys, secrets
- * covered. `undefined` if one of them does not fit the demands, so that it cannot be told what is secret.
+ * covered. Of what does not fit the demands it cannot be told what is secret: then only by what entries are known.
  */
 export async function comparison(
   demands: Demands,
   before: Json | undefined,
   after: Json,
-): Promise<Comparison | undefined> {
+): Promise<Comparison | { readonly keys: Keys }> {
   const next = await looked(demands, after)
-  if (next.kind === 'rejected') return undefined
+  if (next.kind === 'rejected') return { keys: next.keys }
   if (before === undefined) return { changes: [{ kind: 'added', path: '', after: next.shown }], restartPaths: [] }
   const old = await looked(demands, before)
-  return old.kind === 'valid' ? old.compare(next) : undefined
+  return old.kind === 'valid' ? old.compare(next) : { keys: old.keys }
 }
 
 async function looked(demands: Demands, content: Json): Promise<Examined> {

@@ -74,7 +74,7 @@ describe.each(stores)('on %s', (_name, open) => {
     expect(same).toMatchObject({ same: true, changes: [], issues: [], head: { number: 1 } })
     const bad = await planPublish(domain, { config, patch: [{ op: 'replace', path: '/rules/0/limit', value: 0 }] })
     expect(bad).toMatchObject({ same: false, issues: [{ path: ['rules', 'r1', 'limit'] }], shown: 'places' })
-    expect(bad.changes).toEqual([expect.objectContaining({ kind: 'changed', path: 'rules.0.limit' })])
+    expect(bad.changes).toEqual([expect.objectContaining({ kind: 'changed', path: 'rules.r1.limit' })])
     expect((await refusal(planPublish(domain, { config, mergePatch: {}, ifMatch: 7 }))).code).toBe('conflict')
     expect(await releaseCount(domain)).toBe(1)
   })

@@ -72,6 +72,19 @@ describe('a node, step by step', () => {
     expect(reported(state, reportOf(6, 'RECEIVED', { attempt: 2 }), heard).state.node.status).toBe('RECEIVED')
   })
 
+  test('while it tries again, what failed the last time stays said, until it comes to another end', () => {
+    let { state } = reported(on5, reportOf(6, 'ROLLED_BACK', { detail: 'log: no room' }), heard)
+    for (const status of ['RECEIVED', 'PREPARED', 'APPLYING'] as const) {
+      state = reported(state, reportOf(6, status, { attempt: 2 }), heard).state
+      state = beat(state, { runs: runsOf(5), status }, heard).state
+      expect(state.node).toMatchObject({ status, detail: 'log: no room' })
+      expect(whyNot(runsOf(6), state.node, false)).toBe('trying')
+      expect(reasonText('trying', state.node)).toBe('tries it again; runs 5: log: no room')
+    }
+    expect(reported(state, reportOf(7, 'RECEIVED'), heard).state.node.detail).toBeUndefined()
+    expect(reported(state, reportOf(6, 'APPLIED', { attempt: 2 }), heard).state.node.detail).toBeUndefined()
+  })
+
   test('I5: a heartbeat that goes back is late; only a hello may say that an older one runs', () => {
     const late = beat(on5, { runs: runsOf(4), status: 'APPLYING' }, heard)
     expect(late.stale).toBe(true)

@@ -205,6 +205,10 @@ describe('paths, methods, queries', () => {
     expectProblem(await here.ask('/v2/configs'), 404, 'not-found')
     expectProblem(await here.ask('/v1/configs/'), 400, 'bad-request')
     expectProblem(await here.ask(at('shop/nothing')), 404, 'not-found')
+    // That a question changed nothing goes without saying; of a change that was refused it is said.
+    expect((await here.ask(at('shop/nothing'))).json().holds).toBeUndefined()
+    const change = { method: 'PUT', body: {}, headers: { 'if-match': '*' } }
+    expect((await here.ask(at('shop/nothing', '/content'), change)).json().holds).toBe('nothing was changed')
   })
 
   test.each([

@@ -34,6 +34,8 @@ export type Examined =
       readonly issues: readonly Issue[]
       /** Path patterns of what is secret, for who shows the text of the files: given, and marked in the schema. */
       readonly secretPaths: readonly string[]
+      /** Which lists are known by a field: given, and marked in the schema. */
+      readonly keys: Keys
     }
   | {
       readonly kind: 'valid'
@@ -96,7 +98,7 @@ export async function examine(options: ExamineOptions): Promise<Examined> {
   const staged = await stage(core, run)
   if ('ended' in staged) {
     if (staged.ended.kind !== 'rejected') throw new Error(`examine ended as ${staged.ended.kind}`)
-    return { kind: 'rejected', issues: staged.ended.issues, secretPaths: secretPatterns }
+    return { kind: 'rejected', issues: staged.ended.issues, secretPaths: secretPatterns, keys }
   }
   const { config, merged } = staged.live
   // Nothing here stands for the components, which would refuse what cannot be told apart.
@@ -106,7 +108,7 @@ export async function examine(options: ExamineOptions): Promise<Examined> {
   if (unclear.length > 0) {
     const redact = redactorFor(core, merged)
     const issues = unclear.map((issue) => redact.issue(placedIssue(issue, merged, keys)))
-    return { kind: 'rejected', issues, secretPaths: secretPatterns }
+    return { kind: 'rejected', issues, secretPaths: secretPatterns, keys }
   }
   const examined: Examined & { kind: 'valid' } = {
     kind: 'valid',

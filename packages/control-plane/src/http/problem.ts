@@ -88,8 +88,10 @@ export class Problem extends Error {
     return problems[this.code][0]
   }
 
-  body(requestId: string): ProblemBody {
-    const { holds, issues, head } = this.extras
+  /** @param method of the request: that a mere question changed nothing need not be said. */
+  body(requestId: string, method?: string): ProblemBody {
+    const { issues, head } = this.extras
+    const holds = method === 'GET' && this.extras.holds === nothingChanged ? undefined : this.extras.holds
     const [status, title] = problems[this.code]
     return {
       type: `urn:midflight:problem:${this.code}`,

@@ -208,7 +208,7 @@ function answerProblem(error: unknown, request: FastifyRequest, reply: FastifyRe
 }
 
 function send(reply: FastifyReply, request: FastifyRequest, problem: Problem): FastifyReply {
-  const text = JSON.stringify(problem.body(request.id))
+  const text = JSON.stringify(problem.body(request.id, request.method))
   // What is left of a body that was refused is not read.
   if (problem.status === 413) reply.header('connection', 'close')
   return reply
