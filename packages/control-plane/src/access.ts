@@ -4,9 +4,9 @@
  */
 import { isBelow } from 'midflight/protocol'
 
-export type Role = 'viewer' | 'publisher' | 'approver' | 'agent' | 'admin'
+export type Role = 'viewer' | 'publisher' | 'approver' | 'agent' | 'metrics' | 'admin'
 
-export const roles: readonly Role[] = ['viewer', 'publisher', 'approver', 'agent', 'admin']
+export const roles: readonly Role[] = ['viewer', 'publisher', 'approver', 'agent', 'metrics', 'admin']
 
 /** `read` is what makes a config visible at all. */
 export type Permission =
@@ -20,7 +20,8 @@ export type Permission =
   | 'connect' // be a node of the fleet
   | 'read-audit'
   | 'manage-tokens'
-  | 'operate' // backup, metrics, pruning: the whole control plane, whatever the config
+  | 'read-metrics'
+  | 'operate' // backup, pruning: the whole control plane, whatever the config
 
 const read: readonly Permission[] = ['read']
 const write: readonly Permission[] = ['read', 'publish', 'rollback', 'draft']
@@ -31,7 +32,18 @@ const granted: Readonly<Record<Role, readonly Permission[]>> = {
   publisher: write,
   approver: ['read', 'draft', 'approve'],
   agent: ['connect'],
-  admin: [...write, 'approve', 'break-glass', 'configure', 'connect', 'read-audit', 'manage-tokens', 'operate'],
+  metrics: ['read-metrics'],
+  admin: [
+    ...write,
+    'approve',
+    'break-glass',
+    'configure',
+    'connect',
+    'read-audit',
+    'manage-tokens',
+    'read-metrics',
+    'operate',
+  ],
 }
 
 /** A role may have come from outside (OIDC), and be any text. */
@@ -43,9 +55,16 @@ function permissionsOf(role: Role): readonly Permission[] {
 export interface Principal {
   /** As it stands in the audit log. */
   readonly name: string
+  /** Which of those that ever had the name it is: the id of a token. Left out where a name is one caller for ever. */
+  readonly id?: string
   readonly role: Role
   /** Whole segments of config names: `shop` covers `shop/gateway` and not `shopping`. The empty prefix is everything. */
   readonly prefix: string
+}
+
+/** Whose request it is, beyond doubt: for what must never be shared between two callers. */
+export function callerOf({ id, name }: Principal): string {
+  return id ?? name
 }
 
 /** `hidden`: to be answered exactly like a config that is not there. */

@@ -132,6 +132,8 @@ export interface PublishDraft {
   readonly by: string
   /** `plan` of the `DraftView` that was looked at; left out: as it is now. */
   readonly digest?: string
+  /** Whose idempotency keys these are; by default those of `by`. */
+  readonly caller?: string
   readonly idempotencyKey?: string
   /** Publishes without the approvals that are missing. The reason goes into the audit log. */
   readonly breakGlass?: { readonly reason: string }
@@ -139,7 +141,7 @@ export interface PublishDraft {
 
 /** @throws as `publish` does; RefusedError `review` if approvals are missing or it is another plan; ConflictError. */
 export async function publishDraft(domain: Domain, request: PublishDraft): Promise<PublishResult> {
-  const { id, by, idempotencyKey, breakGlass } = request
+  const { id, by, caller, idempotencyKey, breakGlass } = request
   const { draft, content } = await domain.store.read((read) => {
     const found = read.draft(id)
     if (found === undefined) throw new RefusedError('not-found', `there is no draft ${JSON.stringify(id)}`)
@@ -149,6 +151,7 @@ export async function publishDraft(domain: Domain, request: PublishDraft): Promi
   return await release(domain, {
     author: draft.author,
     actor: by,
+    caller,
     idempotencyKey,
     breakGlass,
     reviewed: true,

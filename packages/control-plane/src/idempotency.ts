@@ -17,21 +17,21 @@ export interface Key {
 }
 
 /** @throws RefusedError `invalid` */
-export function keyOf(actor: string, given: string, request: Json): Key {
+export function keyOf(caller: string, given: string, request: Json): Key {
   if (!/^[\x21-\x7e]{1,255}$/.test(given)) {
     throw new RefusedError('invalid', 'has an idempotency key that is not 1 to 255 visible ASCII characters')
   }
   try {
-    return { given, key: stored(actor, given), request: digest(request) }
+    return { given, key: stored(caller, given), request: digest(request) }
   } catch (error) {
     if (!(error instanceof RangeError)) throw error
     throw new RefusedError('invalid', `is no JSON data: ${error.message}`)
   }
 }
 
-/** Each actor has keys of their own. */
-function stored(actor: string, given: string): string {
-  return `${given} ${actor}`
+/** Each caller has keys of their own. */
+function stored(caller: string, given: string): string {
+  return `${given} ${caller}`
 }
 
 /** What the key was answered before. @throws IdempotencyError if it stood for another request. */
@@ -43,9 +43,9 @@ export function answerOf(read: StoreRead, key: Key | undefined): PublishResult |
 }
 
 /** What came of the request with this key; `undefined`: nothing, as it was refused or never came. */
-export async function answerTo(domain: Domain, actor: string, given: string): Promise<PublishResult | undefined> {
+export async function answerTo(domain: Domain, caller: string, given: string): Promise<PublishResult | undefined> {
   return await domain.store.read((read) => {
-    const record = read.idempotency(stored(actor, given))
+    const record = read.idempotency(stored(caller, given))
     return record && answerIn(read, record)
   })
 }

@@ -31,6 +31,8 @@ export interface PublishRequest {
   /** One for each config, 1 to 100: all are released, or none. */
   readonly changes: readonly ConfigChange[]
   readonly author: string
+  /** Whose idempotency keys these are; by default the author's. */
+  readonly caller?: string
   /** 1 to 255 visible ASCII characters. The same key with the same request gets the answer of the first time. */
   readonly idempotencyKey?: string
   /** Publishes without the reviewers that the config asks for. The reason goes into the audit log. */
@@ -46,7 +48,7 @@ export type PublishResult = Result
  * @throws RefusedError, ConflictError, IdempotencyError: nothing was changed. StoreError.
  */
 export async function publish(domain: Domain, request: PublishRequest): Promise<Result> {
-  const { changes, author, idempotencyKey, breakGlass } = request
+  const { changes, author, caller, idempotencyKey, breakGlass } = request
   if (!Array.isArray(changes) || changes.length < 1 || changes.length > maxChanges) {
     throw new RefusedError('invalid', `has ${changes?.length ?? 'no'} changes; want 1 to ${maxChanges}`)
   }
@@ -56,6 +58,7 @@ export async function publish(domain: Domain, request: PublishRequest): Promise<
   return await release(domain, {
     author,
     actor: author,
+    caller,
     idempotencyKey,
     breakGlass,
     reviewed: false,
@@ -72,6 +75,8 @@ export interface Intent {
   readonly author: string
   /** Who released it: for the audit log. */
   readonly actor: string
+  /** Whose idempotency key it is; by default the actor's. */
+  readonly caller?: string | undefined
   readonly parts: readonly Part[]
   /** The reviewers that the configs ask for have been heard. */
   readonly reviewed: boolean
@@ -102,8 +107,8 @@ export async function release(domain: Domain, intent: Intent): Promise<Result> {
   requireText(intent.author, 'author', 1, 256)
   for (const { message } of intent.parts) requireText(message ?? '', 'message', 0, 4096)
   if (intent.breakGlass !== undefined) requireText(intent.breakGlass.reason, 'reason', 1, 4096)
-  const { actor, idempotencyKey } = intent
-  const key = idempotencyKey === undefined ? undefined : keyOf(actor, idempotencyKey, requestOf(intent))
+  const { actor, caller = actor, idempotencyKey } = intent
+  const key = idempotencyKey === undefined ? undefined : keyOf(caller, idempotencyKey, requestOf(intent))
   let made: readonly Made[] = []
   for (let tries = 0; tries < maxTries; tries++) {
     const seen = await domain.store.read((read) => answerOf(read, key) ?? look(read, intent))

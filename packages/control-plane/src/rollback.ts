@@ -14,6 +14,8 @@ export interface RollbackRequest {
   readonly author: string
   readonly message?: string
   readonly ifMatch?: IfMatch
+  /** Whose idempotency keys these are; by default the author's. */
+  readonly caller?: string
   readonly idempotencyKey?: string
   /** Makes a release even if the head holds the same. */
   readonly force?: boolean
@@ -23,7 +25,7 @@ export interface RollbackRequest {
 
 /** @throws as `publish` does; RefusedError `not-applied` if no node ever ran that release. */
 export async function rollback(domain: Domain, request: RollbackRequest): Promise<PublishResult> {
-  const { config, to, author, message, ifMatch, idempotencyKey, force, breakGlass } = request
+  const { config, to, author, caller, message, ifMatch, idempotencyKey, force, breakGlass } = request
   if (!Number.isSafeInteger(to) || to < 1) throw new RefusedError('invalid', `to is ${to}; want a release number`)
   const content = await domain.store.read((read) => {
     configIn(read, config)
@@ -40,6 +42,7 @@ export async function rollback(domain: Domain, request: RollbackRequest): Promis
   return await release(domain, {
     author,
     actor: author,
+    caller,
     idempotencyKey,
     breakGlass,
     reviewed: true,

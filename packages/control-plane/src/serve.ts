@@ -32,7 +32,7 @@ import { defaultRetention, prune, type Retention } from './retention.ts'
 import { Roster } from './roster.ts'
 import type { Store } from './store.ts'
 import { openSqlite } from './stores/sqlite.ts'
-import { authenticate, controlPlane, createToken } from './tokens.ts'
+import { authenticate, controlPlane, createToken, sharedNames } from './tokens.ts'
 import type { ContentLimits } from './validation.ts'
 
 /** How deep a content may stand in a body: `changes[0].content`, and some to spare. */
@@ -182,6 +182,9 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
     })
     try {
       await firstToken()
+      for (const name of await sharedNames(domain)) {
+        logger.warn({ name }, 'several tokens that are good have this name; revoke all but one, and make others anew')
+      }
       await listen(app, host, port)
     } catch (error) {
       await hub.close(0)
@@ -234,7 +237,9 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
     async function firstToken(): Promise<void> {
       const isFirst = await store.read((read) => read.tokens(undefined, 1).length === 0)
       if (!isFirst && options.newAdminToken !== true) return
-      const request = { name: 'admin', role: 'admin', prefix: '', expiresAt: null } as const
+      // The lost one is good still: only who holds the new one can revoke it.
+      const name = isFirst ? 'admin' : `admin ${domain.now().toISOString()}`
+      const request = { name, role: 'admin', prefix: '', expiresAt: null } as const
       const { secret } = await createToken(domain, request, controlPlane)
       const show = options.onAdminToken ?? toTerminal
       show(secret)

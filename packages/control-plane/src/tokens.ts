@@ -8,12 +8,13 @@ import { mayGrant, roles, type Principal, type Role } from './access.ts'
 import type { Domain } from './domain.ts'
 import { requireText } from './publish.ts'
 import { RefusedError } from './release.ts'
-import type { StoreTx, TokenRecord } from './store.ts'
+import type { StoreRead, StoreTx, TokenRecord } from './store.ts'
 
 /** Begins every secret, so that scanners for leaked secrets can know one. */
 export const secretStart = 'mfs_'
 /** 256 bits as base64url. */
 const secretPattern = /^mfs_[A-Za-z0-9_-]{43}$/
+const pageSize = 1000
 
 /** A token as it may be shown. */
 export type TokenView = Omit<TokenRecord, 'hash'>
@@ -31,7 +32,14 @@ export interface CreateToken {
 /** The control plane itself: makes the first token. */
 export const controlPlane: Principal = { name: 'control plane', role: 'admin', prefix: '' }
 
-/** @returns the secret too, for the one and only time. @throws RefusedError `denied` for more than `by` has itself. */
+/** Names in the audit log that are nobody's token. */
+const reserved = /^(?:(?:oidc|certificate):.*|control plane|anyone|batch)$/s
+
+/**
+ * @returns the secret too, for the one and only time.
+ * @throws RefusedError `denied` for more than `by` has itself; `exists` if a token that is good has the name: the audit
+ *   log, releases and approvals know people by it.
+ */
 export async function createToken(
   domain: Domain,
   request: CreateToken,
@@ -39,9 +47,16 @@ export async function createToken(
 ): Promise<{ readonly token: TokenView; readonly secret: string }> {
   const { name, role, prefix, expiresAt } = request
   requireText(name, 'name', 1, 128)
+  if (reserved.test(name)) throw new RefusedError('invalid', `the name ${JSON.stringify(name)} is not for tokens`)
   if (!roles.includes(role)) throw new RefusedError('invalid', `the role is ${String(role)}; want ${roles.join(', ')}`)
   if (prefix !== '' && !isConfigName(prefix)) {
     throw new RefusedError('invalid', `the prefix is ${JSON.stringify(prefix)}; want segments of config names, or ""`)
+  }
+  if (role === 'metrics' && prefix !== '') {
+    throw new RefusedError(
+      'invalid',
+      `the prefix is "${prefix}"; want "" for the role metrics, which is about everything`,
+    )
   }
   const now = domain.now()
   if (expiresAt !== null && !(Date.parse(expiresAt) > now.getTime())) {
@@ -63,10 +78,42 @@ export async function createToken(
     revokedAt: null,
   }
   await domain.store.transaction((tx) => {
+    requireFree(tx, name, by, now)
     tx.putToken(record)
     log(tx, record, by, 'token-created', now)
   })
   return { token: viewOf(record), secret }
+}
+
+function requireFree(read: StoreRead, name: string, by: Principal, now: Date): void {
+  for (const token of allTokens(read)) {
+    if (token.name !== name || !isGood(token, now)) continue
+    // Which it is elsewhere is not theirs to know.
+    const way = isBelow(by.prefix, token.prefix) ? `take another, or revoke ${token.id} first` : 'take another'
+    throw new RefusedError('exists', `a token that is good has the name ${JSON.stringify(name)}; ${way}`)
+  }
+}
+
+/** Names that several good tokens have: an earlier version gave them out. */
+export async function sharedNames(domain: Domain): Promise<readonly string[]> {
+  const now = domain.now()
+  return await domain.store.read((read) => {
+    const names = allTokens(read).flatMap((token) => (isGood(token, now) ? [token.name] : []))
+    return [...new Set(names.filter((name, i) => names.indexOf(name) < i))]
+  })
+}
+
+function allTokens(read: StoreRead): TokenRecord[] {
+  const found: TokenRecord[] = []
+  for (;;) {
+    const page = read.tokens(found.at(-1)?.id, pageSize)
+    found.push(...page)
+    if (page.length < pageSize) return found
+  }
+}
+
+function isGood({ revokedAt, expiresAt }: TokenRecord, now: Date): boolean {
+  return revokedAt === null && (expiresAt === null || Date.parse(expiresAt) > now.getTime())
 }
 
 /** Who it is, or `undefined`: unknown, expired and revoked look the same. */
@@ -76,9 +123,8 @@ export async function authenticate(domain: Domain, secret: unknown): Promise<Pri
   const record = await domain.store.read((read) => read.token(hash))
   // The look-up is by a hash that nobody can choose; compared again, in constant time, whatever the store does.
   if (record === undefined || !timingSafeEqual(Buffer.from(record.hash), Buffer.from(hash))) return undefined
-  if (record.revokedAt !== null) return undefined
-  if (record.expiresAt !== null && Date.parse(record.expiresAt) <= domain.now().getTime()) return undefined
-  return { name: record.name, role: record.role, prefix: record.prefix }
+  if (!isGood(record, domain.now())) return undefined
+  return { name: record.name, id: record.id, role: record.role, prefix: record.prefix }
 }
 
 /** From now on it is refused. Revoking it again changes nothing. @throws RefusedError `not-found`, also for others' tokens. */

@@ -13,6 +13,7 @@ const permissions: readonly Permission[] = [
   'connect',
   'read-audit',
   'manage-tokens',
+  'read-metrics',
   'operate',
 ]
 const who = (role: Role, prefix = ''): Principal => ({ name: role, role, prefix })
@@ -26,6 +27,7 @@ test('the table of roles: what is not granted is denied', () => {
     publisher: 'read publish rollback draft',
     approver: 'read draft approve',
     agent: 'connect',
+    metrics: 'read-metrics',
     admin: permissions.join(' '),
   })
 })
@@ -54,6 +56,8 @@ test('what is about everything needs the empty prefix', () => {
   expect(decideForAll(who('admin'), 'operate')).toBe('allowed')
   expect(decideForAll(who('admin', 'shop'), 'operate')).toBe('denied')
   expect(decideForAll(who('viewer'), 'read-audit')).toBe('denied')
+  expect(decideForAll(who('metrics'), 'read-metrics')).toBe('allowed')
+  expect(decideForAll(who('metrics'), 'operate')).toBe('denied')
 })
 
 test('nobody hands out more than they have, or elsewhere', () => {

@@ -104,7 +104,7 @@ describe('tokens', () => {
         await here.ask('/v1/tokens', {
           method: 'POST',
           token: admin,
-          body: { name: 'x', role, prefix, expiresAt: null },
+          body: { name: `x for ${role} ${prefix}`, role, prefix, expiresAt: null },
         })
       ).status
     expect(await give('publisher', 'shop/gateway')).toBe(201)
@@ -114,6 +114,33 @@ describe('tokens', () => {
     expect((await here.ask('/v1/tokens', { token: publisher })).status).toBe(403)
     const listed = (await here.ask('/v1/tokens', { token: admin })).json().items
     expect(listed.every(({ prefix }: { prefix: string }) => prefix.startsWith('shop'))).toBe(true)
+  })
+
+  test('a second token of one name: 409; each token has its own idempotency keys', async () => {
+    const body = { name: 'deploy', role: 'publisher', prefix: '', expiresAt: null }
+    const first = (await here.ask('/v1/tokens', { method: 'POST', body })).json()
+    const again = await here.ask('/v1/tokens', { method: 'POST', body })
+    expect([again.status, again.json().code]).toEqual([409, 'exists'])
+    const put = (token: string, content: object): Promise<Answer> => {
+      const headers = { 'if-match': '*', 'idempotency-key': 'k' }
+      return here.ask(at('keys', '/content?force=true'), {
+        method: 'PATCH',
+        token,
+        body: content,
+        headers: { ...headers, 'content-type': 'application/merge-patch+json' },
+      })
+    }
+    await here.ask('/v1/configs', { method: 'POST', body: { name: 'keys' } })
+    await here.ask(at('keys', '/content'), { method: 'PUT', body: {}, headers: { 'if-none-match': '*' } })
+    expect((await put(first.secret, { a: 1 })).json().replayed).toBe(false)
+    expect((await put(first.secret, { a: 1 })).json().replayed).toBe(true)
+    await here.ask(`/v1/tokens/${first.token.id}`, { method: 'DELETE' })
+    const second = (await here.ask('/v1/tokens', { method: 'POST', body })).json()
+    // Another's request under the same name and key is neither answered with the first one's nor refused for it.
+    expect((await put(second.secret, { a: 2 })).json()).toMatchObject({
+      replayed: false,
+      release: { author: 'deploy' },
+    })
   })
 
   test('guesses from one address are slowed down, by request and by upgrade; a good token always comes through', async () => {
@@ -220,6 +247,19 @@ describe('roles × prefix', () => {
       for (const path of ['/v1/audit', '/metrics']) expect((await here.ask(path, { token })).status).toBe(403)
     }
     expect((await here.ask(`/v1/nodes/${bankUid}`)).json().node.config).toBe(bank)
+  })
+
+  test('metrics: a token that reads the figures, and nothing else that there is', async () => {
+    const metrics = await here.token('metrics')
+    expect((await here.ask('/metrics', { token: metrics })).text).toContain('midflight_nodes')
+    expect((await here.ask('/v1/configs', { token: metrics })).json()).toEqual({ items: [] })
+    const paths = [at(shop), at(shop, '/content'), at(shop, '/nodes'), '/v1/audit', '/v1/tokens', '/v1/events']
+    for (const path of paths) {
+      const { status } = await here.ask(path, { token: metrics })
+      expect([path, status === 403 || status === 404]).toEqual([path, true])
+    }
+    const poll = await here.ask(`/v1/agent/${encodeURIComponent(shop)}/poll`, { token: metrics })
+    expect(poll.status).toBe(404)
   })
 
   test('a prefix is whole segments', async () => {

@@ -44,6 +44,7 @@ export async function rig(options: Partial<ServeOptions> = {}): Promise<Rig> {
   const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), 'midflight-http-')))
   let admin = ''
   let log = ''
+  let named = 0
   const sink = new Writable({
     write(chunk: Buffer, _encoding, done) {
       log += chunk.toString()
@@ -73,7 +74,7 @@ export async function rig(options: Partial<ServeOptions> = {}): Promise<Rig> {
     dataDir,
     log: () => log,
     ask: (path, question = {}) => ask(plane.url, path, { token: admin, ...question }),
-    async token(role, prefix = '', name = role) {
+    async token(role, prefix = '', name = `${role} ${++named}`) {
       const body = { name, role, prefix, expiresAt: null }
       const answer = await made.ask('/v1/tokens', { method: 'POST', body })
       if (answer.status !== 201) throw new Error(answer.text)

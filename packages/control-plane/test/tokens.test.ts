@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest'
 import { decide, type Principal } from '../src/access.ts'
 import { domainOf } from '../src/domain.ts'
-import { authenticate, controlPlane, createToken, listTokens, revokeToken } from '../src/tokens.ts'
+import { authenticate, controlPlane, createToken, listTokens, revokeToken, sharedNames } from '../src/tokens.ts'
 import { HandClock, refusal, stores } from './domain-rig.ts'
 
 const publisher = { name: 'ada', role: 'publisher', prefix: 'shop', expiresAt: null } as const
@@ -13,7 +13,7 @@ describe.each(stores)('on %s', (_name, open) => {
     const { token, secret } = await createToken(domain, publisher, controlPlane)
     expect(secret).toMatch(/^mfs_[A-Za-z0-9_-]{43}$/)
     const principal = (await authenticate(domain, secret)) as Principal
-    expect(principal).toEqual({ name: 'ada', role: 'publisher', prefix: 'shop' })
+    expect(principal).toEqual({ name: 'ada', id: token.id, role: 'publisher', prefix: 'shop' })
     expect(decide(principal, 'publish', 'shop/gateway')).toBe('allowed')
     const everything = await domain.store.read((read) => [read.tokens(undefined, 10), read.audit(undefined, 10)])
     expect(JSON.stringify([everything, token])).not.toContain(secret.slice(4))
@@ -24,7 +24,7 @@ describe.each(stores)('on %s', (_name, open) => {
     const clock = new HandClock()
     const domain = domainOf({ store: await open(), now: clock.now })
     const expiring = await createToken(domain, { ...publisher, expiresAt: '2026-11-21T00:00:00Z' }, controlPlane)
-    const revoked = await createToken(domain, publisher, controlPlane)
+    const revoked = await createToken(domain, { ...publisher, name: 'bob' }, controlPlane)
     expect(await authenticate(domain, expiring.secret)).toBeDefined()
     await revokeToken(domain, revoked.token.id, controlPlane)
     clock.atMs = Date.parse('2026-11-21T00:00:00Z')
@@ -62,7 +62,48 @@ describe.each(stores)('on %s', (_name, open) => {
     expect(log[0]).toMatchObject({ actor: 'control plane', detail: { name: 'ada', role: 'publisher', prefix: 'shop' } })
   })
 
+  test('a name is one good token: who comes second is told the way out, and a name is free again when its token ends', async () => {
+    const clock = new HandClock()
+    const domain = domainOf({ store: await open(), now: clock.now })
+    const first = await createToken(domain, { ...publisher, expiresAt: '2026-11-21T00:00:00Z' }, controlPlane)
+    const second = await refusal(createToken(domain, { ...publisher, role: 'approver' }, controlPlane))
+    expect([second.code, second.message]).toEqual(['exists', expect.stringContaining(`revoke ${first.token.id} first`)])
+    const bank: Principal = { name: 'bank admin', role: 'admin', prefix: 'bank' }
+    const elsewhere = await refusal(createToken(domain, { ...publisher, prefix: 'bank' }, bank))
+    expect([elsewhere.code, elsewhere.message.includes(first.token.id)]).toEqual(['exists', false])
+    clock.atMs = Date.parse('2026-11-21T00:00:00Z')
+    const third = await createToken(domain, publisher, controlPlane)
+    await revokeToken(domain, third.token.id, controlPlane)
+    const fourth = await createToken(domain, publisher, controlPlane)
+    expect((await authenticate(domain, fourth.secret))?.id).toBe(fourth.token.id)
+  })
+
+  test('of two who ask for one name at once, one gets it', async () => {
+    const domain = domainOf({ store: await open() })
+    const asked = Array.from({ length: 5 }, () => createToken(domain, publisher, controlPlane))
+    const done = await Promise.allSettled(asked)
+    expect(done.filter(({ status }) => status === 'fulfilled')).toHaveLength(1)
+  })
+
+  test('doubles of an earlier version are found, and told apart by their ids', async () => {
+    const domain = domainOf({ store: await open() })
+    const { token, secret } = await createToken(domain, publisher, controlPlane)
+    const twin = await createToken(domain, { ...publisher, name: 'twin' }, controlPlane)
+    await domain.store.transaction((tx) => {
+      const record = tx.tokenById(twin.token.id)
+      if (record !== undefined) tx.putToken({ ...record, name: 'ada' })
+    })
+    expect(await sharedNames(domain)).toEqual(['ada'])
+    const both = [await authenticate(domain, secret), await authenticate(domain, twin.secret)]
+    expect(both.map((one) => one?.id)).toEqual([token.id, twin.token.id])
+    await revokeToken(domain, twin.token.id, controlPlane)
+    expect(await sharedNames(domain)).toEqual([])
+  })
+
   test.each([
+    ['a name that OpenID or certificates give', { name: 'oidc:ada@example.com' }],
+    ['the name of the control plane itself', { name: 'control plane' }],
+    ['metrics of a part', { role: 'metrics' }],
     ['an unknown role', { role: 'root' }],
     ['a prefix that is no name', { prefix: '../shop' }],
     ['a prefix with a slash at its end', { prefix: 'shop/' }],

@@ -9,7 +9,7 @@ import { tableLines } from '../show/table.ts'
 import { clockText } from '../show/time.ts'
 import type { Terminal } from '../terminal.ts'
 
-const roles = ['viewer', 'publisher', 'approver', 'agent', 'admin']
+const roles = ['viewer', 'publisher', 'approver', 'agent', 'metrics', 'admin']
 
 export function token(terminal: Terminal): Command {
   return new Command('token')

@@ -3,7 +3,7 @@
  * good always comes through: callers behind one address must not be able to lock each other out.
  */
 import type { IncomingMessage } from 'node:http'
-import type { Principal } from '../access.ts'
+import { callerOf, type Principal } from '../access.ts'
 import type { Metrics } from '../metrics.ts'
 import { requireNames, requirePlainPath, type Names } from './caller.ts'
 import type { Identify } from './identity.ts'
@@ -63,7 +63,7 @@ export function createGate({ rates, metrics, identify, names }: GateOptions): Ga
         limited('failures', failures.take(address))
         throw unauthenticated()
       }
-      limited('token', (principal.role === 'agent' ? perAgentToken : perToken).take(principal.name))
+      limited('token', (principal.role === 'agent' ? perAgentToken : perToken).take(callerOf(principal)))
       return principal
     },
   }

@@ -54,10 +54,15 @@ function byCertificate({ socket }: IncomingMessage, { certificate }: IdentityOpt
  * A certificate with the URI `urn:midflight:agent:shop/gateway` among its alternative names is an agent for that config
  * and those below. Without such a name it is nobody: that a CA signed it says nothing about configs.
  */
-export function agentOfCertificate({ subject, subjectaltname }: PeerCertificate): Principal | undefined {
+export function agentOfCertificate({
+  subject,
+  subjectaltname,
+  fingerprint256,
+}: PeerCertificate): Principal | undefined {
   const found = [...(subjectaltname ?? '').matchAll(/(?:^|, )URI:urn:midflight:agent:([^,"]*)/g)]
   const prefix = found[0]?.[1]
   if (found.length !== 1 || prefix === undefined || configNameProblem(prefix) !== undefined) return undefined
-  const name = typeof subject?.CN === 'string' ? subject.CN : prefix
-  return { name: `certificate:${name.slice(0, 200)}`, role: 'agent', prefix }
+  const name = `certificate:${(typeof subject?.CN === 'string' ? subject.CN : prefix).slice(0, 200)}`
+  // Names of subjects are whatever the authority writes there, and many nodes may have the same.
+  return { name, id: `certificate:${fingerprint256}`, role: 'agent', prefix }
 }

@@ -2,6 +2,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Json, PatchOperation } from 'midflight'
 import Type from 'typebox'
+import { callerOf } from '../../access.ts'
 import { planPublish } from '../../plan.ts'
 import { configIn, publish, releaseIn, type PublishRequest } from '../../publish.ts'
 import { RefusedError, type ConfigChange, type Edit } from '../../release.ts'
@@ -203,7 +204,9 @@ async function publishOne(parts: Parts, asked: FastifyRequest, reply: FastifyRep
   return { release: one.release, created: one.created, replayed }
 }
 
-export function whose(request: FastifyRequest): Pick<PublishRequest, 'author' | 'idempotencyKey'> {
+export function whose(request: FastifyRequest): Pick<PublishRequest, 'author' | 'caller' | 'idempotencyKey'> {
   const idempotencyKey = idempotencyKeyOf(request)
-  return { author: principalOf(request).name, ...(idempotencyKey === undefined ? {} : { idempotencyKey }) }
+  const principal = principalOf(request)
+  const asked = { author: principal.name, caller: callerOf(principal) }
+  return { ...asked, ...(idempotencyKey === undefined ? {} : { idempotencyKey }) }
 }

@@ -2,7 +2,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { Json } from 'midflight'
 import Type from 'typebox'
-import type { Permission } from '../../access.ts'
+import { callerOf, type Permission } from '../../access.ts'
 import {
   approveDraft,
   createDraft,
@@ -212,6 +212,7 @@ export function draftRoutes(app: App, parts: Parts): void {
         publishDraft(domain, {
           id,
           by: principalOf(request).name,
+          caller: callerOf(principalOf(request)),
           ...(digest === undefined ? {} : { digest }),
           ...(breakGlass === undefined ? {} : { breakGlass }),
           ...(idempotencyKey === undefined ? {} : { idempotencyKey }),

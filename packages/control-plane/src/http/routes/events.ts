@@ -40,7 +40,9 @@ export function eventRoutes(app: App, { live, metrics, limits, identify }: Parts
     },
     async (request, reply) => {
       const principal = principalOf(request)
-      if (principal.role === 'agent') throw new Problem('denied', 'needs "read"; the role is agent')
+      if (!may(principal, 'read', principal.prefix || 'any')) {
+        throw new Problem('denied', `needs "read"; the role is ${principal.role}`)
+      }
       const { maxReaders, maxWaitingBytes, beatMs } = limits.events
       if (readers.size >= maxReaders) {
         throw new Problem('busy', `there are ${maxReaders} readers already`, { headers: { 'retry-after': '10' } })

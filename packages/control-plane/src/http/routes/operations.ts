@@ -45,7 +45,7 @@ export function operationRoutes(app: App, { metrics, readiness }: Parts): void {
   app.get(
     '/metrics',
     {
-      config: { access: { for: 'all', permission: 'operate' } },
+      config: { access: { for: 'all', permission: 'read-metrics' } },
       schema: {
         operationId: 'metrics',
         summary: 'For Prometheus',
