@@ -42,9 +42,13 @@ export function answerOf(read: StoreRead, key: Key | undefined): PublishResult |
   return answerIn(read, record)
 }
 
-/** What came of the request with this key; `undefined`: nothing, as it was refused or never came. */
+/**
+ * What came of the request with this key, if that is durable; `undefined`: nothing, as it was refused or never came.
+ * @throws StoreError while nothing can be told for sure.
+ */
 export async function answerTo(domain: Domain, caller: string, given: string): Promise<PublishResult | undefined> {
-  return await domain.store.read((read) => {
+  // Not a mere read: after the disk has failed, what is read may not be there at the next start.
+  return await domain.store.transaction((read) => {
     const record = read.idempotency(stored(caller, given))
     return record && answerIn(read, record)
   })

@@ -9,11 +9,15 @@ export type PublishResultLabel = 'released' | 'unchanged' | 'replayed' | 'refuse
 export interface Metrics {
   readonly registry: Registry
   http(method: string, route: string, status: number, seconds: number): void
-  publish(kind: 'publish' | 'rollback', result: PublishResultLabel, seconds: number): void
+  publish(kind: 'publish' | 'rollback' | 'batch', result: PublishResultLabel, seconds: number): void
+  /** An update that was to go with others. */
+  batched(result: 'released' | 'refused' | 'unknown'): void
   rateLimited(by: 'address' | 'token' | 'failures'): void
   liveClients(change: 1 | -1): void
   /** Delivery, read when metrics are asked for. */
   observe(hub: Hub): void
+  /** How many updates wait for their batch, read when metrics are asked for. */
+  observeWaiting(waiting: () => number): void
 }
 
 const seconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
@@ -40,7 +44,7 @@ export function metricsOf(store: Store): Metrics {
   })
   const publishes = new Counter({
     name: 'midflight_publishes_total',
-    help: 'Publishes and rollbacks, by what came of them.',
+    help: 'Publishes, rollbacks and batches, by what came of them.',
     labelNames: ['kind', 'result'],
     registers,
   })
@@ -49,6 +53,12 @@ export function metricsOf(store: Store): Metrics {
     help: 'From the request to the release being durable.',
     labelNames: ['kind'],
     buckets: seconds,
+    registers,
+  })
+  const batched = new Counter({
+    name: 'midflight_batch_updates_total',
+    help: 'Updates that were to go with others, by what came of them.',
+    labelNames: ['result'],
     registers,
   })
   const limited = new Counter({
@@ -78,9 +88,20 @@ export function metricsOf(store: Store): Metrics {
       publishes.inc({ kind, result })
       publishing.observe({ kind }, taken)
     },
+    batched: (result) => batched.inc({ result }),
     rateLimited: (by) => limited.inc({ by }),
     liveClients: (change) => clients.inc(change),
     observe: (hub) => observeHub(registry, hub),
+    observeWaiting(waiting) {
+      new Gauge({
+        name: 'midflight_batch_waiting',
+        help: 'Updates that wait for their batch to be written.',
+        registers,
+        collect() {
+          this.set(waiting())
+        },
+      })
+    },
   }
 }
 

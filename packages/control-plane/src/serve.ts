@@ -11,6 +11,7 @@ import type { PeerCertificate } from 'node:tls'
 import type { Json } from 'midflight'
 import { pino, type Logger } from 'pino'
 import type { Principal } from './access.ts'
+import { Batches, defaultBatchLimits, type BatchLimits } from './batches.ts'
 import { domainOf } from './domain.ts'
 import { defaultBodyOptions, type BodyOptions } from './http/body.ts'
 import { namesOf, type Names } from './http/caller.ts'
@@ -19,6 +20,7 @@ import { agentOfCertificate, identification, type Identify } from './http/identi
 import { defaultEventLimits, Live, type EventLimits } from './http/live.ts'
 import { oidc, type OidcOptions } from './http/oidc.ts'
 import { Problem, problemOf } from './http/problem.ts'
+import { announce } from './http/released.ts'
 import type { App } from './http/route.ts'
 import { createServer, defaultHttpLimits, type HttpLimits } from './http/server.ts'
 import { refuse } from './http/upgrade.ts'
@@ -74,6 +76,7 @@ export interface ServeOptions {
     readonly http?: Partial<HttpLimits>
     readonly body?: Partial<BodyOptions>
     readonly events?: Partial<EventLimits>
+    readonly batch?: Partial<BatchLimits>
     readonly hub?: Partial<HubLimits>
   }
   readonly retention?: Partial<Retention>
@@ -93,7 +96,7 @@ export interface ControlPlane {
   readonly hub: Hub
   /** Takes a renewed certificate; connections that are open keep the old one. @throws if there was no TLS. */
   useCertificate(tls: Pick<TlsOptions, 'cert' | 'key' | 'clientCa'>): void
-  /** Not ready → no new connections → agents and readers are sent away → requests end → what nodes said is stored → the store. */
+  /** Not ready → no new connections → batches are written → agents and readers are sent away → requests end → what nodes said is stored → the store. */
   close(): Promise<void>
 }
 
@@ -128,11 +131,20 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
       store,
       roster,
       ...(limits.hub === undefined ? {} : { limits: limits.hub }),
-      onReport: ({ uid, config, status, runs, seen }) =>
-        live.add('node', config, { uid, status, runs, seen } as unknown as Json),
+      onReport: ({ uid, config, labels, status, runs, seen }) =>
+        live.add('node', config, { uid, labels, status, runs, seen } as unknown as Json),
       onProblem: (error) => logger.error({ err: error }, 'delivery failed'),
     })
     metrics.observe(hub)
+    const batches = new Batches(domain, {
+      limits: { ...defaultBatchLimits, ...limits.batch },
+      onPublished(result, seconds) {
+        metrics.publish('batch', result.published.some(({ created }) => created) ? 'released' : 'unchanged', seconds)
+        announce({ live, hub, log: logger }, result)
+      },
+      onTrouble: (error) => logger.error({ err: error }, 'a batch was not written; it is tried again'),
+    })
+    metrics.observeWaiting(() => batches.waiting)
     const identify = identifier(options, (secret) => authenticate(domain, secret))
     let state: 'starting' | 'ready' | 'closing' = 'starting'
     let names: Names = namesOf(tls ? 'https' : 'http', host, port, options.allowedHosts ?? [])
@@ -148,11 +160,15 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
         live,
         metrics,
         hub,
+        batches,
         roster,
         log: logger,
         identify,
         contentLimit: domain.limits.maxContentBytes,
-        limits: { events: { ...defaultEventLimits, ...limits.events } },
+        limits: {
+          events: { ...defaultEventLimits, ...limits.events },
+          batchAnswerMs: limits.http?.batchAnswerMs ?? defaultHttpLimits.batchAnswerMs,
+        },
         isClosing: () => state === 'closing',
         readiness: async () => {
           if (state !== 'ready') return `it is ${state}`
@@ -226,6 +242,7 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
       // A connection whose last request has ended since is idle only now, and its client would keep it.
       const idle = setInterval(() => app.server.closeIdleConnections(), 50)
       const late = setTimeout(() => app.server.closeAllConnections(), closeMs)
+      await batches.close()
       await hub.close(closeMs)
       await ended
       clearInterval(idle)

@@ -47,6 +47,7 @@ const routes = [
   'POST /v1/agent/{name}/report',
   'POST /v1/audit/verify',
   'POST /v1/configs',
+  'POST /v1/configs/{name}/batch',
   'POST /v1/configs/{name}/drafts',
   'POST /v1/configs/{name}/plan',
   'POST /v1/configs/{name}/rollback',
@@ -103,7 +104,7 @@ describe('the OpenAPI document', () => {
         if (requestBody !== undefined) {
           const types = Object.keys((requestBody as { content: object }).content)
           const wanted =
-            method === 'patch' && path.endsWith('/content')
+            (method === 'patch' && path.endsWith('/content')) || path.endsWith('/batch')
               ? /^application\/(json-patch|merge-patch)\+json$/
               : /^application\/json$/
           for (const type of types) expect(type, `${method} ${path}`).toMatch(wanted)

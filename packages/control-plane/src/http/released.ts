@@ -23,7 +23,10 @@ export async function counted(
   }
 }
 
-export function announce({ live, hub, log }: Parts, { published, replayed }: PublishResult): void {
+export function announce(
+  { live, hub, log }: Pick<Parts, 'live' | 'hub' | 'log'>,
+  { published, replayed }: PublishResult,
+): void {
   if (replayed) return
   for (const { config, release, created } of published) {
     if (!created) continue

@@ -8,6 +8,7 @@ import type {
   RawServerDefault,
 } from 'fastify'
 import type { Static, TSchema } from 'typebox'
+import type { Batches } from '../batches.ts'
 import type { Domain } from '../domain.ts'
 import type { Hub } from '../push/delivery.ts'
 import type { Roster } from '../roster.ts'
@@ -34,11 +35,12 @@ export interface Parts {
   readonly live: Live
   readonly metrics: Metrics
   readonly hub: Hub
+  readonly batches: Batches
   readonly roster: Roster
   readonly log: FastifyBaseLogger
   /** Of bodies that hold contents, in bytes. */
   readonly contentLimit: number
-  readonly limits: { readonly events: EventLimits }
+  readonly limits: { readonly events: EventLimits; readonly batchAnswerMs: number }
   readonly identify: Identify
   readonly isClosing: () => boolean
   /** Why no requests should come now; `undefined` if they should. */

@@ -104,6 +104,13 @@ export const PublishedAll = Type.Object({
   replayed: Type.Boolean(),
 })
 
+export const BatchedUpdate = Type.Object({
+  release: Release,
+  updates: Type.Integer({ minimum: 1, description: 'how many updates the release was made of, this one counted' }),
+  created: Type.Boolean(described('false: together they changed nothing, so there is no new release')),
+  replayed: Type.Boolean(described('it was in that release already, by its Idempotency-Key')),
+})
+
 const BreakGlass = Type.Object({ reason: Type.String({ minLength: 1, maxLength: 8192 }) }, exact)
 export const PatchOperation = Type.Object(
   {
@@ -112,6 +119,10 @@ export const PatchOperation = Type.Object(
   },
   { description: 'RFC 6902' },
 )
+export const PatchBody = Type.Union([
+  Type.Array(PatchOperation, { maxItems: 1_000_000 }),
+  Type.Record(Type.String(), Type.Unknown()),
+])
 /** One of content, patch and mergePatch; that it is one of them the operation says. */
 export const edit = {
   content: Type.Optional(Type.Unknown({ description: 'all of it' })),

@@ -18,6 +18,7 @@ import { Problem, problemOf } from './problem.ts'
 import type { App, Parts } from './route.ts'
 import { agentRoutes } from './routes/agents.ts'
 import { auditRoutes } from './routes/audit.ts'
+import { batchRoutes } from './routes/batch.ts'
 import { configRoutes } from './routes/configs.ts'
 import { contentRoutes } from './routes/content.ts'
 import { draftRoutes } from './routes/drafts.ts'
@@ -37,6 +38,8 @@ export interface HttpLimits extends Rates {
   /** From the first byte to the last of a request. */
   readonly requestTimeoutMs: number
   readonly keepAliveMs: number
+  /** So long an update waits to be in a release; afterwards it is told that it is not known. */
+  readonly batchAnswerMs: number
 }
 
 export const defaultHttpLimits: HttpLimits = {
@@ -45,6 +48,7 @@ export const defaultHttpLimits: HttpLimits = {
   headersTimeoutMs: 15_000,
   requestTimeoutMs: 120_000,
   keepAliveMs: 65_000,
+  batchAnswerMs: 30_000,
   perAddress: { perSecond: 2_000, burst: 4_000 },
   perToken: { perSecond: 500, burst: 1_000 },
   perAgentToken: { perSecond: 10_000, burst: 20_000 },
@@ -111,6 +115,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
     const all = routes as unknown as App
     configRoutes(all, parts)
     contentRoutes(all, parts)
+    batchRoutes(all, parts)
     releaseRoutes(all, parts)
     draftRoutes(all, parts)
     nodeRoutes(all, parts)

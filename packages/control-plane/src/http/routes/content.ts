@@ -17,7 +17,7 @@ import {
   answers,
   AnyJson,
   NameParams,
-  PatchOperation as PatchOperationShape,
+  PatchBody,
   Plan,
   PlanRequest,
   Published,
@@ -92,26 +92,11 @@ export function contentRoutes(app: App, parts: Parts): void {
         tags,
         params: NameParams,
         querystring: PublishQuery,
-        body: Type.Union([
-          Type.Array(PatchOperationShape, { maxItems: 1_000_000 }),
-          Type.Record(Type.String(), Type.Unknown()),
-        ]),
+        body: PatchBody,
         response: answers({ 200: Published, 201: Published }),
       },
     },
-    async (request, reply) => {
-      const isPatch = mediaTypeOf(request) === jsonPatch
-      if (isPatch !== Array.isArray(request.body)) {
-        throw new Problem(
-          'bad-request',
-          `the body is no ${isPatch ? 'list of operations' : 'object'}, as its type says`,
-        )
-      }
-      const edit: Edit = isPatch
-        ? { patch: request.body as unknown as readonly PatchOperation[] }
-        : { mergePatch: request.body as Json }
-      return await publishOne(parts, request, reply, edit)
-    },
+    async (request, reply) => await publishOne(parts, request, reply, patchIn(request)),
   )
 
   app.post(
@@ -168,6 +153,15 @@ export function contentRoutes(app: App, parts: Parts): void {
       return result
     },
   )
+}
+
+/** The change that a body is, by its content type. */
+export function patchIn(request: FastifyRequest): Edit {
+  const isPatch = mediaTypeOf(request) === jsonPatch
+  if (isPatch !== Array.isArray(request.body)) {
+    throw new Problem('bad-request', `the body is no ${isPatch ? 'list of operations' : 'object'}, as its type says`)
+  }
+  return isPatch ? { patch: request.body as readonly PatchOperation[] } : { mergePatch: request.body as Json }
 }
 
 type PublishOne = FastifyRequest<{
