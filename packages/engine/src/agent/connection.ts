@@ -15,13 +15,23 @@ export const defaultPacing: Pacing = { heartbeatMs: 30_000, leaseMs: 90_000, pol
 
 export type Connection =
   | { readonly kind: 'idle' }
-  /** The socket is being opened. `failures` in a row came before. */
-  | { readonly kind: 'connecting'; readonly failures: number }
+  /** The socket is being opened. */
+  | ({ readonly kind: 'connecting' } & Away)
   /** `hello` was said; `welcome` is awaited. */
-  | { readonly kind: 'greeting'; readonly failures: number }
-  | { readonly kind: 'online' }
-  | { readonly kind: 'waiting'; readonly failures: number }
+  | ({ readonly kind: 'greeting' } & Away)
+  /** A connection counts as one that lasts from its first heartbeat: until then the failures before it are kept. */
+  | { readonly kind: 'online'; readonly failures: number }
+  | ({ readonly kind: 'waiting' } & Away)
   | { readonly kind: 'closed' }
+
+interface Away {
+  /** In a row. */
+  readonly failures: number
+  readonly meanwhile: PollPlan
+}
+
+/** How to poll beside the socket: not at all, now and then as a safety net, or with long polls in place of it. */
+export type PollPlan = 'none' | 'now-and-then' | 'instead'
 
 export type ConnectionEvent =
   | { readonly kind: 'open' }
@@ -31,6 +41,8 @@ export type ConnectionEvent =
   | { readonly kind: 'sent-away'; readonly maxMs: number }
   /** The other side has closed, refused, or said what makes no sense. */
   | { readonly kind: 'dropped'; readonly retryAfterMs?: number | undefined }
+  /** The control plane does not take this node while another has its uid. */
+  | { readonly kind: 'turned-away' }
   /** Nothing was heard for longer than the lease, or what is sent does not leave. */
   | { readonly kind: 'silent' }
   | { readonly kind: 'due'; readonly timer: Timer }
@@ -56,74 +68,88 @@ export type ConnectionStep = readonly [Connection, readonly ConnectionCommand[]]
 
 /** For opening, and again for the welcome. */
 const deadlineMs = 10_000
-const firstBackoffMs = 1_000
+/** So short that a control plane that restarts has its fleet back soon: who comes too early is told when to come. */
+const firstBackoffMs = 200
 const maxBackoffMs = 30_000
+const turnedAwayMs = [30_000, 60_000] as const
 
 export function step(state: Connection, event: ConnectionEvent): ConnectionStep {
   if (event.kind === 'close') return closed(state)
   switch (state.kind) {
     case 'idle':
-      return event.kind === 'open' ? connecting(0) : stay(state)
+      // The first try gets its chance before anyone polls.
+      return event.kind === 'open' ? connecting({ failures: 0, meanwhile: 'none' }) : stay(state)
     case 'connecting':
     case 'greeting':
       return opening(state, event)
     case 'online':
       return online(state, event)
     case 'waiting':
-      return event.kind === 'due' && event.timer === 'reconnect' ? connecting(state.failures) : stay(state)
+      return event.kind === 'due' && event.timer === 'reconnect' ? connecting(state) : stay(state)
     case 'closed':
       return stay(state)
   }
 }
 
 function opening(state: Connection & { kind: 'connecting' | 'greeting' }, event: ConnectionEvent): ConnectionStep {
+  const { failures, meanwhile } = state
   switch (event.kind) {
     case 'opened':
       if (state.kind === 'greeting') return stay(state)
-      return [{ kind: 'greeting', failures: state.failures }, [{ kind: 'say-hello' }, wait('deadline', deadlineMs)]]
+      return [{ kind: 'greeting', failures, meanwhile }, [{ kind: 'say-hello' }, wait('deadline', deadlineMs)]]
     case 'welcome':
       if (state.kind === 'connecting') return stay(state)
       return [
-        { kind: 'online' },
+        { kind: 'online', failures },
         [{ kind: 'no-wait', timer: 'deadline' }, { kind: 'wait-heartbeat' }, { kind: 'catch-up' }],
       ]
-    case 'dropped':
-      return waiting(state.failures + 1, 'deadline', backoff(state.failures, event.retryAfterMs))
-    case 'silent':
-      return waiting(state.failures + 1, 'deadline', backoff(state.failures))
-    case 'sent-away':
-      return waiting(state.failures + 1, 'deadline', [0, event.maxMs])
     case 'due':
-      if (event.timer !== 'deadline') return stay(state)
-      return waiting(state.failures + 1, 'deadline', backoff(state.failures))
+      return event.timer === 'deadline' ? failed(failures, 'deadline') : stay(state)
     default:
-      return stay(state)
+      return lost(state, event, 'deadline')
   }
 }
 
 function online(state: Connection & { kind: 'online' }, event: ConnectionEvent): ConnectionStep {
+  if (event.kind !== 'due') return lost(state, event, 'heartbeat')
+  if (event.timer !== 'heartbeat') return stay(state)
+  return [{ kind: 'online', failures: 0 }, [{ kind: 'say-heartbeat' }, { kind: 'wait-heartbeat' }]]
+}
+
+function lost(
+  state: Connection & { kind: 'connecting' | 'greeting' | 'online' },
+  event: ConnectionEvent,
+  timer: Timer,
+): ConnectionStep {
+  const { failures } = state
   switch (event.kind) {
     case 'dropped':
-      return waiting(1, 'heartbeat', backoff(0, event.retryAfterMs))
+      return failed(failures, timer, event.retryAfterMs)
     case 'silent':
-      return waiting(1, 'heartbeat', backoff(0))
+      return failed(failures, timer)
     case 'sent-away':
-      return waiting(0, 'heartbeat', [0, event.maxMs])
-    case 'due':
-      if (event.timer !== 'heartbeat') return stay(state)
-      return [state, [{ kind: 'say-heartbeat' }, { kind: 'wait-heartbeat' }]]
+      // The control plane is there, and wants fewer sockets, not more polls.
+      return waiting({ failures, meanwhile: 'now-and-then' }, timer, [0, event.maxMs])
+    case 'turned-away':
+      // By poll it would be taken for the other.
+      return waiting({ failures: failures + 1, meanwhile: 'none' }, timer, turnedAwayMs)
     default:
       return stay(state)
   }
 }
 
-function connecting(failures: number): ConnectionStep {
-  return [{ kind: 'connecting', failures }, [{ kind: 'connect' }, wait('deadline', deadlineMs)]]
+function failed(failures: number, timer: Timer, retryAfterMs?: number): ConnectionStep {
+  const meanwhile = retryAfterMs ? 'now-and-then' : 'instead'
+  return waiting({ failures: failures + 1, meanwhile }, timer, backoff(failures, retryAfterMs))
 }
 
-function waiting(failures: number, timer: Timer, [minMs, maxMs]: readonly [number, number]): ConnectionStep {
+function connecting({ failures, meanwhile }: Away): ConnectionStep {
+  return [{ kind: 'connecting', failures, meanwhile }, [{ kind: 'connect' }, wait('deadline', deadlineMs)]]
+}
+
+function waiting(away: Away, timer: Timer, [minMs, maxMs]: readonly [number, number]): ConnectionStep {
   return [
-    { kind: 'waiting', failures },
+    { kind: 'waiting', ...away },
     [{ kind: 'drop' }, { kind: 'no-wait', timer }, { kind: 'wait', timer: 'reconnect', minMs, maxMs }],
   ]
 }
@@ -138,18 +164,20 @@ function stay(state: Connection): ConnectionStep {
   return [state, []]
 }
 
-/** Full jitter: anywhere from 0 to a bound that doubles. What the server asks for is the least, spread by half of it. */
+/**
+ * At first anywhere from 0 to a bound, then between half and all of one that doubles: with full jitter a node that was
+ * lucky often has a long wait before it though it was away for a moment. So it is back, at the latest, twice as long
+ * after the control plane as that was away. What the server asks for is the least, spread by half of it.
+ */
 export function backoff(failures: number, retryAfterMs?: number): readonly [minMs: number, maxMs: number] {
   if (retryAfterMs !== undefined && retryAfterMs > 0) return [retryAfterMs, retryAfterMs * 1.5]
-  return [0, Math.min(maxBackoffMs, firstBackoffMs * 2 ** Math.min(failures, 10))]
+  const maxMs = Math.min(maxBackoffMs, firstBackoffMs * 2 ** Math.min(failures, 10))
+  return [failures === 0 ? 0 : maxMs / 2, maxMs]
 }
 
 function wait(timer: Timer, ms: number): ConnectionCommand {
   return { kind: 'wait', timer, minMs: ms, maxMs: ms }
 }
-
-/** How to poll beside the socket: not at all, now and then as a safety net, or with long polls in place of it. */
-export type PollPlan = 'none' | 'now-and-then' | 'instead'
 
 export function pollPlan(state: Connection): PollPlan {
   switch (state.kind) {
@@ -158,12 +186,7 @@ export function pollPlan(state: Connection): PollPlan {
       return 'none'
     case 'online':
       return 'now-and-then'
-    case 'waiting':
-      // Sent away without a failure: the control plane is there, and wants fewer sockets, not more polls.
-      return state.failures === 0 ? 'now-and-then' : 'instead'
-    case 'connecting':
-    case 'greeting':
-      // The first try gets its chance; after a failure nobody waits for the next.
-      return state.failures === 0 ? 'none' : 'instead'
+    default:
+      return state.meanwhile
   }
 }
