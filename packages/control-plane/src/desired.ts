@@ -3,20 +3,57 @@
  * poll and reconnect are ways to learn the same, and each may lose messages.
  */
 import type { NodeStatus, ReleaseInfo } from 'midflight/protocol'
-import type { NodeRecord } from './store.ts'
+import { hasEnded, type RolloutState } from './rollout.ts'
+import type { NodeRecord, RolloutRecord } from './store.ts'
+import { stepOf, type Placed } from './strategy.ts'
 
 /** A release by what names it. */
 export type Wanted = Pick<ReleaseInfo, 'number' | 'digest'>
 
-/** What a config wants of its nodes. */
+/** What a config wants of its nodes, as it is on record: what is not durable is wanted of nobody. */
 export interface Releases {
   /** The newest release; `null` before the first. */
   readonly head: Wanted | null
+  /** The rollout under way: the oldest that has not ended. Without one, the head is for all. */
+  readonly rollout: RolloutRecord | null
 }
 
-/** The release that the node should run; `null`: none yet. It is the head for all. */
-export function desired(releases: Releases, _node: Pick<NodeRecord, 'uid' | 'labels'>): Wanted | null {
-  return releases.head
+/** What a node should do. */
+export interface Wish extends Wanted {
+  /** Two-phase: only to be made ready. Asked for, and decided on, under this epoch. */
+  readonly prepare: boolean
+  /** Of the coordinator; 0 where there is none. */
+  readonly epoch: number
+  /** To go back by itself after this, unless its step is through. */
+  readonly revertMs: number | null
+}
+
+/** What the node should run; `null`: nothing yet, or nothing that is known to be good. */
+export function desired({ head, rollout }: Releases, node: Placed): Wish | null {
+  if (rollout === null) return wish(head, 0)
+  const { state, strategy } = rollout
+  const target: Wanted = { number: rollout.number, digest: rollout.digest }
+  if (hasEnded(state)) return wish(head, state.epoch)
+  if (state.rollback !== null) return wish(state.rollback, state.epoch)
+  if (state.phase === 'queued') return wish(state.from, state.epoch)
+  const step = stepOf(strategy.steps, state.cuts, node)
+  if (step < state.decided) {
+    const revertMs = step < state.confirmed ? null : strategy.revertMs
+    return { ...target, prepare: false, epoch: state.epoch, revertMs }
+  }
+  if (state.phase === 'preparing' && step === state.step) {
+    return { ...target, prepare: true, epoch: state.epoch, revertMs: strategy.revertMs }
+  }
+  return wish(state.from, state.epoch)
+}
+
+/** Whether a node that may go back by itself may stop to think of it. */
+export function isConfirmed({ strategy, state }: RolloutRecord, node: Placed): boolean {
+  return stepOf(strategy.steps, state.cuts, node) < state.confirmed
+}
+
+function wish(wanted: Wanted | null, epoch: RolloutState['epoch']): Wish | null {
+  return wanted && { number: wanted.number, digest: wanted.digest, prepare: false, epoch, revertMs: null }
 }
 
 /** What is known of a node's way to a release. Times by the monotonic clock, in milliseconds. */
@@ -34,10 +71,12 @@ export type Step =
   | { readonly kind: 'settled' }
   /** `force`: it has this release already, and must try it again all the same. */
   | { readonly kind: 'send'; readonly why: 'behind' | 'lost' | 'drift' | 'retry'; readonly force: boolean }
+  /** Two-phase: it has this ready, or something that nobody wants any more, and is to be told what was decided. */
+  | { readonly kind: 'decide'; readonly decision: 'commit' | 'abort' }
   /** It is on its way; look again at this time. */
   | { readonly kind: 'wait'; readonly why: 'delivery' | 'applying' | 'back-off'; readonly untilMs: number }
   /** Nothing that is sent would help: a person must look, or a newer release come. */
-  | { readonly kind: 'stuck'; readonly why: 'restart-required' | 'given-up' | 'ahead' }
+  | { readonly kind: 'stuck'; readonly why: 'restart-required' | 'given-up' | 'ahead' | 'refused' }
 
 export interface Patience {
   /** A release that was sent and not heard of is sent again after this. */
@@ -69,17 +108,26 @@ const failed: readonly NodeStatus[] = ['FAILED', 'ROLLED_BACK', 'DEGRADED']
  *   a newer release cancels every retry.
  */
 export function nextStep(
-  wanted: Wanted | null,
-  node: Pick<NodeRecord, 'runs' | 'seen' | 'status'>,
+  wanted: Wish | null,
+  node: Pick<NodeRecord, 'runs' | 'seen' | 'status' | 'prepared'>,
   delivery: Delivery | undefined,
   nowMs: number,
   patience: Patience = defaultPatience,
 ): Step {
+  const { runs, seen, status, prepared } = node
+  if (prepared !== undefined) {
+    // Given up once more is wanted of the node than this; a newer release that it is sent takes its place.
+    if (wanted === null || wanted.number < prepared.number) return { kind: 'decide', decision: 'abort' }
+    if (wanted.number === prepared.number && wanted.digest === prepared.digest) {
+      return wanted.prepare ? { kind: 'settled' } : { kind: 'decide', decision: 'commit' }
+    }
+  }
   if (wanted === null) return { kind: 'settled' }
-  const { runs, seen, status } = node
   const sent = delivery?.number === wanted.number ? delivery : undefined
   const concerns = seen === wanted.number
   if (runs !== null && runs.number > wanted.number) return { kind: 'stuck', why: 'ahead' }
+  // A vote is a vote.
+  if (wanted.prepare && concerns && failed.includes(status)) return { kind: 'stuck', why: 'refused' }
   if (concerns && failed.includes(status)) return retried(sent, nowMs, patience)
   if (concerns && status === 'RESTART_REQUIRED') return { kind: 'stuck', why: 'restart-required' }
   const runsIt = runs?.number === wanted.number

@@ -9,6 +9,8 @@
 import type { Json } from 'midflight'
 import type { NodeStatus, ReleaseInfo } from 'midflight/protocol'
 import type { Role } from './access.ts'
+import type { RolloutEvent, RolloutState } from './rollout.ts'
+import type { Strategy } from './strategy.ts'
 import type { Rule } from './rules.ts'
 
 export interface Store {
@@ -69,6 +71,16 @@ export interface StoreRead {
   /** Newest first. */
   attempts(uid: string, limit: number): AttemptRecord[]
 
+  rollout(config: string, number: number): RolloutRecord | undefined
+  /** Newest first, of releases below the number `before`. */
+  rollouts(config: string, before: number | undefined, limit: number): RolloutRecord[]
+  /** Those that have not ended, oldest first; of all configs if `config` is undefined. */
+  openRollouts(config?: string): RolloutRecord[]
+  /** What moved a rollout, oldest first, above the number `after`. */
+  rolloutEvents(config: string, number: number, after: number | undefined, limit: number): RolloutEventRecord[]
+  /** Of the coordinator that took over last; 0: there was none. */
+  epoch(): number
+
   draft(id: string): DraftRecord | undefined
   draftContent(id: string): Json | undefined
   /** By id; of all configs if `config` is undefined. */
@@ -101,6 +113,20 @@ export interface StoreTx extends StoreRead {
   removeNode(uid: string): void
   /** Also marks the release as applied, if that is what the attempt came to. */
   addAttempt(attempt: AttemptRecord): void
+  /** Each of them, in this order; together they cost less. */
+  addAttempts(attempts: readonly AttemptRecord[]): void
+  /**
+   * Adds the rollout of a release, which pins what it may have to go back to for as long as it is open.
+   * @throws RangeError if that release has one, or is not there.
+   */
+  addRollout(rollout: RolloutRecord): void
+  /**
+   * Replaces a rollout, and adds what moved it to its events.
+   * @throws FencedError if a coordinator with a higher epoch has taken over: nothing is written (I10).
+   */
+  moveRollout(rollout: RolloutRecord, event: RolloutEvent, epoch: number, at: string): void
+  /** Makes the caller the coordinator. @returns its epoch, higher than all before. */
+  takeOver(): number
   /** Adds or replaces. Without `content` the one that is there stays. */
   putDraft(draft: DraftRecord, content?: Json): void
   removeDraft(id: string): void
@@ -151,6 +177,51 @@ export interface NodeRecord {
   readonly leaseUntil: string
   /** The head of the audit log that the node has been shown last. */
   readonly auditHead?: string
+  /** Two-phase: what it has prepared and waits for the decision on. */
+  readonly prepared?: { readonly number: number; readonly digest: string; readonly epoch: number }
+  /** What it says of its own health, and which release it ran then. */
+  readonly health?: { readonly ok: boolean; readonly release: number; readonly detail?: string }
+}
+
+/** How one release is brought to the nodes. */
+export interface RolloutRecord {
+  readonly config: string
+  /** Of the release; a release has one rollout at most. */
+  readonly number: number
+  readonly digest: string
+  readonly strategy: Strategy
+  readonly by: string
+  readonly createdAt: string
+  readonly startedAt: string | null
+  readonly endedAt: string | null
+  readonly state: RolloutState
+  /** What was said of the risk before, so that it can be judged by what came of it. */
+  readonly advice?: RolloutAdvice
+}
+
+export interface RolloutAdvice {
+  readonly score: number
+  readonly level: 'low' | 'medium' | 'high'
+  readonly recommended: string
+  /** Points by factor. */
+  readonly factors: Readonly<Record<string, number>>
+}
+
+export interface RolloutEventRecord {
+  /** 1, 2, 3 … within a rollout. */
+  readonly seq: number
+  readonly at: string
+  readonly epoch: number
+  readonly event: RolloutEvent
+}
+
+/** Another coordinator has taken over; whoever gets this is not one any more. */
+export class FencedError extends Error {
+  override readonly name = 'FencedError'
+
+  constructor(epoch: number, newest: number) {
+    super(`a coordinator with epoch ${newest} has taken over from epoch ${epoch}; nothing was written`)
+  }
 }
 
 export interface NodeFilter {

@@ -16,6 +16,8 @@ import type {
   NodeRecord,
   PrunePolicy,
   Pruned,
+  RolloutEventRecord,
+  RolloutRecord,
   Store,
   StoreRead,
   StoreReport,
@@ -23,7 +25,9 @@ import type {
   TokenRecord,
 } from '../store.ts'
 import { chainStart, link } from './audit-chain.ts'
-import { checkNext, checkPolicy, promiseError } from './preconditions.ts'
+import type { RolloutEvent } from '../rollout.ts'
+import { MemoryRollouts } from './memory-rollouts.ts'
+import { checkNext, checkPolicy, neededBy, promiseError } from './preconditions.ts'
 
 export function memoryStore(): Store {
   const records = new Records()
@@ -70,6 +74,7 @@ class Records implements StoreTx {
   private readonly tokensById = new Map<string, TokenRecord>()
   private readonly keys = new Map<string, IdempotencyRecord>()
   private readonly pins = new Map<string, { readonly config: string; readonly number: number }>()
+  private readonly rolling = new MemoryRollouts((map, key, value) => this.set(map, key, value))
   private readonly log: AuditRecord[] = []
   /** Undoes what the transaction under way has done, last first; `undefined` outside of one. */
   private undo: (() => void)[] | undefined
@@ -153,6 +158,38 @@ class Records implements StoreTx {
     return (this.attemptsOf.get(uid) ?? []).toReversed().slice(0, limit)
   }
 
+  rollout(config: string, number: number): RolloutRecord | undefined {
+    return this.rolling.get(config, number)
+  }
+
+  rollouts(config: string, before: number | undefined, limit: number): RolloutRecord[] {
+    return this.rolling.list(config, before, limit)
+  }
+
+  openRollouts(config?: string): RolloutRecord[] {
+    return this.rolling.open(config)
+  }
+
+  rolloutEvents(config: string, number: number, after: number | undefined, limit: number): RolloutEventRecord[] {
+    return this.rolling.events(config, number, after, limit)
+  }
+
+  epoch(): number {
+    return this.rolling.epoch()
+  }
+
+  addRollout(rollout: RolloutRecord): void {
+    this.rolling.add(rollout, this.release(rollout.config, rollout.number) !== undefined)
+  }
+
+  moveRollout(rollout: RolloutRecord, event: RolloutEvent, epoch: number, at: string): void {
+    this.rolling.move(rollout, event, epoch, at)
+  }
+
+  takeOver(): number {
+    return this.rolling.takeOver()
+  }
+
   draft(id: string): DraftRecord | undefined {
     return this.draftsById.get(id)
   }
@@ -232,6 +269,10 @@ class Records implements StoreTx {
     if (status === 'APPLIED' && release?.appliedAt === undefined) this.change(config, number, { appliedAt: at })
   }
 
+  addAttempts(attempts: readonly AttemptRecord[]): void {
+    for (const attempt of attempts) this.addAttempt(attempt)
+  }
+
   putDraft(draft: DraftRecord, content?: Json): void {
     this.set(this.draftsById, draft.id, copy(draft))
     if (content !== undefined) this.set(this.draftContents, draft.id, copy(content))
@@ -299,6 +340,7 @@ class Records implements StoreTx {
       if (draft.config === config && draft.status === 'open' && draft.base !== null) needed.add(draft.base)
     }
     for (const pin of this.pins.values()) if (pin.config === config) needed.add(pin.number)
+    for (const rollout of this.rolling.open(config)) for (const number of neededBy(rollout)) needed.add(number)
     return needed
   }
 

@@ -1,6 +1,6 @@
 /** What must hold before any store does what it is asked: mistakes of the caller are RangeErrors. */
 import type { ReleaseInfo } from 'midflight/protocol'
-import type { ConfigRecord, PrunePolicy } from '../store.ts'
+import type { ConfigRecord, PrunePolicy, RolloutRecord } from '../store.ts'
 
 /** @throws RangeError if it is not the one that comes after the head. */
 export function checkNext(release: ReleaseInfo, config: ConfigRecord | undefined): asserts config is ConfigRecord {
@@ -27,4 +27,16 @@ export function checkPolicy({ keepNewest, attemptsPerNode = 0 }: PrunePolicy): v
 export function promiseError(value: unknown): RangeError | undefined {
   if (typeof value !== 'object' || value === null || typeof (value as { then?: unknown }).then !== 'function') return
   return new RangeError('a transaction returned a promise; what it reads and writes must be done when it returns')
+}
+
+/** @throws RangeError if the release is not there, or is rolled out already. */
+export function checkRollout({ config, number }: RolloutRecord, hasRelease: boolean, isThere: boolean): void {
+  if (!hasRelease) throw new RangeError(`there is no release ${config} #${number} to roll out`)
+  if (isThere) throw new RangeError(`release ${config} #${number} has a rollout already`)
+}
+
+/** Releases whose contents an open rollout needs. */
+export function neededBy({ number, state, endedAt }: RolloutRecord): number[] {
+  if (endedAt !== null) return []
+  return [number, state.from?.number, state.rollback?.number].filter((one) => one !== undefined)
 }

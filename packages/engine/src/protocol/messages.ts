@@ -23,6 +23,21 @@ const runs = shape.record({ number: releaseNumber, digest: digestText })
 /** The release that a node runs. */
 export type Runs = shape.Of<typeof runs>
 
+/** Of a coordinator: a higher one has taken over from the lower. */
+const epoch = shape.integer(1)
+
+/** What a node holds ready, and waits for the decision on. */
+const prepared = shape.record({ number: releaseNumber, digest: digestText, epoch })
+export type PreparedRelease = shape.Of<typeof prepared>
+
+/** What a node's own probe found, and the release that it ran then. Holds no secrets. */
+const health = shape.record({
+  ok: shape.oneOf(true, false),
+  release: releaseNumber,
+  detail: shape.optional(shape.text(512)),
+})
+export type ReportedHealth = shape.Of<typeof health>
+
 const hello = shape.record({
   /** Of this process, kept on disk: the same after a restart. */
   uid,
@@ -45,9 +60,18 @@ const hello = shape.record({
   ),
   /** The newest head of the audit log that it was given: whoever rewrites the log is found out. */
   auditHead: shape.optional(auditHead),
+  /** Asks at the same time what was decided about it. */
+  prepared: shape.optional(prepared),
+  health: shape.optional(health),
 })
 
-const heartbeat = shape.record({ runs: shape.nullable(runs), status: nodeStatus })
+const heartbeat = shape.record({
+  runs: shape.nullable(runs),
+  status: nodeStatus,
+  /** Asks at the same time what was decided about it. */
+  prepared: shape.optional(prepared),
+  health: shape.optional(health),
+})
 
 const report = shape.record({
   number: releaseNumber,
@@ -59,6 +83,8 @@ const report = shape.record({
   attempt: shape.integer(0, 1_000_000),
   /** By the node's clock. */
   at: timeText,
+  /** With `PREPARED`: of the coordinator that asked. */
+  epoch: shape.optional(epoch),
 })
 
 /** Please send this release whole: the delta does not fit. */
@@ -99,7 +125,22 @@ const release = shape.record({
   }),
   /** Try it again now, although it is the one that failed or is in use. */
   force: shape.optional(shape.oneOf(true)),
+  /** Only make it ready, say so or why not within `voteMs`, and wait for the `decision`. */
+  prepare: shape.optional(shape.record({ epoch, voteMs: milliseconds(1) })),
+  /** Go back to what ran before, unless it is confirmed within this. */
+  revertMs: shape.optional(milliseconds(100)),
 })
+
+/** What becomes of a release that the node has prepared. The same one may come again. */
+const decision = shape.record({
+  number: releaseNumber,
+  digest: digestText,
+  epoch,
+  decision: shape.oneOf('commit', 'abort'),
+})
+
+/** A release that is to be reverted without it stays. */
+const confirm = shape.record({ number: releaseNumber, digest: digestText })
 
 const pace = shape.record({
   pollMs: milliseconds(100),
@@ -110,7 +151,7 @@ const pace = shape.record({
 const error = shape.record({ code: shape.text(64), message: shape.text(1024) })
 
 export const agentMessage = shape.tagged('type', { hello, heartbeat, report, whole })
-export const serverMessage = shape.tagged('type', { welcome, release, pace, error })
+export const serverMessage = shape.tagged('type', { welcome, release, decision, confirm, pace, error })
 
 /** From an agent to the control plane. */
 export type AgentMessage = shape.Of<typeof agentMessage>
@@ -126,5 +167,7 @@ export type Whole = Named<AgentMessage, 'whole'>
 export type Welcome = Named<ServerMessage, 'welcome'>
 export type ReleaseMessage = Named<ServerMessage, 'release'>
 export type ReleaseBody = ReleaseMessage['body']
+export type Decision = Named<ServerMessage, 'decision'>
+export type Confirm = Named<ServerMessage, 'confirm'>
 export type Pace = Named<ServerMessage, 'pace'>
 export type ErrorMessage = Named<ServerMessage, 'error'>

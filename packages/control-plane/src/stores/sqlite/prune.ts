@@ -1,12 +1,13 @@
 /** Retention in the SQLite store: what may go goes, and never what somebody still needs. */
 import type { DatabaseSync } from 'node:sqlite'
 import type { PrunePolicy, Pruned, StoreRead } from '../../store.ts'
-import { checkPolicy } from '../preconditions.ts'
+import { checkPolicy, neededBy } from '../preconditions.ts'
+import type { Attempts } from './attempts.ts'
 import type { Contents } from './contents.ts'
 
 type Reading = StoreRead & { readonly contents: Contents }
 
-export function prune(db: DatabaseSync, tx: Reading, policy: PrunePolicy): Pruned {
+export function prune(db: DatabaseSync, tx: Reading, history: Attempts, policy: PrunePolicy): Pruned {
   checkPolicy(policy)
   const names =
     policy.config === undefined
@@ -17,7 +18,7 @@ export function prune(db: DatabaseSync, tx: Reading, policy: PrunePolicy): Prune
       : [policy.config]
   let contents = 0
   for (const config of names) contents += pruneContents(db, tx, config, policy)
-  return { contents, attempts: pruneAttempts(db, policy), idempotency: pruneIdempotency(db, policy) }
+  return { contents, attempts: pruneAttempts(db, history, policy), idempotency: pruneIdempotency(db, policy) }
 }
 
 function pruneContents(db: DatabaseSync, tx: Reading, config: string, policy: PrunePolicy): number {
@@ -36,6 +37,7 @@ function pruneContents(db: DatabaseSync, tx: Reading, config: string, policy: Pr
       .all({ config })
       .map((row) => Number(row['number'])),
   )
+  for (const rollout of tx.openRollouts(config)) for (const number of neededBy(rollout)) needed.add(number)
   const stays = ({ number }: { number: number }): boolean =>
     number > head - policy.keepNewest ||
     needed.has(number) ||
@@ -56,17 +58,11 @@ function pruneContents(db: DatabaseSync, tx: Reading, config: string, policy: Pr
   return removed
 }
 
-function pruneAttempts(db: DatabaseSync, { attemptsPerNode, config }: PrunePolicy): number {
+function pruneAttempts(db: DatabaseSync, history: Attempts, { attemptsPerNode, config }: PrunePolicy): number {
   if (attemptsPerNode === undefined) return 0
-  const found = db
-    .prepare(
-      `delete from attempts where id in (
-         select id from (select id, row_number() over (partition by uid order by id desc) as place from attempts
-           where :config is null or uid in (select uid from nodes where config = :config))
-         where place > :keep)`,
-    )
-    .run({ keep: attemptsPerNode, config: config ?? null })
-  return Number(found.changes)
+  if (config === undefined) return history.prune(attemptsPerNode, undefined)
+  const rows = db.prepare('select uid from nodes where config = ?').all(config)
+  return history.prune(attemptsPerNode, new Set(rows.map(({ uid }) => String(uid))))
 }
 
 function pruneIdempotency(db: DatabaseSync, { idempotencyBefore }: PrunePolicy): number {

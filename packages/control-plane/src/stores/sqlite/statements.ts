@@ -22,7 +22,6 @@ export function statements(db: DatabaseSync) {
         and (:leaseEndedBefore is null or lease_until < :leaseEndedBefore)
       order by uid limit :limit`),
     nodeCounts: db.prepare('select status, count(*) as count from nodes where config = ? group by status'),
-    attempts: db.prepare('select uid, data, sum from attempts where uid = ? order by id desc limit ?'),
     draft: db.prepare('select * from drafts where id = ?'),
     drafts: db.prepare(`
       select * from drafts where (:config is null or config = :config) and id > :after order by id limit :limit`),

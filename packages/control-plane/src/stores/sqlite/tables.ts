@@ -3,13 +3,15 @@ import { crc32 } from 'node:zlib'
 import type { DatabaseSync, SQLInputValue, SQLOutputValue, StatementSync } from 'node:sqlite'
 import type { ReleaseInfo } from 'midflight/protocol'
 import type {
-  AttemptRecord,
   ConfigRecord,
   DraftRecord,
   IdempotencyRecord,
   NodeRecord,
+  RolloutEventRecord,
+  RolloutRecord,
   TokenRecord,
 } from '../../store.ts'
+import type { AttemptGroup } from './attempts.ts'
 import { damaged } from './errors.ts'
 
 export type Row = Readonly<Record<string, SQLOutputValue>>
@@ -82,6 +84,11 @@ export class Table<T> {
   }
 }
 
+export interface StoredRolloutEvent extends RolloutEventRecord {
+  readonly config: string
+  readonly number: number
+}
+
 type StoredConfig = Omit<ConfigRecord, 'head'>
 
 export function tablesOf(db: DatabaseSync) {
@@ -128,11 +135,27 @@ export function tablesOf(db: DatabaseSync) {
       },
       label: (node) => `node ${node.uid}`,
     }),
-    attempts: new Table<AttemptRecord>(db, {
+    attempts: new Table<AttemptGroup>(db, {
       table: 'attempts',
       key: [],
-      columns: { uid: (attempt) => attempt.uid },
-      label: (attempt) => `attempt of ${attempt.uid}`,
+      columns: { bucket: (group) => group.bucket },
+      label: (group) => `attempts of ${Object.keys(group.nodes).join(', ')}`,
+    }),
+    rollouts: new Table<RolloutRecord>(db, {
+      table: 'rollouts',
+      key: ['config', 'number'],
+      columns: {
+        config: (rollout) => rollout.config,
+        number: (rollout) => rollout.number,
+        is_open: (rollout) => (rollout.endedAt === null ? 1 : 0),
+      },
+      label: (rollout) => `rollout ${rollout.config} #${rollout.number}`,
+    }),
+    rolloutEvents: new Table<StoredRolloutEvent>(db, {
+      table: 'rollout_events',
+      key: ['config', 'number', 'seq'],
+      columns: { config: (event) => event.config, number: (event) => event.number, seq: (event) => event.seq },
+      label: (event) => `event ${event.seq} of rollout ${event.config} #${event.number}`,
     }),
     drafts: new Table<DraftRecord>(db, {
       table: 'drafts',

@@ -2,6 +2,7 @@
 import type { DatabaseSync, SQLInputValue } from 'node:sqlite'
 import { digest, type Json } from 'midflight'
 import type { NodeStatus, ReleaseInfo } from 'midflight/protocol'
+import type { RolloutEvent } from '../../rollout.ts'
 import type {
   AttemptRecord,
   AuditEntry,
@@ -13,14 +14,18 @@ import type {
   NodeRecord,
   PrunePolicy,
   Pruned,
+  RolloutEventRecord,
+  RolloutRecord,
   StoreTx,
   TokenRecord,
 } from '../../store.ts'
+import { Attempts } from './attempts.ts'
 import { chainStart, link, linkHash, linkText } from '../audit-chain.ts'
 import { checkNext } from '../preconditions.ts'
 import { Contents, type ContentLimits } from './contents.ts'
 import { damaged } from './errors.ts'
 import { prune } from './prune.ts'
+import { Rollouts } from './rollouts.ts'
 import { statements, type Statements } from './statements.ts'
 import { tablesOf, type Row, type Tables } from './tables.ts'
 
@@ -34,6 +39,8 @@ export class SqliteTransaction implements StoreTx {
   readonly contents: Contents
   private readonly db: DatabaseSync
   private readonly sql: Statements
+  private readonly history: Attempts
+  private readonly rolling: Rollouts
   /**
    * As the database has them. Each keeps its schema, so that what is compiled from one can be kept by the object.
    */
@@ -45,6 +52,8 @@ export class SqliteTransaction implements StoreTx {
     this.tables = tablesOf(db)
     this.contents = new Contents(db, this.tables.releases, limits)
     this.sql = statements(db)
+    this.history = new Attempts(db, this.tables.attempts)
+    this.rolling = new Rollouts(db, this.tables)
   }
 
   open(): void {
@@ -141,7 +150,42 @@ export class SqliteTransaction implements StoreTx {
   }
 
   attempts(uid: string, limit: number): AttemptRecord[] {
-    return this.sql.attempts.all(uid, limit).map((row) => this.tables.attempts.read(row))
+    return this.history.of(uid, limit)
+  }
+
+  rollout(config: string, number: number): RolloutRecord | undefined {
+    return this.rolling.get(config, number)
+  }
+
+  rollouts(config: string, before: number | undefined, limit: number): RolloutRecord[] {
+    return this.rolling.list(config, before, limit)
+  }
+
+  openRollouts(config?: string): RolloutRecord[] {
+    return this.rolling.open(config)
+  }
+
+  rolloutEvents(config: string, number: number, after: number | undefined, limit: number): RolloutEventRecord[] {
+    return this.rolling.events(config, number, after, limit)
+  }
+
+  epoch(): number {
+    return this.rolling.epoch()
+  }
+
+  addRollout(rollout: RolloutRecord): void {
+    this.mustWrite()
+    this.rolling.add(rollout, this.release(rollout.config, rollout.number) !== undefined)
+  }
+
+  moveRollout(rollout: RolloutRecord, event: RolloutEvent, epoch: number, at: string): void {
+    this.mustWrite()
+    this.rolling.move(rollout, event, epoch, at)
+  }
+
+  takeOver(): number {
+    this.mustWrite()
+    return this.rolling.takeOver()
   }
 
   draft(id: string): DraftRecord | undefined {
@@ -218,15 +262,23 @@ export class SqliteTransaction implements StoreTx {
 
   removeNode(uid: string): void {
     this.run('delete from nodes where uid = ?', uid)
-    this.run('delete from attempts where uid = ?', uid)
+    this.history.forget(uid)
   }
 
   addAttempt(attempt: AttemptRecord): void {
+    this.addAttempts([attempt])
+  }
+
+  addAttempts(attempts: readonly AttemptRecord[]): void {
     this.mustWrite()
-    this.tables.attempts.put(attempt)
-    const { config, number, status, at } = attempt
-    if (status === 'APPLIED' && this.appliedAt(config, number) === undefined) {
-      this.tables.applied.put({ config, number, at })
+    this.history.add(attempts)
+    let known: AttemptRecord | undefined
+    for (const attempt of attempts) {
+      if (attempt.status !== 'APPLIED') continue
+      const { config, number, at } = attempt
+      if (known?.number === number && known.config === config) continue
+      known = attempt
+      if (this.appliedAt(config, number) === undefined) this.tables.applied.put({ config, number, at })
     }
   }
 
@@ -264,7 +316,7 @@ export class SqliteTransaction implements StoreTx {
 
   prune(policy: PrunePolicy): Pruned {
     this.mustWrite()
-    return prune(this.db, this, policy)
+    return prune(this.db, this, this.history, policy)
   }
 
   private run(sql: string, ...values: SQLInputValue[]): void {

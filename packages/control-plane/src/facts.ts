@@ -1,0 +1,157 @@
+/**
+ * How far the nodes are with a rollout, counted up and down with each change, so that a fleet of thousands costs what
+ * changes in it. What the counts lead to is `rollout.ts`.
+ */
+import type { Runs } from 'midflight/protocol'
+import { noCounts, type Counts, type NodeReason, type RolloutState } from './rollout.ts'
+import type { NodeRecord } from './store.ts'
+import { stepOf, type Strategy } from './strategy.ts'
+
+export type Fact = 'waiting' | 'prepared' | 'applied' | 'failed' | 'unhealthy' | 'lost' | 'away'
+
+interface Found {
+  readonly fact: Fact
+  readonly reason?: string
+}
+
+const failures = ['FAILED', 'ROLLED_BACK', 'DEGRADED', 'RESTART_REQUIRED']
+
+/** How far a node is with a release. No data is no good news (I12): what was well before it had the release says nothing. */
+export function factOf(node: NodeRecord, isAway: boolean, target: Runs, probes: Strategy['probes']): Found {
+  const { runs, seen, status, detail, health } = node
+  const concerns = seen === target.number
+  if (concerns && failures.includes(status)) return { fact: 'failed', reason: detail ?? status }
+  if (runs?.number === target.number && runs.digest === target.digest) {
+    if (isAway) return { fact: 'lost', reason: `runs it, and was last heard of at ${node.lastSeenAt}` }
+    if (health === undefined) {
+      return probes === 'required' ? { fact: 'unhealthy', reason: 'reports no health' } : { fact: 'applied' }
+    }
+    if (health.release !== target.number) return { fact: 'waiting' }
+    return health.ok ? { fact: 'applied' } : { fact: 'unhealthy', reason: health.detail ?? 'is unhealthy' }
+  }
+  if (runs !== null && runs.number > target.number) return { fact: 'failed', reason: `runs release ${runs.number}` }
+  if (node.prepared?.number === target.number && node.prepared.digest === target.digest) return { fact: 'prepared' }
+  if (!isAway) return { fact: 'waiting' }
+  return concerns ? { fact: 'lost', reason: `had it, and was last heard of at ${node.lastSeenAt}` } : { fact: 'away' }
+}
+
+interface Entry extends Found {
+  readonly step: number
+  readonly zone: string
+}
+
+type Tally = Record<Fact, number>
+
+const maxReasons = 5
+const maxReasonLength = 300
+
+export interface Fleet {
+  node(uid: string): NodeRecord | undefined
+  isAway(uid: string): boolean
+}
+
+/** The nodes of one config, by what they have come to with one release. */
+export class Facts {
+  private readonly strategy: Strategy
+  private readonly cuts: RolloutState['cuts']
+  private readonly target: Runs
+  private readonly fleet: Fleet
+  private readonly entries = new Map<string, Entry>()
+  private readonly tallies: Tally[]
+  /** Those with a reason, in the order in which they failed. */
+  private readonly bad = new Map<string, Entry>()
+
+  constructor(strategy: Strategy, cuts: RolloutState['cuts'], target: Runs, fleet: Fleet) {
+    this.strategy = strategy
+    this.cuts = cuts
+    this.target = target
+    this.fleet = fleet
+    this.tallies = strategy.steps.map(() => ({
+      waiting: 0,
+      prepared: 0,
+      applied: 0,
+      failed: 0,
+      unhealthy: 0,
+      lost: 0,
+      away: 0,
+    }))
+  }
+
+  /** Looks at a node anew, or for the first time. @returns whether the counts are others now. */
+  look(uid: string): boolean {
+    const before = this.entries.get(uid)
+    const node = this.fleet.node(uid)
+    if (node === undefined) {
+      if (before === undefined) return false
+      this.count(uid, before, -1)
+      this.entries.delete(uid)
+      return true
+    }
+    const found = factOf(node, this.fleet.isAway(uid), this.target, this.strategy.probes)
+    if (before !== undefined && before.fact === found.fact && before.reason === found.reason) return false
+    const entry = { ...found, step: stepOf(this.strategy.steps, this.cuts, node), zone: this.zoneOf(node) }
+    if (before !== undefined) this.count(uid, before, -1)
+    this.count(uid, entry, 1)
+    this.entries.set(uid, entry)
+    return true
+  }
+
+  /** Of the steps that count in this state. */
+  counts({ phase, step }: Pick<RolloutState, 'phase' | 'step'>): Counts {
+    const first = phase === 'preparing' ? step : 0
+    const last = phase === 'rolling-back' ? this.tallies.length - 1 : step
+    const sum = { ...noCounts } as { -readonly [K in keyof Counts]: Counts[K] }
+    for (const tally of this.tallies.slice(first, last + 1)) {
+      for (const fact in tally) sum[fact as Fact] += tally[fact as Fact]
+    }
+    sum.reasons = this.reasons(first, last)
+    if (this.strategy.absent.kind === 'per-zone') sum.missingInZone = this.missingInZone(first, last)
+    return sum
+  }
+
+  /** The nodes of the steps that were begun, for those who ask about their health elsewhere. */
+  uids(step: number, limit: number): string[] {
+    const uids: string[] = []
+    for (const [uid, entry] of this.entries) {
+      if (uids.length >= limit) break
+      if (entry.step <= step) uids.push(uid)
+    }
+    return uids
+  }
+
+  private count(uid: string, entry: Entry, by: 1 | -1): void {
+    const tally = this.tallies[entry.step] as Tally
+    tally[entry.fact] += by
+    if (entry.reason === undefined) return
+    if (by === 1) this.bad.set(uid, entry)
+    else this.bad.delete(uid)
+  }
+
+  private reasons(first: number, last: number): NodeReason[] {
+    const reasons: NodeReason[] = []
+    for (const [uid, { step, reason = '' }] of this.bad) {
+      if (reasons.length >= maxReasons) break
+      if (step < first || step > last) continue
+      reasons.push({ node: this.fleet.node(uid)?.labels['name'] ?? uid, reason: cut(reason) })
+    }
+    return reasons
+  }
+
+  private missingInZone(first: number, last: number): Record<string, number> {
+    const zones: Record<string, number> = {}
+    for (const { step, fact, zone } of this.entries.values()) {
+      if (step < first || step > last || (fact !== 'waiting' && fact !== 'away')) continue
+      zones[zone] = (zones[zone] ?? 0) + 1
+    }
+    return zones
+  }
+
+  private zoneOf({ labels }: NodeRecord): string {
+    const { absent } = this.strategy
+    return absent.kind === 'per-zone' ? (labels[absent.label] ?? '') : ''
+  }
+}
+
+function cut(reason: string): string {
+  return reason.length <= maxReasonLength ? reason : `${reason.slice(0, maxReasonLength - 1).toWellFormed()}…`
+}

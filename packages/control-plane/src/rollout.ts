@@ -1,0 +1,402 @@
+/**
+ * THE path of one rollout: a pure machine, `next(rollout, state, event) → [state, commands]`.
+ *
+ *   queued → each step: (two-phase: preparing →) applying → baking → … → confirming → completed
+ *   on any failure: rolling-back → rolled-back; failed, where there is nothing to go back to
+ *
+ * It knows how many nodes are how far, not which; which release a node is to run follows from the state (`desired.ts`),
+ * so that nothing is sent that was not durable before, and nothing that was sent need be remembered. Time is what the
+ * coordinator has seen pass: neither a clock that jumps nor a night without a coordinator makes a deadline pass.
+ * Who counts, waits, asks and writes is `coordinator.ts`.
+ */
+import type { Runs } from 'midflight/protocol'
+import { mayBeMissing, type Cuts, type Strategy } from './strategy.ts'
+
+/** What does not change while it runs. */
+export interface Rollout {
+  readonly config: string
+  readonly release: Runs
+  readonly strategy: Strategy
+}
+
+export type Phase =
+  | 'queued' // another rollout of the config is before it
+  | 'preparing' // two-phase: the step's nodes vote
+  | 'applying' // the step's nodes take it
+  | 'baking' // they run it, and are watched
+  | 'confirming' // all run it; somebody has to say that it stays
+  | 'rolling-back'
+  | 'failed' // and there is nothing to go back to: it goes no further, until another release is published
+  | 'completed'
+  | 'rolled-back'
+  | 'superseded'
+
+const ends: readonly Phase[] = ['completed', 'rolled-back', 'superseded']
+
+/** Nodes of the steps that were begun, by how far they are with the release. A node is in one of the first seven. */
+export interface Counts {
+  /** Nothing was heard of it in this matter. */
+  readonly waiting: number
+  readonly prepared: number
+  readonly applied: number
+  /** Refused, rolled back by itself, degraded, or needs a restart. */
+  readonly failed: number
+  /** Runs it and says of itself that it is not well. */
+  readonly unhealthy: number
+  /** Had it, and has not been heard of since. */
+  readonly lost: number
+  /** Was not heard of, and did not have it. */
+  readonly away: number
+  /** Away or waiting, by zone: only where the strategy counts by zone. */
+  readonly missingInZone: Readonly<Record<string, number>>
+  /** What some of the nodes that failed said. */
+  readonly reasons: readonly NodeReason[]
+}
+
+export interface NodeReason {
+  readonly node: string
+  readonly reason: string
+}
+
+export const noCounts: Counts = {
+  waiting: 0,
+  prepared: 0,
+  applied: 0,
+  failed: 0,
+  unhealthy: 0,
+  lost: 0,
+  away: 0,
+  missingInZone: {},
+  reasons: [],
+}
+
+export type FailureKind =
+  | 'refused' // a node would not prepare it
+  | 'nodes' // more nodes failed than may
+  | 'absent' // too many nodes did not vote in time
+  | 'timeout' // nodes did not say in time that they run it
+  | 'gate'
+  | 'interrupted' // the coordinator was lost before a decision
+  | 'aborted' // somebody wanted it
+  | 'superseded' // another release took its place
+  | 'unconfirmed'
+
+/** Why it went no further. */
+export interface Failure {
+  readonly kind: FailureKind
+  /** Counting from 0. */
+  readonly step: number
+  /** For people: what was found. */
+  readonly found: string
+  /** Which gate, of several. */
+  readonly gate?: string
+  readonly nodes: readonly NodeReason[]
+}
+
+export interface Pause {
+  readonly reason: string
+  readonly by: string
+}
+
+export interface RolloutState {
+  readonly phase: Phase
+  /** Of the coordinator that moved it last. */
+  readonly epoch: number
+  /** What the nodes run whose turn has not come, and what a failure goes back to; `null`: nothing. */
+  readonly from: Runs | null
+  readonly step: number
+  /** The nodes of so many steps are to run the release: what they were sent cannot be taken back but by a rollback. */
+  readonly decided: number
+  /** So many steps are through: their nodes keep the release. */
+  readonly confirmed: number
+  readonly cuts: Cuts
+  /** How long the phase has lasted, pauses left out, in milliseconds. */
+  readonly spentMs: number
+  readonly pauses: readonly Pause[]
+  /** Gates that have passed in this bake. */
+  readonly passed: readonly string[]
+  readonly counts: Counts
+  readonly failure: Failure | null
+  /** The release that brings the old content back. */
+  readonly rollback: Runs | null
+  /** Of two-phase steps: from the first commit that was sent to the last that was confirmed, at most, in milliseconds. */
+  readonly mixedMs: number
+}
+
+export type RolloutEvent =
+  | { readonly kind: 'began'; readonly epoch: number; readonly from: Runs | null; readonly cuts: Cuts; readonly counts: Counts }
+  /** Another coordinator goes on with it. */
+  | { readonly kind: 'recovered'; readonly epoch: number }
+  /** Of the steps that were begun. */
+  | { readonly kind: 'counted'; readonly counts: Counts }
+  | { readonly kind: 'elapsed'; readonly ms: number }
+  | { readonly kind: 'gate'; readonly gate: string; readonly ok: boolean; readonly found: string }
+  | { readonly kind: 'paused'; readonly reason: string; readonly by: string }
+  | { readonly kind: 'resumed'; readonly reason: string; readonly by: string }
+  | { readonly kind: 'aborted'; readonly by: string; readonly reason: string }
+  /** The rest of the bake time, and the gates that have not answered, are passed over. */
+  | { readonly kind: 'promoted'; readonly by: string; readonly reason: string }
+  | { readonly kind: 'confirmed'; readonly by: string }
+  | { readonly kind: 'rollback-made'; readonly release: Runs }
+  | { readonly kind: 'rollback-impossible'; readonly reason: string }
+  | { readonly kind: 'superseded'; readonly by: number; readonly reason: string }
+
+export type RolloutCommand =
+  /** Make a release with the content of this one. */
+  | { readonly kind: 'make-rollback'; readonly to: number; readonly failure: Failure }
+  /** The next in the queue may begin. */
+  | { readonly kind: 'ended' }
+
+export type RolloutStep = readonly [RolloutState, readonly RolloutCommand[]]
+
+export const queued = (from: Runs | null): RolloutState => ({
+  phase: 'queued',
+  epoch: 0,
+  from,
+  step: 0,
+  decided: 0,
+  confirmed: 0,
+  cuts: [],
+  spentMs: 0,
+  pauses: [],
+  passed: [],
+  counts: noCounts,
+  failure: null,
+  rollback: null,
+  mixedMs: 0,
+})
+
+export function hasEnded({ phase }: Pick<RolloutState, 'phase'>): boolean {
+  return ends.includes(phase)
+}
+
+export function next(rollout: Rollout, state: RolloutState, event: RolloutEvent): RolloutStep {
+  if (hasEnded(state)) return [state, []]
+  switch (event.kind) {
+    case 'began': {
+      if (state.phase !== 'queued') return [state, []]
+      const { epoch, from, cuts, counts } = event
+      return judged(rollout, entered(rollout, { ...state, epoch, from, cuts }, 0, counts))
+    }
+    case 'recovered':
+      return recovered(rollout, state, event.epoch)
+    case 'counted':
+      return state.phase === 'queued' ? [state, []] : judged(rollout, { ...state, counts: event.counts })
+    case 'elapsed':
+      return elapsed(rollout, state, event.ms)
+    case 'gate':
+      return gate(rollout, state, event)
+    case 'paused':
+      if (problemOf(state, 'pause') !== undefined || state.pauses.some(({ reason }) => reason === event.reason)) return [state, []]
+      return [{ ...state, pauses: [...state.pauses, { reason: event.reason, by: event.by }] }, []]
+    case 'resumed': {
+      const pauses = state.pauses.filter(({ reason }) => reason !== event.reason)
+      return pauses.length === state.pauses.length ? [state, []] : judged(rollout, { ...state, pauses })
+    }
+    case 'aborted':
+      if (problemOf(state, 'abort') !== undefined) return [state, []]
+      if (state.phase === 'queued') return superseded(state, `given up by ${event.by}: ${event.reason}`)
+      return fail(state, { kind: 'aborted', found: `aborted by ${event.by}: ${event.reason}` })
+    case 'promoted':
+      return problemOf(state, 'promote') === undefined ? advanced(rollout, { ...state, pauses: [] }) : [state, []]
+    case 'confirmed':
+      return problemOf(state, 'confirm') === undefined ? completed(state) : [state, []]
+    case 'rollback-made':
+      if (state.phase !== 'rolling-back' || state.rollback !== null) return [state, []]
+      return [{ ...state, rollback: event.release, spentMs: 0, counts: noCounts }, []]
+    case 'rollback-impossible':
+      if (state.phase !== 'rolling-back' || state.rollback !== null) return [state, []]
+      return [{ ...state, phase: 'failed', failure: withNote(state.failure, event.reason) }, []]
+    case 'superseded':
+      // A way back that was begun is gone to its end.
+      return state.phase === 'rolling-back' ? [state, []] : superseded(state, event.reason)
+  }
+}
+
+export type Control = 'pause' | 'resume' | 'abort' | 'promote' | 'confirm'
+
+const controllable: Readonly<Record<Control, readonly Phase[]>> = {
+  pause: ['queued', 'preparing', 'applying', 'baking', 'confirming'],
+  resume: ['queued', 'preparing', 'applying', 'baking', 'confirming'],
+  abort: ['queued', 'preparing', 'applying', 'baking', 'confirming'],
+  promote: ['baking'],
+  confirm: ['confirming'],
+}
+
+/** Why this cannot be done to it now; `undefined` if it can. */
+export function problemOf(state: RolloutState, control: Control): string | undefined {
+  if (controllable[control].includes(state.phase)) return undefined
+  return `is ${phaseText[state.phase]}; to ${control} it, it has to be ${controllable[control].map((phase) => phaseText[phase]).join(' or ')}`
+}
+
+const phaseText: Readonly<Record<Phase, string>> = {
+  queued: 'queued',
+  preparing: 'preparing',
+  applying: 'applying',
+  baking: 'baking',
+  confirming: 'waiting for a confirmation',
+  'rolling-back': 'rolling back',
+  failed: 'failed',
+  completed: 'completed',
+  'rolled-back': 'rolled back',
+  superseded: 'superseded',
+}
+
+function entered(rollout: Rollout, state: RolloutState, step: number, counts: Counts): RolloutState {
+  const { twoPhase } = rollout.strategy
+  return {
+    ...state,
+    phase: twoPhase ? 'preparing' : 'applying',
+    step,
+    decided: twoPhase ? step : step + 1,
+    spentMs: 0,
+    passed: [],
+    counts,
+  }
+}
+
+/** A decision that is not on record was not made (I9). */
+function recovered(rollout: Rollout, state: RolloutState, epoch: number): RolloutStep {
+  const now = { ...state, epoch: Math.max(epoch, state.epoch) }
+  if (state.phase === 'preparing') {
+    return fail(now, { kind: 'interrupted', found: 'the coordinator was lost before it had decided' })
+  }
+  if (state.phase === 'rolling-back' && state.rollback === null) return [now, [makeRollback(now)]]
+  return judged(rollout, { ...now, passed: [] })
+}
+
+function elapsed(rollout: Rollout, state: RolloutState, ms: number): RolloutStep {
+  const isHeld = state.pauses.length > 0 && (state.phase === 'baking' || state.phase === 'confirming')
+  if (state.phase === 'queued' || state.phase === 'failed' || isHeld) return [state, []]
+  const mixedMs = isMixed(rollout, state) ? state.mixedMs + ms : state.mixedMs
+  return judged(rollout, { ...state, spentMs: state.spentMs + ms, mixedMs })
+}
+
+function isMixed({ strategy }: Rollout, { phase }: RolloutState): boolean {
+  return strategy.twoPhase && phase === 'applying'
+}
+
+function gate(rollout: Rollout, state: RolloutState, event: RolloutEvent & { kind: 'gate' }): RolloutStep {
+  if (state.phase !== 'baking') return [state, []]
+  const { gate: name, ok, found } = event
+  if (!ok) return fail(state, { kind: 'gate', gate: name, found: `gate ${name}: ${found}` })
+  if (state.passed.includes(name)) return [state, []]
+  return judged(rollout, { ...state, passed: [...state.passed, name] })
+}
+
+/** What follows from the counts and the time that has passed. */
+function judged(rollout: Rollout, state: RolloutState): RolloutStep {
+  const { strategy } = rollout
+  const { counts, spentMs } = state
+  switch (state.phase) {
+    case 'preparing': {
+      if (counts.failed > 0) return fail(state, { kind: 'refused', found: `${nodes(counts.failed)} would not prepare it` })
+      const missing = counts.waiting + counts.away
+      const total = missing + counts.prepared + counts.applied + counts.unhealthy + counts.lost
+      const enough = mayBeMissing(strategy.absent, missing, total, counts.missingInZone)
+      if (total === 0) return advanced(rollout, { ...state, decided: state.step + 1 })
+      const inTime = spentMs < strategy.prepareMs
+      if (enough && (counts.waiting === 0 || !inTime) && counts.prepared + counts.applied > 0) {
+        return judged(rollout, { ...state, phase: 'applying', decided: state.step + 1, spentMs: 0 })
+      }
+      if (inTime) return [state, []]
+      return fail(state, { kind: 'absent', found: `${nodes(missing)} did not vote within ${strategy.prepareMs} ms` })
+    }
+    case 'applying': {
+      if (tooMany(rollout, counts)) return fail(state, failedNodes(counts))
+      const missing = counts.waiting + counts.prepared
+      if (missing === 0) {
+        if (counts.applied === 0 && counts.failed === 0) return advanced(rollout, state)
+        return judged(rollout, { ...state, phase: 'baking', spentMs: 0, passed: [] })
+      }
+      if (spentMs < strategy.applyMs) return [state, []]
+      if (tooMany(rollout, counts, missing)) {
+        return fail(state, { kind: 'timeout', found: `${nodes(missing)} did not say within ${strategy.applyMs} ms that they run it` })
+      }
+      return judged(rollout, { ...state, phase: 'baking', spentMs: 0, passed: [] })
+    }
+    case 'baking': {
+      if (tooMany(rollout, counts)) return fail(state, failedNodes(counts))
+      const bakeMs = strategy.steps[state.step]?.bakeMs ?? 0
+      if (spentMs < bakeMs || state.pauses.length > 0) return [state, []]
+      const silent = strategy.gates.filter(({ name }) => !state.passed.includes(name))
+      if (silent.length === 0) return advanced(rollout, state)
+      if (spentMs < bakeMs + strategy.gateMs) return [state, []]
+      const names = silent.map(({ name }) => name).join(', ')
+      return fail(state, { kind: 'gate', gate: names, found: `gate ${names}: no answer, which counts as a failure` })
+    }
+    case 'confirming': {
+      if (tooMany(rollout, counts)) return fail(state, failedNodes(counts))
+      const { confirmMs } = strategy
+      if (confirmMs === null || spentMs < confirmMs) return [state, []]
+      return fail(state, { kind: 'unconfirmed', found: `nobody confirmed it within ${confirmMs} ms` })
+    }
+    case 'rolling-back': {
+      if (state.rollback === null) return [state, []]
+      const done = counts.waiting + counts.prepared === 0 && counts.applied + counts.failed > 0
+      return done || spentMs >= strategy.applyMs ? ended(state, 'rolled-back') : [state, []]
+    }
+    default:
+      return [state, []]
+  }
+}
+
+function tooMany({ strategy }: Rollout, { failed, unhealthy, lost }: Counts, missing = 0): boolean {
+  return failed + unhealthy + lost + missing > strategy.maxFailed
+}
+
+function failedNodes({ failed, unhealthy, lost }: Counts): Pick<Failure, 'kind' | 'found'> {
+  const parts = [
+    failed > 0 && `${nodes(failed)} failed`,
+    unhealthy > 0 && `${nodes(unhealthy)} unhealthy`,
+    lost > 0 && `${nodes(lost)} not heard of since`,
+  ]
+  return { kind: 'nodes', found: parts.filter((part) => part !== false).join(', ') }
+}
+
+function nodes(count: number): string {
+  return count === 1 ? '1 node' : `${count} nodes`
+}
+
+/** The step is through. */
+function advanced(rollout: Rollout, state: RolloutState): RolloutStep {
+  const { steps, confirmMs } = rollout.strategy
+  const through = { ...state, confirmed: state.step + 1 }
+  // Of the next step nothing is known yet; the nodes of the earlier ones are counted with it.
+  if (state.step + 1 < steps.length) return [entered(rollout, through, state.step + 1, unknown(state.counts)), []]
+  return confirmMs === null ? completed(through) : [{ ...through, phase: 'confirming', spentMs: 0 }, []]
+}
+
+/** Until it has been counted anew, a step is not over: one node waits. */
+function unknown(counts: Counts): Counts {
+  return { ...counts, waiting: Math.max(1, counts.waiting) }
+}
+
+function completed(state: RolloutState): RolloutStep {
+  return ended({ ...state, confirmed: state.step + 1 }, 'completed')
+}
+
+function fail(state: RolloutState, why: Omit<Failure, 'step' | 'nodes'>): RolloutStep {
+  const failure: Failure = { ...why, step: state.step, nodes: state.counts.reasons }
+  const now = { ...state, failure, pauses: [], spentMs: 0 }
+  if (state.from === null) return [{ ...now, phase: 'failed' }, []]
+  const back: RolloutState = { ...now, phase: 'rolling-back' }
+  return [back, [makeRollback(back)]]
+}
+
+function makeRollback({ from, failure }: RolloutState): RolloutCommand {
+  return { kind: 'make-rollback', to: from?.number ?? 0, failure: failure as Failure }
+}
+
+function withNote(failure: Failure | null, reason: string): Failure | null {
+  return failure && { ...failure, found: `${failure.found}; it could not be rolled back: ${reason}` }
+}
+
+function superseded(state: RolloutState, found: string): RolloutStep {
+  const failure: Failure = { kind: 'superseded', step: state.step, found, nodes: [] }
+  return ended({ ...state, failure: state.failure ?? failure }, 'superseded')
+}
+
+function ended(state: RolloutState, phase: Phase): RolloutStep {
+  return [{ ...state, phase, pauses: [] }, [{ kind: 'ended' }]]
+}

@@ -1,0 +1,71 @@
+/** Rollouts in the memory store. How what a failed transaction did is undone is `memory.ts`: it is given the one way to write. */
+import type { RolloutEvent } from '../rollout.ts'
+import { FencedError, type RolloutEventRecord, type RolloutRecord } from '../store.ts'
+import { checkRollout } from './preconditions.ts'
+
+/** Sets or removes an entry so that it can be undone. */
+export type Put = <K, V>(map: Map<K, V>, key: K, value: V | undefined) => void
+
+export class MemoryRollouts {
+  private readonly put: Put
+  private readonly records = new Map<string, RolloutRecord>()
+  private readonly eventsOf = new Map<string, readonly RolloutEventRecord[]>()
+  private readonly epochs = new Map<'newest', number>()
+
+  constructor(put: Put) {
+    this.put = put
+  }
+
+  get(config: string, number: number): RolloutRecord | undefined {
+    return this.records.get(key(config, number))
+  }
+
+  list(config: string, before: number | undefined, limit: number): RolloutRecord[] {
+    return [...this.records.values()]
+      .filter((rollout) => rollout.config === config && (before === undefined || rollout.number < before))
+      .sort((a, b) => b.number - a.number)
+      .slice(0, limit)
+  }
+
+  open(config: string | undefined): RolloutRecord[] {
+    return [...this.records.values()]
+      .filter((rollout) => rollout.endedAt === null && (config === undefined || rollout.config === config))
+      .sort((a, b) => (a.config < b.config ? -1 : a.config > b.config ? 1 : a.number - b.number))
+  }
+
+  events(config: string, number: number, after: number | undefined, limit: number): RolloutEventRecord[] {
+    return (this.eventsOf.get(key(config, number)) ?? []).slice(after ?? 0, (after ?? 0) + limit)
+  }
+
+  epoch(): number {
+    return this.epochs.get('newest') ?? 0
+  }
+
+  add(rollout: RolloutRecord, hasRelease: boolean): void {
+    checkRollout(rollout, hasRelease, this.get(rollout.config, rollout.number) !== undefined)
+    this.put(this.records, key(rollout.config, rollout.number), copy(rollout))
+  }
+
+  move(rollout: RolloutRecord, event: RolloutEvent, epoch: number, at: string): void {
+    const newest = this.epoch()
+    if (epoch !== newest) throw new FencedError(epoch, newest)
+    const name = key(rollout.config, rollout.number)
+    const events = this.eventsOf.get(name) ?? []
+    this.put(this.records, name, copy(rollout))
+    this.put(this.eventsOf, name, [...events, copy({ seq: events.length + 1, at, epoch, event })])
+  }
+
+  takeOver(): number {
+    const epoch = this.epoch() + 1
+    this.put(this.epochs, 'newest', epoch)
+    return epoch
+  }
+}
+
+function key(config: string, number: number): string {
+  return `${config} ${number}`
+}
+
+function copy<T>(record: T): T {
+  return structuredClone(record)
+}

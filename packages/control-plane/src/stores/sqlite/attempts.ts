@@ -1,0 +1,103 @@
+/**
+ * What nodes tried, many attempts to a row: after a publish most of a fleet says the same, and a row with two index
+ * entries for each of 5,000 nodes costs more than the delivery did. A row holds nodes whose uids begin alike and that came
+ * to the same with the same release, so that the history of one node is found without reading that of all.
+ */
+import type { DatabaseSync, StatementSync } from 'node:sqlite'
+import type { AttemptRecord } from '../../store.ts'
+import type { Row, Table } from './tables.ts'
+
+/** The same attempt of several nodes; each node is in it once. */
+export interface AttemptGroup extends Omit<AttemptRecord, 'uid' | 'at'> {
+  readonly bucket: string
+  /** When, by the uid. */
+  readonly nodes: Readonly<Record<string, string>>
+}
+
+type Stored = AttemptGroup & { nodes: Record<string, string> }
+
+export class Attempts {
+  private readonly table: Table<AttemptGroup>
+  private readonly inBucket: StatementSync
+  private readonly ofNode: StatementSync
+  private readonly buckets: StatementSync
+  private readonly remove: StatementSync
+  private readonly change: StatementSync
+
+  constructor(db: DatabaseSync, table: Table<AttemptGroup>) {
+    this.table = table
+    this.inBucket = db.prepare('select id, bucket, data, sum from attempts where bucket = ? order by id desc')
+    // A text that has the uid somewhere: `nodes` is looked at afterwards.
+    this.ofNode = db.prepare(
+      'select id, bucket, data, sum from attempts where bucket = ? and instr(data, ?) > 0 order by id desc limit ?',
+    )
+    this.buckets = db.prepare('select distinct bucket from attempts')
+    this.remove = db.prepare('delete from attempts where id = ?')
+    this.change = db.prepare('update attempts set data = ?, sum = ? where id = ?')
+  }
+
+  add(attempts: readonly AttemptRecord[]): void {
+    const groups: Stored[] = []
+    const byKey = new Map<string, number>()
+    const lastOf = new Map<string, number>()
+    for (const { uid, at, ...same } of attempts) {
+      const bucket = bucketOf(uid)
+      const { config, number, digest, status, detail = '', attempt } = same
+      const key = `${bucket} ${number} ${attempt} ${status} ${digest} ${config} ${detail}`
+      let place = byKey.get(key)
+      // Rows are the order: what a node says next stands in a later one.
+      if (place === undefined || place <= (lastOf.get(uid) ?? -1)) {
+        place = groups.push({ bucket, ...same, nodes: {} }) - 1
+        byKey.set(key, place)
+      }
+      ;(groups[place] as Stored).nodes[uid] = at
+      lastOf.set(uid, place)
+    }
+    for (const group of groups) this.table.put(group)
+  }
+
+  of(uid: string, limit: number): AttemptRecord[] {
+    return this.ofNode.all(bucketOf(uid), JSON.stringify(uid), limit).flatMap((row): AttemptRecord[] => {
+      const { bucket: _, nodes, ...same } = this.table.read(row)
+      const at = nodes[uid]
+      return at === undefined ? [] : [{ uid, ...same, at }]
+    })
+  }
+
+  forget(uid: string): void {
+    for (const row of this.ofNode.all(bucketOf(uid), JSON.stringify(uid), -1)) this.without(row, this.table.read(row), [uid])
+  }
+
+  /** So many of the newest of each node stay. @param concerned whose; all if `undefined`. @returns how many went. */
+  prune(keep: number, concerned: ReadonlySet<string> | undefined): number {
+    let removed = 0
+    for (const { bucket } of this.buckets.all()) {
+      const counts = new Map<string, number>()
+      for (const row of this.inBucket.all(String(bucket))) {
+        const group = this.table.read(row)
+        const surplus = Object.keys(group.nodes).filter((uid) => {
+          if (concerned?.has(uid) === false) return false
+          const count = (counts.get(uid) ?? 0) + 1
+          counts.set(uid, count)
+          return count > keep
+        })
+        if (surplus.length > 0) this.without(row, group, surplus)
+        removed += surplus.length
+      }
+    }
+    return removed
+  }
+
+  private without(row: Row, { nodes, ...group }: AttemptGroup, uids: readonly string[]): void {
+    const id = row['id'] as number
+    const left = Object.fromEntries(Object.entries(nodes).filter(([uid]) => !uids.includes(uid)))
+    if (Object.keys(left).length === 0) return void this.remove.run(id)
+    const { data, sum } = this.table.packed({ ...group, nodes: left })
+    this.change.run(data, sum, id)
+  }
+}
+
+/** UUIDs make 256 of them: in 5,000 nodes, twenty to a row. */
+function bucketOf(uid: string): string {
+  return uid.slice(0, 2)
+}
