@@ -20,7 +20,35 @@ const wrong: [string, Json, RegExp][] = [
     /want https:\/\/json-schema.org\/draft\/2020-12/,
   ],
   ['a reference to elsewhere', { $ref: 'https://example.com/other.json' }, /can't resolve reference/],
-  ['a reference to itself', { $ref: '#' }, /refers to itself/],
+  ['a reference to itself', { $ref: '#' }, /^JSON Schema: # refers to itself/],
+  [
+    'a reference to itself in a definition',
+    { $defs: { a: { $ref: '#/$defs/a' } }, $ref: '#/$defs/a' },
+    /^JSON Schema: #\/\$defs\/a refers to itself/,
+  ],
+  [
+    'references in a ring',
+    { $defs: { a: { $ref: '#/$defs/b' }, b: { $ref: '#/$defs/a' } }, properties: { x: { $ref: '#/$defs/a' } } },
+    /^JSON Schema: #\/\$defs\/[ab] refers to itself/,
+  ],
+  [
+    'a reference to itself by an anchor',
+    { properties: { x: { $anchor: 'a', $ref: '#a' } } },
+    /^JSON Schema: #a refers to itself/,
+  ],
+  [
+    'a secret and a reference by $id',
+    { $defs: { p: { $id: 'pw', writeOnly: true } }, properties: { x: { $ref: 'pw' } } },
+    /the \$(ref|id) pw cannot be followed/,
+  ],
+  [
+    'a secret and a part with a base of its own',
+    {
+      $defs: { p: { $id: 'http://a/', properties: { y: { writeOnly: true } } } },
+      properties: { x: { $ref: '#/$defs/p' } },
+    },
+    /the \$id http:\/\/a\/ cannot be followed/,
+  ],
   ['a pattern that is none', { pattern: '(' }, /regex|no regular expression/],
   ['a dynamic reference', { $dynamicRef: '#a' }, /\$dynamicRef is not supported/],
   [
@@ -32,6 +60,19 @@ const wrong: [string, Json, RegExp][] = [
 test.each(wrong)('a schema with %s is refused when it is compiled', async (_, schema, message) => {
   await expect(compile(jsonSchema(schema))).rejects.toThrow(SchemaError)
   await expect(compile(jsonSchema(schema))).rejects.toThrow(message)
+})
+
+test('marks behind an anchor are those of the place that refers to it', async () => {
+  const password = { type: 'string', writeOnly: true } as const
+  const schemas: Json[] = [
+    { $defs: { p: { $anchor: 'pw', ...password } }, properties: { x: { $ref: '#pw' } } },
+    {
+      $schema: 'http://json-schema.org/draft-07/schema#',
+      definitions: { p: { $id: '#pw', ...password } },
+      properties: { x: { $ref: '#pw' } },
+    },
+  ]
+  for (const schema of schemas) expect((await compile(jsonSchema(schema))).secretPaths).toEqual(['x'])
 })
 
 test('what is no schema is refused', async () => {

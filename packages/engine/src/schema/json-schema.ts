@@ -36,8 +36,8 @@ export async function compileJsonSchema(schema: Json): Promise<Validator> {
   refuseUnsupported(schema)
   const parts = split(schema)
   const checks = await checksFor(parts.schema)
+  refuseSelfReference(schema) // the compiler would not come to an end
   const whole = checks.fast('#')
-  refuseSelfReference(schema)
   const marks = marksOf(schema)
   const context: IssueContext = { root: schema, secrets: marks.secretPaths.map(parsePath) }
 

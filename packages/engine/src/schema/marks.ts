@@ -31,8 +31,8 @@ const everyEntry = [
 ] as const
 
 /**
- * @throws SchemaError if a marked value stands inside a recursive definition: no list of paths could name it, and a
- * secret that is only sometimes hidden is worse than a schema that is refused.
+ * @throws SchemaError if a marked value stands inside a recursive definition, or there are references by `$id`: no list
+ * of paths could name it, and a secret that is only sometimes hidden is worse than a schema that is refused.
  */
 export function marksOf(root: Json): Marks {
   const secretPaths = new Set<string>()
@@ -74,6 +74,12 @@ export function marksOf(root: Json): Marks {
   }
   visit(root, [])
 
+  const elsewhere = referenceById(root)
+  if (elsewhere !== undefined && isObject(root) && anyWithin(root, root, marked)) {
+    throw new SchemaError(
+      `JSON Schema: with values marked secret, restart-only or keyed, ${elsewhere} cannot be followed; want references such as #/$defs/name`,
+    )
+  }
   for (const node of recursive) {
     if (anyWithin(root, node, marked)) {
       throw new SchemaError(
@@ -87,7 +93,7 @@ export function marksOf(root: Json): Marks {
 /** The part of the schema that a `$ref` within the same document names, if it is there. */
 export function resolveLocal(root: Json, ref: string): Json | undefined {
   if (ref === '#') return root
-  if (!ref.startsWith('#/')) return undefined
+  if (!ref.startsWith('#/')) return ref.startsWith('#') ? anchored(root, ref) : undefined
   let node: Json | undefined = root
   for (const step of ref.slice(2).split('/')) {
     let key: string
@@ -101,6 +107,33 @@ export function resolveLocal(root: Json, ref: string): Json | undefined {
     else return undefined
   }
   return node
+}
+
+/** The part whose anchor it is: `$anchor: 'a'`, in draft 7 `$id: '#a'`. */
+function anchored(root: Json, ref: string): Json | undefined {
+  for (const node of partsOf(root)) if (`#${String(node['$anchor'])}` === ref || node['$id'] === ref) return node
+  return undefined
+}
+
+/** What makes references lead elsewhere than they say, if there is any: a `$ref` to no part of this, a `$id` inside. */
+function referenceById(root: Json): string | undefined {
+  for (const node of partsOf(root)) {
+    const { $ref: ref, $id: id } = node
+    if (typeof ref === 'string' && resolveLocal(root, ref) === undefined) return `the $ref ${ref}`
+    if (typeof id === 'string' && node !== root && !id.startsWith('#')) return `the $id ${id}`
+  }
+  return undefined
+}
+
+/** Every object in it that may be a schema. */
+function* partsOf(root: Json): Iterable<JsonObject> {
+  const open: Json[] = [root]
+  for (let node = open.pop(); node !== undefined; node = open.pop()) {
+    if (isArray(node)) open.push(...node)
+    if (!isObject(node)) continue
+    yield node
+    open.push(...Object.values(node))
+  }
 }
 
 function anyWithin(root: Json, start: JsonObject, test: (node: JsonObject) => boolean): boolean {
