@@ -1,6 +1,6 @@
 /**
  * What a node keeps on disk: its uid, and the release in use with its content, so that it starts without the control
- * plane and never goes back (I5, I7). Files of mode 0600 in a directory of mode 0700.
+ * plane and never goes back (I5, I7). Files of mode 0600 in a directory of mode 0700, for one process at a time.
  */
 import { createHash, randomUUID } from 'node:crypto'
 import { mkdir, open, readFile, rename } from 'node:fs/promises'
@@ -11,6 +11,7 @@ import { lastGoodIn } from '../last-good.ts'
 import { mismatchText } from '../protocol/shape.ts'
 import { releaseInfo, type ReleaseInfo } from '../protocol/release.ts'
 import { freezeDeep } from '../snapshot.ts'
+import { lockDirectory, LockedError, type Lock } from './lock.ts'
 import type { Held } from './node.ts'
 
 export interface Kept {
@@ -22,11 +23,15 @@ export interface Kept {
 }
 
 export interface Disk {
-  /** Made at the first call, the same from then on, also after a restart. */
-  uid(): Promise<string>
+  /** From now on it is this process's. @throws LockedError while it is another's. */
+  claim(): Promise<void>
+  /** Made at the first call, the same from then on, also after a restart, unless what is there is `damaged`. */
+  uid(): Promise<{ readonly uid: string; readonly damaged?: string }>
   load(): Promise<Kept>
   /** Durable when it resolves. */
   save(held: Held, auditHead: string | undefined): Promise<void>
+  /** Another process may have it. */
+  release(): Promise<void>
 }
 
 const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
@@ -34,18 +39,29 @@ const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 export function diskIn(stateDir: string, config: string): Disk {
   const directory = join(stateDir, 'agent', folderFor(config))
   const slots = lastGoodIn(directory)
+  let lock: Lock | undefined
   return {
+    async claim() {
+      await mkdir(directory, { recursive: true, mode: 0o700 })
+      lock ??= await lockDirectory(directory).catch((error: unknown) => {
+        if (!(error instanceof LockedError)) throw error
+        throw new LockedError(
+          `${directory} is in use by ${error.message}: end that one, or give each process a stateDir of its own`,
+        )
+      })
+    },
     async uid() {
       const path = join(directory, 'uid')
       const found = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
         if (error.code === 'ENOENT') return ''
         throw error
       })
-      if (uuid.test(found.trim())) return found.trim()
+      if (uuid.test(found.trim())) return { uid: found.trim() }
       const made = randomUUID()
       await mkdir(directory, { recursive: true, mode: 0o700 })
       await writeWhole(path, `${made}\n`)
-      return made
+      if (found === '') return { uid: made }
+      return { uid: made, damaged: `${path} held no uid, so this node is a new one` }
     },
     async load() {
       const { found, damaged } = await slots.load()
@@ -56,6 +72,10 @@ export function diskIn(stateDir: string, config: string): Disk {
     },
     async save({ release, content }, auditHead) {
       await slots.save({ release: plain(release), content, ...(auditHead !== undefined && { auditHead }) }, [])
+    },
+    async release() {
+      await lock?.release()
+      lock = undefined
     },
   }
 }

@@ -32,7 +32,7 @@ export interface ControlPlaneOptions {
   readonly token?: Token
   /**
    * Where the uid and the release in use are kept (mode 0700). Without it the node is a new one after each restart,
-   * and does not start from here while the control plane is away.
+   * and does not start from here while the control plane is away. For one process at a time: a second one is refused.
    */
   readonly stateDir?: string
   /** Of the program, as the fleet shows it, at most 256 characters. Default `midflight`. */
@@ -126,8 +126,10 @@ function agentFor(url: URL, tls: TlsOptions | undefined): HttpAgent {
 function noDisk(): Disk {
   const uid = randomUUID()
   return {
-    uid: async () => uid,
+    claim: async () => {},
+    uid: async () => ({ uid }),
     load: async () => ({ held: undefined, savedAt: undefined, auditHead: undefined, damaged: [] }),
     save: async () => {},
+    release: async () => {},
   }
 }

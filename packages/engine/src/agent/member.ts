@@ -2,7 +2,7 @@
  * A node of the fleet inside this process: carries out what `node.ts` decides, with the disk, the engine and the link.
  * The door for users is `index.ts`.
  */
-import { errorText } from '../deadline.ts'
+import { errorText, pause } from '../deadline.ts'
 import type { Outcome } from '../outcome.ts'
 import type { Heartbeat, Hello, ReleaseMessage, Report, Runs } from '../protocol/messages.ts'
 import { cut, detailOf, statusOf, type NodeStatus } from '../protocol/status.ts'
@@ -26,6 +26,7 @@ import type { Policy } from './policy.ts'
 import { receive } from './receive.ts'
 import type { References } from './references.ts'
 import type { Remote } from './remote.ts'
+import { StateDir } from './state-dir.ts'
 
 /** Of this node, as far as the fleet is concerned. */
 export interface AgentStatus {
@@ -39,6 +40,8 @@ export interface AgentStatus {
   readonly heardAt: string | undefined
   /** Milliseconds since then, or since what was found on disk was saved; `undefined` if neither ever was. */
   readonly staleMs: number | undefined
+  /** Why a restart may begin with an older release, or as a new node. */
+  readonly diskProblem: string | undefined
 }
 
 export interface MemberOptions {
@@ -52,22 +55,20 @@ export interface MemberOptions {
 
 /** How long a load before the first connection waits for the control plane, if there is something on disk, and if not. */
 const lookMs = { withDisk: 5_000, without: 20_000 }
+/** How often a process that found its state directory in use looks whether it still is. */
+const claimAgainMs = 2_000
 
 export class Member implements LinkEnd {
   readonly #options: MemberOptions
   readonly #link: Link
+  readonly #stateDir: StateDir
   #node: NodeState = newNode
   #begun: Promise<void> | undefined
-  #uid: string | undefined
-  #auditHead: string | undefined
-  #savedAt: Date | undefined
   #open = false
   #asked: { readonly force: boolean } | undefined
   #wake = () => {}
   #retry: NodeJS.Timeout | undefined
   #document: { readonly of: Held; readonly document: Document } | undefined
-  /** The last save, and what went wrong with it. */
-  #saved: Promise<string | undefined> = Promise.resolve(undefined)
   #warned: string | undefined
   #onWarning: ((message: string) => void) | undefined
   readonly #warnings: string[] = []
@@ -75,11 +76,12 @@ export class Member implements LinkEnd {
   constructor(options: MemberOptions) {
     this.#options = options
     this.#link = new Link(options.remote, this)
+    this.#stateDir = new StateDir(options.disk, options.policy, (message) => this.warn(message))
   }
 
   /** The newest verified release. @throws SourceError, transient, if there is none. */
   async load(signal: AbortSignal): Promise<Document> {
-    await (this.#begun ??= this.#begin())
+    await this.#begin()
     let why = 'it has no release yet'
     if (!this.#open) {
       try {
@@ -121,7 +123,7 @@ export class Member implements LinkEnd {
     const onAbort = () => this.#wake()
     signal.addEventListener('abort', onAbort)
     try {
-      await (this.#begun ??= this.#begin())
+      await this.#beginSoon(signal)
       if (signal.aborted) return
       this.#open = true
       await this.#link.open()
@@ -140,33 +142,37 @@ export class Member implements LinkEnd {
   /** Not when `requests` ends: what a commit that still runs comes to is to be kept and reported first. */
   async close(): Promise<void> {
     this.#on({ kind: 'close' })
-    await this.#saved
+    await this.#begun?.catch(() => {}) // said by whoever began
+    await this.#stateDir.saved
     await this.#link.close()
+    await this.#stateDir.release()
   }
 
   status(): AgentStatus {
     const { contactAt, via } = this.#link
-    const since = contactAt ?? this.#savedAt
+    const since = contactAt ?? this.#stateDir.savedAt
     return {
-      uid: this.#uid,
+      uid: this.#stateDir.uid,
       via,
       status: nodeStatusOf(this.#node),
       runs: runs(this.#node),
       seen: this.#node.seen,
       heardAt: contactAt?.toISOString(),
       staleMs: since && Math.max(0, Date.now() - since.getTime()),
+      diskProblem: this.#stateDir.problem,
     }
   }
 
   hello(): Hello {
+    const { uid = '', auditHead } = this.#stateDir
     return {
       type: 'hello',
-      uid: this.#uid ?? '',
+      uid,
       ...this.#options.identity,
       runs: runs(this.#node),
       seen: this.#node.seen,
       status: nodeStatusOf(this.#node),
-      ...(this.#auditHead !== undefined && { auditHead: this.#auditHead }),
+      ...(auditHead !== undefined && { auditHead }),
     }
   }
 
@@ -189,7 +195,7 @@ export class Member implements LinkEnd {
   }
 
   head(number: number | null, auditHead?: string): void {
-    if (auditHead !== undefined) this.#auditHead = auditHead
+    if (auditHead !== undefined) this.#stateDir.auditHead = auditHead
     this.#on({ kind: 'head', number })
   }
 
@@ -198,20 +204,30 @@ export class Member implements LinkEnd {
     else if (this.#warnings.length < 100) this.#warnings.push(message)
   }
 
-  async #begin(): Promise<void> {
-    const { disk, policy } = this.#options
-    this.#uid = await disk.uid().catch((error: unknown) => {
-      this.warn(`the uid cannot be kept on disk, so this node is a new one after a restart: ${errorText(error)}`)
-      return globalThis.crypto.randomUUID()
+  /** Reads what is on disk, once. @throws SourceError while another process has it. */
+  #begin(): Promise<void> {
+    this.#begun ??= this.#restore().catch((error: unknown) => {
+      this.#begun = undefined
+      throw new SourceError([{ code: 'unreadable', path: [], message: errorText(error) }], { transient: true })
     })
-    const { held, savedAt, auditHead, damaged } = await disk.load()
-    for (const message of damaged) this.warn(message)
-    this.#auditHead = auditHead
-    if (!held) return
-    const problem = policy.problem(held.release)
-    if (problem !== undefined) return this.warn(`what is on disk is not used: ${problem}`)
-    this.#savedAt = savedAt
-    this.#on({ kind: 'restored', held })
+    return this.#begun
+  }
+
+  /** The engine may have started from elsewhere: this node joins as soon as it can. */
+  async #beginSoon(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        return await this.#begin()
+      } catch (error) {
+        this.#warnOnce(errorText(error))
+        await pause(claimAgainMs, signal)
+      }
+    }
+  }
+
+  async #restore(): Promise<void> {
+    const held = await this.#stateDir.restore()
+    if (held) this.#on({ kind: 'restored', held })
   }
 
   #on(event: NodeEvent): void {
@@ -230,8 +246,7 @@ export class Member implements LinkEnd {
       case 'ask-whole':
         return this.#link.askWhole(command.number)
       case 'save':
-        this.#saved = this.#saved.then(() => this.#save(command.held))
-        return
+        return this.#stateDir.save(command.held)
       case 'retry-later': {
         clearTimeout(this.#retry)
         const ms = command.minMs + Math.random() * (command.maxMs - command.minMs)
@@ -243,31 +258,22 @@ export class Member implements LinkEnd {
         return clearTimeout(this.#retry)
       case 'warn':
         // Every poll may say so again.
-        if (command.message !== this.#warned) this.warn(command.message)
-        this.#warned = command.message
-        return
+        return this.#warnOnce(command.message)
     }
   }
 
   #report({ release, status, attempt, detail }: NodeCommand & { kind: 'report' }): void {
     const report: Report = { type: 'report', ...release, status, attempt, at: new Date().toISOString() }
     // In order, and not before what it speaks of is kept.
-    void this.#saved.then((problem) => {
+    void this.#stateDir.saved.then((problem) => {
       const all = [detail, status === 'APPLIED' ? problem : undefined].filter((part) => part !== undefined).join('\n')
       this.#link.report(all === '' ? report : { ...report, detail: cut(all) })
     })
   }
 
-  async #save(held: Held): Promise<string | undefined> {
-    try {
-      await this.#options.disk.save(held, this.#auditHead)
-      this.#savedAt = new Date()
-      return undefined
-    } catch (error) {
-      const message = `release ${held.release.number} could not be kept on disk: ${errorText(error)}`
-      this.warn(message)
-      return message
-    }
+  #warnOnce(message: string): void {
+    if (message !== this.#warned) this.warn(message)
+    this.#warned = message
   }
 }
 
