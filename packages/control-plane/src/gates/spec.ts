@@ -4,7 +4,7 @@ import { parseBound } from './bound.ts'
 import { queryProblem } from './query.ts'
 
 /** More gates than this are refused. */
-export const maxGates = 16
+const maxGates = 16
 const maxQueryLength = 4096
 const maxShownLength = 64
 const gateName = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$/
@@ -66,13 +66,7 @@ function checkGate(spec: unknown, index: number): Issue[] {
 }
 
 function shown(value: unknown): string {
-  if (value === undefined) return 'missing'
-  const text =
-    typeof value === 'object' && value !== null
-      ? Array.isArray(value)
-        ? 'a list'
-        : 'an object'
-      : JSON.stringify(value)
+  const text = JSON.stringify(value) ?? 'missing'
   return text.length > maxShownLength ? `${text.slice(0, maxShownLength)}…` : text
 }
 

@@ -26,7 +26,8 @@ export function gateWebhook(hook: string, options: GateWebhookOptions): (spec: W
   const { url, lookup } = webhookTarget(options.url, options.allowHosts ?? [])
   return ({ name }) =>
     gateOf(name, limitMs, async (context, signal) => {
-      const body = JSON.stringify({ gate: name, ...context })
+      const { config, release, step, nodes } = context
+      const body = JSON.stringify({ gate: name, config, release, step, nodes })
       const { status, json } = await ask({ url, headers, type: 'application/json', body, lookup, signal })
       const problem = statusProblem(status)
       if (problem !== undefined) return { ok: false, found: `${name}: ${hook} ${problem}` }
