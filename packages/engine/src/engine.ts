@@ -137,6 +137,7 @@ class RunningEngine<C> implements Engine<C> {
   async begin(options: StartOptions<AnySchema>): Promise<void> {
     // Before anything else: a SIGHUP that comes early must not end the process.
     for (const trigger of apart(options)) this.#listening.push(this.#listen(trigger))
+    for (const source of options.sources) source.components?.(this.support())
     const run = this.#newRun([{ trigger: 'start' }])
     this.#first = await this.#exclusive(() => firstConfiguration(this.#core, run, options.bundled as Json | undefined))
     const { from, outcomes, ageMs, reason } = this.#first

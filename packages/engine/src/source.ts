@@ -6,6 +6,7 @@ import type { Issue, Origin } from './issue.ts'
 import { issueText } from './issue.ts'
 import type { Json, Path } from './json.ts'
 import type { Outcome } from './outcome.ts'
+import type { ComponentSupport } from './status.ts'
 
 /** Reads one whole document. Throws SourceError; never returns a part of one. */
 export interface Source {
@@ -15,6 +16,8 @@ export interface Source {
    * when nothing changed: the engine then compares references and does no further work.
    */
   load(signal: AbortSignal): Promise<Document>
+  /** What the components can take while they run. Called once, before the first load. For sources that tell others about it. */
+  components?(support: readonly ComponentSupport[]): void
   /**
    * What became of the run for which `load` was called last; `undefined` if that was a dry run. For sources that tell
    * others about it. Must return at once.

@@ -8,9 +8,10 @@ import { maxMessageBytes } from '../protocol/codec.ts'
 import { agentMessage, type Hello } from '../protocol/messages.ts'
 import { mismatchText } from '../protocol/shape.ts'
 import type { Source } from '../source.ts'
+import type { ComponentSupport } from '../status.ts'
 import type { Trigger } from '../trigger.ts'
 import { diskIn, type Disk } from './disk.ts'
-import { Member, type AgentStatus } from './member.ts'
+import { besidesIdentityBytes, Member, type AgentStatus } from './member.ts'
 import { anyRelease, policyOf, type VerifyOptions } from './policy.ts'
 import { referencesOf, type ReferenceOptions } from './references.ts'
 import { isExposed, type Remote, type TlsOptions, type Token } from './remote.ts'
@@ -50,6 +51,7 @@ export interface ControlPlaneOptions {
 }
 
 export interface ControlPlane extends Source, Trigger {
+  components(support: readonly ComponentSupport[]): void
   settled(outcome: Outcome | undefined): void
   /** Called by the engine when it closes. Leaves no socket, timer or request behind. */
   close(): Promise<void>
@@ -85,6 +87,7 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
     name: `control-plane ${config}`,
     load: (signal) => member.load(signal),
     requests: (signal, onWarning) => member.requests(signal, onWarning),
+    components: (support) => member.tellComponents(support),
     settled: (outcome) => member.settled(outcome),
     close: () => member.close(),
     ...(references && { resolve: references.resolve }),
@@ -107,9 +110,8 @@ function checkIdentity(identity: Pick<Hello, 'config' | 'labels' | 'agent'>): vo
   const hello: Hello = { type: 'hello', uid: randomUUID(), ...identity, runs: null, seen: null, status: 'UNSET' }
   const wrong = agentMessage.mismatch(hello, [])
   if (wrong) throw new TypeError(`controlPlane(): ${mismatchText(wrong)}`)
-  // What else stands in it has at most 4 KiB.
   const bytes = Buffer.byteLength(JSON.stringify(hello))
-  const most = maxMessageBytes - 4096
+  const most = maxMessageBytes - besidesIdentityBytes
   if (bytes > most) throw new TypeError(`controlPlane(): the labels make a message of ${bytes} bytes; want ${most}`)
 }
 

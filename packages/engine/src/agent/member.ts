@@ -4,10 +4,13 @@
  */
 import { errorText, pause } from '../deadline.ts'
 import type { Outcome } from '../outcome.ts'
+import { maxMessageBytes } from '../protocol/codec.ts'
 import type { Heartbeat, Hello, ReleaseMessage, Report, Runs } from '../protocol/messages.ts'
 import { cut, detailOf, statusOf, type NodeStatus } from '../protocol/status.ts'
 import { SourceError, type Document } from '../source.ts'
+import type { ComponentSupport } from '../status.ts'
 import type { ReloadRequest } from '../trigger.ts'
+import { toldOf } from './components.ts'
 import type { Disk } from './disk.ts'
 import { Link, type LinkEnd, type Via } from './link.ts'
 import {
@@ -57,11 +60,14 @@ export interface MemberOptions {
 const lookMs = { withDisk: 5_000, without: 20_000 }
 /** How often a process that found its state directory in use looks whether it still is. */
 const claimAgainMs = 2_000
+/** Of a `hello`, for what is neither identity nor components: a release, a status, the head of the audit log. */
+export const besidesIdentityBytes = 4096
 
 export class Member implements LinkEnd {
   readonly #options: MemberOptions
   readonly #link: Link
   readonly #stateDir: StateDir
+  #components: Hello['components']
   #node: NodeState = newNode
   #begun: Promise<void> | undefined
   #open = false
@@ -112,6 +118,16 @@ export class Member implements LinkEnd {
     const status = outcome && statusOf(outcome)
     if (!outcome || !status) return this.#on({ kind: 'unsettled' })
     this.#on({ kind: 'settled', status, detail: detailOf(outcome), mayRetry: mayRetry(outcome) })
+  }
+
+  tellComponents(support: readonly ComponentSupport[]): void {
+    const identityBytes = Buffer.byteLength(JSON.stringify(this.#options.identity))
+    const { components, whole } = toldOf(support, maxMessageBytes - besidesIdentityBytes - identityBytes)
+    if (!whole) {
+      const what = components ? 'coarser than they are' : 'not at all'
+      this.warn(`the components do not fit into a message: the fleet is told of them ${what}`)
+    }
+    this.#components = components
   }
 
   async *requests(
@@ -172,6 +188,7 @@ export class Member implements LinkEnd {
       runs: runs(this.#node),
       seen: this.#node.seen,
       status: nodeStatusOf(this.#node),
+      ...(this.#components && { components: this.#components }),
       ...(auditHead !== undefined && { auditHead }),
     }
   }
