@@ -15,15 +15,19 @@ interface Said {
   readonly status?: AgentStatus
 }
 
+interface Surroundings {
+  readonly within?: readonly string[]
+  readonly imports?: readonly string[]
+  readonly env?: Readonly<Record<string, string>>
+}
+
 export class AgentProcess {
   readonly said: Said[] = []
   readonly #child
 
-  /** @param within a command that runs the one after it: `['unshare', '-pf']`. */
-  constructor(
-    args: readonly string[],
-    { within = [], imports = [] }: { within?: readonly string[]; imports?: readonly string[] } = {},
-  ) {
+  /** @param given `within` is a command that runs the one after it: `['unshare', '-pf']`. */
+  constructor(args: readonly string[], given: Surroundings = {}) {
+    const { within = [], imports = [], env = {} } = given
     const node = [
       process.execPath,
       '--conditions=midflight-source',
@@ -31,7 +35,10 @@ export class AgentProcess {
       ...imports.flatMap((one) => ['--import', one]),
     ]
     const [command, ...rest] = [...within, ...node, program, ...args] as [string, ...string[]]
-    this.#child = spawn(command, rest, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+    this.#child = spawn(command, rest, {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      env: { ...process.env, ...env },
+    })
     this.#child.on('message', (message) => void this.said.push(message as Said))
   }
 
@@ -50,7 +57,7 @@ export class AgentProcess {
     await until(() => this.said.some(({ warning }) => warning?.includes(text)))
   }
 
-  async tell(what: 'open-files' | 'close-files'): Promise<void> {
+  async tell(what: 'open-files' | 'close-files' | { readonly clockMs: number }): Promise<void> {
     this.#child.send(what)
     if (what === 'open-files') await until(() => this.said.some(({ opened }) => opened !== undefined))
   }

@@ -1,6 +1,9 @@
-/** A TCP proxy that can misbehave between two ends that are real: cut, swallow, refuse. */
+/** A TCP proxy that can misbehave between two ends that are real: cut, swallow, refuse, be slow. */
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+const stallMs = 200
 
 export class TcpProxy {
   /** Bytes from the server to the client that still pass, over all connections; then all are reset. */
@@ -11,6 +14,12 @@ export class TcpProxy {
   swallowAnswers = false
   /** New connections are reset. */
   refuse = false
+  /** How long each piece is under way. */
+  delayMs = 0
+  /** Of each connection, each way. */
+  bytesPerSecond = Infinity
+  /** What befalls a piece: as TCP shows the loss of packets, it comes late or not at all, and then ends the connection. */
+  fate: () => 'pass' | 'stall' | 'reset' = () => 'pass'
   accepted = 0
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
@@ -31,16 +40,36 @@ export class TcpProxy {
           if (!this.swallow) (socket === client ? target : client).destroy()
         })
       }
-      client.on('data', (chunk) => void (this.swallow || target.write(chunk)))
+      client.on('data', (chunk) => void (this.swallow || this.#pass(chunk, client, target)))
       target.on('data', (chunk) => {
         if (this.swallow || this.swallowAnswers) return
-        client.write(chunk.subarray(0, this.cutAfterBytes))
+        this.#pass(chunk.subarray(0, this.cutAfterBytes), target, client)
         this.cutAfterBytes -= chunk.length
         if (this.cutAfterBytes > 0) return
         this.cutAfterBytes = Infinity
         this.reset()
       })
     })
+  }
+
+  #pass(chunk: Buffer, from: Socket, to: Socket): void {
+    const fate = this.fate()
+    if (fate === 'reset') to.resetAndDestroy()
+    else if (fate === 'pass' && this.delayMs === 0 && this.bytesPerSecond === Infinity) to.write(chunk)
+    else {
+      // Whoever sends notices: what is under way does not pile up here.
+      from.pause()
+      void this.#slowly(chunk, to, this.delayMs + (fate === 'stall' ? stallMs : 0)).then(() => from.resume())
+    }
+  }
+
+  async #slowly(chunk: Buffer, to: Socket, delayMs: number): Promise<void> {
+    await sleep(delayMs)
+    const pieceBytes = Math.ceil(Math.min(this.bytesPerSecond / 20, chunk.length))
+    for (let at = 0; at < chunk.length && !to.destroyed; at += pieceBytes) {
+      to.write(chunk.subarray(at, at + pieceBytes))
+      if (this.bytesPerSecond !== Infinity) await sleep(50)
+    }
   }
 
   static async listen(targetPort: number): Promise<TcpProxy> {

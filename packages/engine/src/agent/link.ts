@@ -48,6 +48,7 @@ export class Link {
   #socket: Socket | undefined
   /** Counts the sockets: what comes from an earlier one is passed over. */
   #sockets = 0
+  #receivedBytes = 0
   #waiting: Report[] = []
   #last: Report | undefined
   #posting: Promise<void> | undefined
@@ -232,6 +233,9 @@ export class Link {
     const socket = this.#socket
     if (!socket) return
     const { leaseMs } = this.#contact.pacing
+    // A large release on a narrow wire is a sign of life, too, long before it is there.
+    if (socket.receivedBytes !== this.#receivedBytes) this.#contact.heard()
+    this.#receivedBytes = socket.receivedBytes
     if ((socket.canPing && this.#contact.silentMs > leaseMs) || socket.waitingBytes > maxUnsentBytes) {
       this.#contact.lost(`nothing was heard for ${leaseMs} ms`)
       this.#on({ kind: 'silent' })

@@ -2,6 +2,7 @@
  * A WebSocket to the control plane: the package `ws` where it is installed (headers, certificates, pings), else the
  * global one of Node 22 and later (no headers: the token goes as a subprotocol), else none, and the agent polls.
  */
+import type { Socket as NetSocket } from 'node:net'
 import type { WebSocket as WsSocket } from 'ws'
 import { maxReleaseBytes } from '../protocol/codec.ts'
 import { subprotocol } from '../protocol/messages.ts'
@@ -15,6 +16,8 @@ export interface Socket {
   readonly canPing: boolean
   /** Bytes that were given to `send` and have not left. */
   readonly waitingBytes: number
+  /** Bytes that have come, also of a message that has not come to its end. 0 where that cannot be seen. */
+  readonly receivedBytes: number
   /** Lets go at once; no event comes any more. */
   drop(): void
 }
@@ -61,6 +64,8 @@ function viaPackage(
     ...(remote.tls && { ...remote.tls, ca: remote.tls.ca as string | string[] | undefined }),
   })
   let live = true
+  let wire: NetSocket | undefined
+  socket.on('upgrade', (response) => (wire = response.socket))
   const dropped = (reason: string, afterMs?: number) => {
     if (!live) return
     live = false
@@ -89,6 +94,9 @@ function viaPackage(
     canPing: true,
     get waitingBytes() {
       return socket.bufferedAmount
+    },
+    get receivedBytes() {
+      return wire?.bytesRead ?? 0
     },
     drop() {
       live = false
@@ -128,6 +136,7 @@ function viaGlobal(remote: Remote, token: string | undefined, events: SocketEven
     get waitingBytes() {
       return socket.bufferedAmount
     },
+    receivedBytes: 0,
     drop() {
       live = false
       socket.close()
