@@ -3,6 +3,7 @@
  * lets the first through at once and holds back a storm. Both merge what they hold into one request. Which trigger
  * gets which is up to the user and `engine.ts`.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { ReloadRequest, Trigger } from './trigger.ts'
 
 const longestMs = 86_400_000
@@ -105,6 +106,8 @@ async function* gathered(
       for (let next = await source.next(); !next.done; next = await source.next()) {
         inbox.held = added(inbox.held, next.value)
         wake()
+        // One that asks again without waiting for anything would otherwise leave no turn to the rest of the process.
+        await nextTurn()
       }
     } catch (error) {
       inbox.failure = error

@@ -1,5 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { debounced, paced } from '../src/debounce.ts'
+import { start } from '../src/engine.ts'
+import { jsonSchema } from '../src/schema.ts'
+import { memory } from '../src/testing/index.ts'
 import type { ReloadRequest, Trigger } from '../src/trigger.ts'
 
 /** A source of requests that the test pushes, one by one. */
@@ -230,4 +233,24 @@ describe('paced', () => {
     expect(() => paced(none, { firstMs: 0, growth: 0.5, maxMs: 100 }, signal)).toThrow(RangeError)
     expect(() => paced(none, { firstMs: 0, growth: 2, maxMs: Infinity }, signal)).toThrow(RangeError)
   })
+})
+
+test('a trigger that asks again and again without waiting leaves the rest of the process its turns, and can be ended', async () => {
+  let asked = 0
+  const greedy = {
+    name: 'greedy',
+    async *requests() {
+      for (;;) {
+        asked++
+        yield { trigger: 'greedy' }
+      }
+    },
+  }
+  const schema = jsonSchema({ type: 'object' })
+  const engine = await start({ schema, sources: [memory({})], triggers: [greedy], logger: false })
+  await wait(50)
+  expect(asked).toBeGreaterThan(1)
+  // What it asked for was merged, not queued.
+  expect(engine.stats().runs).toBeLessThan(asked)
+  await engine.close()
 })
