@@ -1,0 +1,173 @@
+/**
+ * The weights of the risk model: one flat table that anyone can read and change. What they are multiplied with is
+ * `risk.ts`; what came of them is judged by `risk-report.ts`.
+ */
+import type { Issue } from 'midflight'
+
+export interface Weights {
+  /** From this score on the risk is medium, … */
+  readonly mediumFrom: number
+  /** … and from this one on it is high. */
+  readonly highFrom: number
+
+  /** It adds something. */
+  readonly added: number
+  /** It changes something. */
+  readonly changed: number
+  /** It puts entries in another order. */
+  readonly moved: number
+  /** It removes something. What is gone is missed at once, and by everyone. */
+  readonly removed: number
+  /** It removes all entries of a list or of a map: mostly somebody's mistake. */
+  readonly emptied: number
+
+  /** It touches so large a share of the config as `bulkShare`; of less, as much less. */
+  readonly bulk: number
+  /** The share, 0 to 1, at which a change has all points of `bulk`. */
+  readonly bulkShare: number
+  /** A removed value counts as so many in the share. */
+  readonly bulkRemoved: number
+  /** A config with fewer values than this counts as having so many: one of two is no bulk. */
+  readonly bulkLeast: number
+
+  /** Some of it takes a restart. */
+  readonly restart: number
+
+  /** For each recent release that changed the same path and went badly, of the path with most of them … */
+  readonly failedEach: number
+  /** … but not more than this. */
+  readonly failedMost: number
+  /** A path that no recent release changed well; after some that did, as much less. */
+  readonly unproven: number
+  /** So many releases that changed a path and went well prove it. */
+  readonly provenAfter: number
+
+  /** The author's first release of the config; after some, as much less. */
+  readonly newAuthor: number
+  /** After so many releases an author is known. */
+  readonly knownAfter: number
+
+  /** For each release since the last that completed on all nodes … */
+  readonly unstableEach: number
+  /** … but not more than this. */
+  readonly unstableMost: number
+
+  /** It reaches all nodes of the control plane; for some of them, as much less. */
+  readonly nodes: number
+
+  /** It goes back to what ran well before: this part of all points, 0 to 1, is taken off. */
+  readonly ranBefore: number
+
+  /** So few nodes are not worth steps. */
+  readonly fewNodes: number
+  /** How much of the fleet the first step takes, in percent. */
+  readonly firstPercent: number
+  /** How many times as long a step is watched where the risk is high. */
+  readonly longBake: number
+}
+
+export const defaultWeights: Weights = Object.freeze({
+  mediumFrom: 30,
+  highFrom: 60,
+
+  added: 2,
+  changed: 4,
+  moved: 2,
+  removed: 12,
+  emptied: 25,
+
+  bulk: 20,
+  bulkShare: 0.5,
+  bulkRemoved: 2,
+  bulkLeast: 20,
+
+  restart: 20,
+
+  failedEach: 10,
+  failedMost: 30,
+  unproven: 8,
+  provenAfter: 3,
+
+  newAuthor: 12,
+  knownAfter: 5,
+
+  unstableEach: 4,
+  unstableMost: 16,
+
+  nodes: 10,
+
+  ranBefore: 0.9,
+
+  fewNodes: 2,
+  firstPercent: 10,
+  longBake: 3,
+})
+
+interface Range {
+  readonly min: number
+  readonly max: number
+  /** Whole numbers only. */
+  readonly whole?: true
+}
+
+const points: Range = { min: 0, max: 100 }
+const count: Range = { min: 1, max: 1000, whole: true }
+
+/** All others are points. */
+const ranges: Partial<Readonly<Record<keyof Weights, Range>>> = {
+  bulkShare: { min: 0.01, max: 1 },
+  bulkRemoved: { min: 1, max: 100 },
+  bulkLeast: { min: 1, max: 1_000_000, whole: true },
+  provenAfter: count,
+  knownAfter: count,
+  ranBefore: { min: 0, max: 1 },
+  fewNodes: { min: 0, max: 1_000_000, whole: true },
+  firstPercent: { min: 1, max: 100 },
+  longBake: { min: 1, max: 100 },
+}
+
+/**
+ * The weights that somebody gave, as JSON: an object with some of them, the others stay as they are by default.
+ * Or all that is wrong with it.
+ */
+export function checkWeights(given: unknown): { readonly weights: Weights } | { readonly issues: readonly Issue[] } {
+  if (typeof given !== 'object' || given === null || Array.isArray(given)) {
+    return { issues: [wrong([], `is ${found(given)}; want an object such as {"restart": 30}`)] }
+  }
+  const issues: Issue[] = []
+  const weights: Record<string, number> = { ...defaultWeights }
+  for (const [name, value] of Object.entries(given).slice(0, maxNames)) {
+    const issue = Object.hasOwn(defaultWeights, name)
+      ? outOfRange(name as keyof Weights, value)
+      : wrong([name], `is no weight; want ${names.join(', ')}`)
+    if (issue === undefined) weights[name] = value as number
+    else issues.push(issue)
+  }
+  const { mediumFrom, highFrom } = weights as unknown as Weights
+  if (issues.length === 0 && mediumFrom > highFrom) {
+    issues.push(wrong(['mediumFrom'], `is ${mediumFrom}; want at most highFrom, which is ${highFrom}`))
+  }
+  return issues.length > 0 ? { issues } : { weights: Object.freeze(weights as unknown as Weights) }
+}
+
+const names = Object.keys(defaultWeights)
+/** More names than there are weights: the first that are wrong will do. */
+const maxNames = 2 * names.length
+
+function outOfRange(name: keyof Weights, value: unknown): Issue | undefined {
+  const { min, max, whole } = ranges[name] ?? points
+  const fits = typeof value === 'number' && value >= min && value <= max && (!whole || Number.isInteger(value))
+  if (fits) return undefined
+  return wrong([name], `is ${found(value)}; want ${whole ? 'an integer' : 'a number'} from ${min} to ${max}`)
+}
+
+function found(value: unknown): string {
+  if (Array.isArray(value)) return 'a list'
+  if (typeof value === 'object' && value !== null) return 'an object'
+  if (typeof value !== 'string') return String(value)
+  return value.length > 60 ? 'a long text' : JSON.stringify(value)
+}
+
+function wrong(path: readonly string[], message: string): Issue {
+  return { code: 'schema', path, message }
+}
