@@ -283,7 +283,7 @@ export class Batch {
     let content = before
     for (const waiting of group) {
       try {
-        content = edited(content, waiting.update, this.domain.limits)
+        content = await edited(config.schema, content, waiting.update, this.domain.limits)
       } catch (error) {
         if (!(error instanceof RefusedError)) throw error
         refused.set(waiting, error)

@@ -1,9 +1,11 @@
 /** Blame: which release last changed what stands at a path. */
-import { digest, parsePath, pathText, type Json } from 'midflight'
+import { at, digest, parsePath, pathText, type Json } from 'midflight'
 import type { ReleaseInfo } from 'midflight/protocol'
 import type { Domain } from './domain.ts'
+import { exactPath } from './marks.ts'
 import { configIn, releaseIn } from './publish.ts'
 import { RefusedError } from './release.ts'
+import { marksOf } from './validation.ts'
 
 export interface Blame {
   readonly path: string
@@ -24,8 +26,12 @@ const stride = 100
 export async function blame(domain: Domain, config: string, path: string): Promise<Blame> {
   const steps = stepsOf(path)
   const { schema, head } = await domain.store.read((read) => configIn(read, config))
+  const marks = await marksOf(schema)
   if (head === null) throw new RefusedError('not-found', `${config} has no release yet`)
-  const find = (content: Json): Json | undefined => valueAt(content, schema, steps)
+  const find = (content: Json): Json | undefined => {
+    const exact = exactPath(marks, content, steps)
+    return exact && at(content, exact)
+  }
   /** The oldest release known to hold the same as the head. */
   let number = head.number
   for (;;) {
@@ -35,17 +41,17 @@ export async function blame(domain: Domain, config: string, path: string): Promi
       if (newest === undefined)
         return { path: pathText(steps), release: releaseIn(read, config, number), kind: 'since' }
       const value = find(newest)
-      for (let at = number; at > Math.max(number - stride, 0); at--) {
+      for (let earlier = number; earlier > Math.max(number - stride, 0); earlier--) {
         const made = (kind: Blame['kind']): Blame => ({
           path: pathText(steps),
-          release: releaseIn(read, config, at),
+          release: releaseIn(read, config, earlier),
           kind,
         })
-        if (at === 1) {
+        if (earlier === 1) {
           if (value === undefined) throw new RefusedError('not-found', `${config} never had anything at ${path}`)
           return made('added')
         }
-        const before = read.content(config, at - 1)
+        const before = read.content(config, earlier - 1)
         if (before === undefined) return made('since')
         const old = find(before)
         if (same(old, value)) continue
@@ -67,40 +73,7 @@ function stepsOf(path: string): string[] {
   }
 }
 
-/** Contents share structure, so the digests are hardly ever needed. */
+/** Contents share structure where they stand in memory beside each other; what was read anew from disk does not. */
 function same(a: Json | undefined, b: Json | undefined): boolean {
   return a === b || (a !== undefined && b !== undefined && digest(a) === digest(b))
-}
-
-/** The value at a path whose steps in keyed lists are keys. Marks behind a `$ref` are not followed: indexes hold there. */
-function valueAt(root: Json, schema: Json | null, steps: readonly string[]): Json | undefined {
-  let value: Json | undefined = root
-  let node: Json | undefined = schema ?? undefined
-  for (const step of steps) {
-    if (Array.isArray(value)) {
-      const key = field(node, 'x-midflight-key')
-      value = typeof key === 'string' ? entryOf(value, key, step) : indexed(value, step)
-      node = field(node, 'items')
-    } else {
-      value = field(value, step)
-      node = field(field(node, 'properties'), step) ?? field(node, 'additionalProperties')
-    }
-  }
-  return value
-}
-
-function entryOf(list: readonly Json[], key: string, step: string): Json | undefined {
-  return list.find((entry) => {
-    const found = field(entry, key)
-    return (typeof found === 'string' || typeof found === 'number') && String(found) === step
-  })
-}
-
-function indexed(list: readonly Json[], step: string): Json | undefined {
-  return /^(?:0|[1-9]\d*)$/.test(step) ? list[Number(step)] : undefined
-}
-
-function field(value: Json | undefined, name: string): Json | undefined {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
-  return Object.hasOwn(value, name) ? (value as Readonly<Record<string, Json>>)[name] : undefined
 }

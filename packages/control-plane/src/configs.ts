@@ -1,12 +1,13 @@
 /** Configs themselves: made, and given other demands. A config is never removed: its numbers must not be used twice. */
-import { digest, type Issue, type Json } from 'midflight'
+import { digest, type Json } from 'midflight'
 import { configNameProblem } from 'midflight/protocol'
 import type { Domain } from './domain.ts'
+import { covered, type PlacedIssue } from './marks.ts'
 import { configIn, requireText } from './publish.ts'
 import { RefusedError } from './release.ts'
 import { checkRules, type Rule } from './rules.ts'
 import type { ConfigRecord } from './store.ts'
-import { issuesIn, requireSchema } from './validation.ts'
+import { issuesIn, marksOf, requireSchema } from './validation.ts'
 
 /** What a config demands of those who publish. */
 export interface ConfigDemands {
@@ -55,7 +56,15 @@ export async function changeDemands(
       return { config: found, content: found.head === null ? undefined : read.content(name, found.head.number) }
     })
     const wanted = { ...config, ...demands }
-    if (content !== undefined) requireFit(config, await issuesIn(wanted, content))
+    if (content !== undefined) {
+      // What is secret until now stays so in what is said, also if the new schema has forgotten to mark it.
+      const marks = await marksOf(config.schema)
+      const issues = await issuesIn(wanted, content)
+      requireFit(
+        config,
+        issues.map((issue) => covered(marks, issue, false)),
+      )
+    }
     const done = await domain.store.transaction((tx) => {
       if (configIn(tx, name).head?.number !== config.head?.number) return undefined
       const { head: _, ...record } = { ...configIn(tx, name), ...demands }
@@ -77,7 +86,7 @@ async function requireDemands({ schema, rules, reviewers }: ConfigDemands): Prom
   }
 }
 
-function requireFit(config: ConfigRecord, issues: readonly Issue[]): void {
+function requireFit(config: ConfigRecord, issues: readonly PlacedIssue[]): void {
   if (issues.length === 0) return
   const { name, head } = config
   throw new RefusedError('invalid', `release ${head?.number} of ${name}, its head, would no longer be valid`, issues)

@@ -38,7 +38,7 @@ export async function createDraft(domain: Domain, request: CreateDraft): Promise
     const found = configIn(read, config)
     return { config: found, content: found.head === null ? undefined : read.content(config, found.head.number) }
   })
-  const content = edited(head.content, request, domain.limits)
+  const content = await edited(head.config.schema, head.content, request, domain.limits)
   await requireValid(head.config, content)
   const at = domain.now().toISOString()
   const draft: DraftRecord = {
@@ -75,7 +75,8 @@ export async function editDraft(domain: Domain, request: EditDraft): Promise<Dra
       const draft = openDraft(read, id)
       return { draft, config: configIn(read, draft.config), content: draftContentIn(read, id) }
     })
-    const content = edit === undefined ? before.content : edited(before.content, edit, domain.limits)
+    const { schema } = before.config
+    const content = edit === undefined ? before.content : await edited(schema, before.content, edit, domain.limits)
     await requireValid(before.config, content)
     const view = await domain.store.transaction((tx) => {
       const draft = openDraft(tx, id)

@@ -1,7 +1,8 @@
-/** From an edit to the content it comes to. Pure. Whether that content is good is `validation.ts`. */
-import { applyMergePatch, applyPatch, parsePointer, PatchError, share, type Issue, type Json } from 'midflight'
+/** From an edit to the content it comes to. Whether that content is good is `validation.ts`. */
+import { applyMergePatch, applyPatch, parsePointer, PatchError, share, type Json } from 'midflight'
+import { covered, type PlacedIssue } from './marks.ts'
 import { RefusedError, type Edit } from './release.ts'
-import { requireJson, type ContentLimits } from './validation.ts'
+import { invalid, marksOf, requireJson, type ContentLimits } from './validation.ts'
 
 /** Whether what the edit comes to depends on what was there before. */
 export function isPatch(edit: Edit): boolean {
@@ -20,10 +21,26 @@ export function editValue(edit: Edit): Json {
 
 /**
  * The content after the edit: frozen, and sharing with `before` what did not change. What the edit holds is taken over.
+ * @param schema of the config: says what is secret in what is refused.
  * @param before the content of the head; `undefined` if there is none yet.
  * @throws RefusedError if a patch does not fit, or the result is no JSON data within the limits.
  */
-export function edited(before: Json | undefined, edit: Edit, limits: ContentLimits): Json {
+export async function edited(
+  schema: Json | null,
+  before: Json | undefined,
+  edit: Edit,
+  limits: ContentLimits,
+): Promise<Json> {
+  try {
+    return applied(before, edit, limits)
+  } catch (error) {
+    if (!(error instanceof RefusedError) || error.issues.length === 0) throw error
+    const marks = await marksOf(schema)
+    throw invalid(error.issues.map((issue) => covered(marks, issue)))
+  }
+}
+
+function applied(before: Json | undefined, edit: Edit, limits: ContentLimits): Json {
   if ('content' in edit) {
     requireJson(edit.content, before, limits)
     return share(edit.content, before, {})
@@ -37,11 +54,11 @@ export function edited(before: Json | undefined, edit: Edit, limits: ContentLimi
     return share(after, before, {})
   } catch (error) {
     if (!(error instanceof PatchError)) throw error
-    throw new RefusedError('invalid', error.message, [patchIssue(error)])
+    throw invalid([patchIssue(error)])
   }
 }
 
-function patchIssue(error: PatchError): Issue {
+function patchIssue(error: PatchError): PlacedIssue {
   const path = error.pointer === '' || error.pointer.startsWith('/') ? parsePointer(error.pointer) : []
   return { code: 'schema', path, message: error.message }
 }

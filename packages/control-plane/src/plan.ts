@@ -1,7 +1,8 @@
 /** What a publish would change, and what changed between two releases: as it may be shown, nothing is stored. */
-import { changes, diff, digest, pathText, type Issue, type Json, type ShownChange } from 'midflight'
+import { changes, diff, digest, pathText, type Json, type ShownChange } from 'midflight'
 import type { Domain } from './domain.ts'
 import { edited, editValue } from './edit.ts'
+import type { PlacedIssue } from './marks.ts'
 import { configIn, headOf, releaseIn } from './publish.ts'
 import { RefusedError, requireHead, type ConfigChange, type Head } from './release.ts'
 import { comparison, issuesIn, type Demands } from './validation.ts'
@@ -21,7 +22,7 @@ export interface PublishPlan extends Difference {
   /** Of the plan: this content on this head. What an approval is for. */
   readonly digest: string
   /** Why it would be refused; empty if it would not. */
-  readonly issues: readonly Issue[]
+  readonly issues: readonly PlacedIssue[]
   /** It is what the head holds: no release would be made. */
   readonly same: boolean
 }
@@ -34,7 +35,7 @@ export async function planPublish(domain: Domain, change: ConfigChange): Promise
     return { config: found, before: found.head === null ? undefined : read.content(found.name, found.head.number) }
   })
   editValue(change)
-  const after = edited(before, change, domain.limits)
+  const after = await edited(config.schema, before, change, domain.limits)
   const content = digest(after, before)
   const head = headOf(config)
   return {

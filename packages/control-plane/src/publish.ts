@@ -23,8 +23,11 @@ import {
   type Published,
   type PublishResult as Result,
 } from './release.ts'
+import { queued } from './rollout.ts'
 import { verifyRelease } from './signing.ts'
-import type { ConfigRecord, StoreRead, StoreTx } from './store.ts'
+import type { ConfigRecord, RolloutAdvice, StoreRead, StoreTx } from './store.ts'
+import { instant } from './strategies/all-at-once.ts'
+import type { Strategy } from './strategy.ts'
 import { requireValid } from './validation.ts'
 
 export interface PublishRequest {
@@ -35,6 +38,8 @@ export interface PublishRequest {
   readonly caller?: string
   /** 1 to 255 visible ASCII characters. The same key with the same request gets the answer of the first time. */
   readonly idempotencyKey?: string
+  /** How each config's release is brought to its nodes. Without one: to all at once. */
+  readonly rolloutOf?: (config: string) => RolloutOrder | undefined
   /** Publishes without the reviewers that the config asks for. The reason goes into the audit log. */
   readonly breakGlass?: { readonly reason: string }
 }
@@ -62,7 +67,12 @@ export async function publish(domain: Domain, request: PublishRequest): Promise<
     idempotencyKey,
     breakGlass,
     reviewed: false,
-    parts: changes.map((change) => ({ ...change, kind: 'publish', edit: change })),
+    parts: changes.map((change) => ({
+      ...change,
+      kind: 'publish',
+      edit: change,
+      rollout: request.rolloutOf?.(change.config),
+    })),
   })
 }
 
@@ -88,7 +98,15 @@ export interface Intent {
   readonly also?: (tx: StoreTx, published: readonly Published[]) => void
 }
 
+/** How a release is brought to the nodes, and what was said of its risk. */
+export interface RolloutOrder {
+  readonly strategy: Strategy
+  readonly advice?: RolloutAdvice
+}
+
 export interface Part extends Pick<ConfigChange, 'config' | 'ifMatch' | 'message' | 'force' | 'signed'> {
+  /** Left out: to all at once, in the place of what is under way. `none`: somebody else says who is to run it. */
+  readonly rollout?: RolloutOrder | 'none' | undefined
   readonly kind: ReleaseInfo['kind']
   readonly rollbackOf?: number
   readonly edit: Edit
@@ -113,7 +131,7 @@ export async function release(domain: Domain, intent: Intent): Promise<Result> {
   for (let tries = 0; tries < maxTries; tries++) {
     const seen = await domain.store.read((read) => answerOf(read, key) ?? look(read, intent))
     if (!('heads' in seen)) return seen
-    made = seen.heads.map((head, i) => make(domain, head, made[i]))
+    made = await Promise.all(seen.heads.map(async (head, i) => await make(domain, head, made[i])))
     for (const { config, content } of made) await requireValid(config, content)
     const result = await domain.store.transaction((tx) => answerOf(tx, key) ?? commit(domain, tx, intent, made, key))
     if (result !== 'moved') return result
@@ -165,10 +183,10 @@ export function headOf(config: ConfigRecord): Head {
 }
 
 /** @param before what it came to the last time, which holds if it does not depend on the head. */
-function make(domain: Domain, { part, config, content: head }: Seen, before: Made | undefined): Made {
+async function make(domain: Domain, { part, config, content: head }: Seen, before: Made | undefined): Promise<Made> {
   editValue(part.edit)
   if (before !== undefined && !isPatch(part.edit)) return { ...before, config }
-  const content = edited(head, part.edit, domain.limits)
+  const content = await edited(config.schema, head, part.edit, domain.limits)
   return { part, config, content, digest: digest(content, head) }
 }
 
@@ -192,12 +210,34 @@ function commit(
   const planned = made.map((one) => next(domain, tx, intent, one))
   const published = planned.map(({ release: info, created, content }) => {
     if (created) tx.addRelease(info, content)
+    if (created) addRollout(domain, tx, intent, info)
     return { config: info.config, release: info, created }
   })
   for (const one of published) if (one.created) audit(domain, tx, intent, one, published)
   intent.also?.(tx, published)
   if (key !== undefined) remember(tx, key, published, domain.now())
   return { published, replayed: false }
+}
+
+/** In the same transaction as the release: a head whose rollout is not on record would go to everyone. */
+function addRollout(domain: Domain, tx: StoreTx, { parts, actor }: Intent, { config, number, digest: content, parent }: ReleaseInfo): void {
+  const order = parts.find((part) => part.config === config)?.rollout
+  if (order === 'none') return
+  const isFree = tx.openRollouts(config).length === 0
+  if (order === undefined && isFree) return
+  const before = parent === null || !isFree ? undefined : releaseIn(tx, config, parent)
+  tx.addRollout({
+    config,
+    number,
+    digest: content,
+    strategy: order?.strategy ?? instant,
+    by: actor,
+    createdAt: domain.now().toISOString(),
+    startedAt: null,
+    endedAt: null,
+    state: queued(before === undefined ? null : { number: before.number, digest: before.digest }),
+    ...(order?.advice && { advice: order.advice }),
+  })
 }
 
 /** The release that follows, or the head, if it holds the same already. */

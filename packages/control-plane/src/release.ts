@@ -2,8 +2,9 @@
  * What can be asked of releases, and what is said when it is refused. Pure: shapes and errors only. How a release
  * comes about is `publish.ts`; what it looks like on the wire is the engine's `protocol/release.ts`.
  */
-import type { Issue, Json, PatchOperation } from 'midflight'
+import type { Json, PatchOperation } from 'midflight'
 import type { ReleaseInfo } from 'midflight/protocol'
+import type { PlacedIssue } from './marks.ts'
 
 /** Why something was refused: a closed set, so that every door (HTTP, command line) can answer each of them. */
 export type RefusalCode =
@@ -17,6 +18,7 @@ export type RefusalCode =
   | 'review' // reviewers are missing, or what they approved is not what would be published
   | 'denied' // this person may not do this
   | 'signature' // it is signed, and the signature is not good
+  | 'state' // a rollout is not in a state in which this could be done
   | 'busy' // others write faster than this could be tried again
 
 /** A request that was refused. Nothing was changed. */
@@ -24,9 +26,9 @@ export class RefusedError extends Error {
   override readonly name: string = 'RefusedError'
   readonly code: RefusalCode
   /** What is wrong, place by place. Empty unless the content is at fault. */
-  readonly issues: readonly Issue[]
+  readonly issues: readonly PlacedIssue[]
 
-  constructor(code: RefusalCode, message: string, issues: readonly Issue[] = []) {
+  constructor(code: RefusalCode, message: string, issues: readonly PlacedIssue[] = []) {
     super(message)
     this.code = code
     this.issues = issues

@@ -7,6 +7,7 @@
  * must be there is for the schema to say.
  */
 import { parsePath, pathText, type Issue, type Json, type JsonObject, type Path } from 'midflight'
+import type { Show } from './marks.ts'
 
 export type Rule =
   /** No two entries of the list or object at `path` have the same `field`; without `field`, no two are equal scalars. */
@@ -84,11 +85,14 @@ function wrong(path: Path, message: string): Issue {
   return { code: 'schema', path, message }
 }
 
-/** What the rules have against `config`, in the order of the rules; empty if nothing. The rules have passed `checkRules`. */
-export function applyRules(rules: readonly Rule[], config: Json): Issue[] {
+/**
+ * What the rules have against `config`, in the order of the rules; empty if nothing. The rules have passed `checkRules`.
+ * @param show says the values, so that no secret is in what is said.
+ */
+export function applyRules(rules: readonly Rule[], config: Json, show: Show): Issue[] {
   const issues: Issue[] = []
   for (const rule of rules) {
-    for (const issue of broken(rule, config)) {
+    for (const issue of broken(rule, config, show)) {
       issues.push(issue)
       if (issues.length >= maxIssues) return issues
     }
@@ -96,18 +100,18 @@ export function applyRules(rules: readonly Rule[], config: Json): Issue[] {
   return issues
 }
 
-function broken(rule: Rule, config: Json): Iterable<Issue> {
+function broken(rule: Rule, config: Json, show: Show): Iterable<Issue> {
   switch (rule.rule) {
     case 'unique':
-      return notUnique(rule, config)
+      return notUnique(rule, config, show)
     case 'less':
-      return notLess(rule, config)
+      return notLess(rule, config, show)
     case 'references':
-      return dangling(rule, config)
+      return dangling(rule, config, show)
   }
 }
 
-function* notUnique(rule: Rule & { rule: 'unique' }, config: Json): Iterable<Issue> {
+function* notUnique(rule: Rule & { rule: 'unique' }, config: Json, show: Show): Iterable<Issue> {
   for (const { path, value } of found(config, parsePath(rule.path))) {
     const first = new Map<string, Path>()
     for (const [step, entry] of entriesOf(value)) {
@@ -117,12 +121,12 @@ function* notUnique(rule: Rule & { rule: 'unique' }, config: Json): Iterable<Iss
       const text = JSON.stringify(key)
       const before = first.get(text)
       if (before === undefined) first.set(text, place)
-      else yield against(place, `is ${text}, which is taken by ${pathText(before)}; want each once`)
+      else yield against(place, `is ${show(key, place)}, which is taken by ${pathText(before)}; want each once`)
     }
   }
 }
 
-function* notLess(rule: Rule & { rule: 'less' }, config: Json): Iterable<Issue> {
+function* notLess(rule: Rule & { rule: 'less' }, config: Json, show: Show): Iterable<Issue> {
   const than = parsePath(rule.than)
   for (const { path, value, bound } of found(config, parsePath(rule.path))) {
     let next = 0
@@ -133,11 +137,12 @@ function* notLess(rule: Rule & { rule: 'less' }, config: Json): Iterable<Issue> 
     if (other === undefined || typeof value !== 'number' || typeof other.value !== 'number') continue
     if (value < other.value || (rule.orEqual === true && value === other.value)) continue
     const wanted = rule.orEqual === true ? 'at most' : 'less than'
-    yield against(path, `is ${value}; want ${wanted} ${pathText(other.path)}, which is ${other.value}`)
+    const [is, limit] = [value, other.value].map((number) => show(number, path, other.path))
+    yield against(path, `is ${is}; want ${wanted} ${pathText(other.path)}, which is ${limit}`)
   }
 }
 
-function* dangling(rule: Rule & { rule: 'references' }, config: Json): Iterable<Issue> {
+function* dangling(rule: Rule & { rule: 'references' }, config: Json, show: Show): Iterable<Issue> {
   const names = new Set<string>()
   for (const { value } of found(config, parsePath(rule.to))) {
     for (const [step, entry] of entriesOf(value)) {
@@ -151,7 +156,7 @@ function* dangling(rule: Rule & { rule: 'references' }, config: Json): Iterable<
       : [[path, value]]
     for (const [place, text] of texts) {
       if (typeof text !== 'string' || names.has(text)) continue
-      yield against(place, `is ${JSON.stringify(text)}; want one of those in ${rule.to}`)
+      yield against(place, `is ${show(text, place)}; want one of those in ${rule.to}`)
     }
   }
 }

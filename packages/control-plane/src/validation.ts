@@ -1,6 +1,7 @@
 /**
  * Whether a content may become a release of its config: its size and shape, the JSON Schema of the config, and its
- * semantic rules, in that order. Nothing is filled in and nothing coerced: what is published is what was given.
+ * semantic rules, in that order. Nothing is filled in and nothing coerced: what is published is what was given. What is
+ * said against it holds no secret, whoever reads it.
  */
 import {
   check,
@@ -8,7 +9,9 @@ import {
   examine,
   issueText,
   jsonSchema,
+  parsePath,
   SchemaError,
+  SourceError,
   type Comparison,
   type Examined,
   type Issue,
@@ -18,6 +21,7 @@ import {
   type Source,
 } from 'midflight'
 import { jsonBytes } from './json-size.ts'
+import { covered, exactPath, showing, type Marks, type PlacedIssue } from './marks.ts'
 import { RefusedError } from './release.ts'
 import { applyRules } from './rules.ts'
 import type { ConfigRecord } from './store.ts'
@@ -48,7 +52,7 @@ export type Demands = Pick<ConfigRecord, 'name' | 'schema' | 'rules'>
 export function requireJson(content: unknown, live: Json | undefined, limits: ContentLimits): asserts content is Json {
   if (typeof content !== 'object' || content === null || Array.isArray(content)) {
     // Absent, empty or null never means "delete everything" (I11).
-    const found = content === undefined ? 'nothing' : Array.isArray(content) ? 'a list' : String(content)
+    const found = content === undefined ? 'nothing' : content === null ? 'null' : kindOf(content)
     throw invalid([{ code: 'empty', path: [], message: `is ${found}; want an object` }])
   }
   // First, as it knows what it has measured before: a patch can make more of a value than can be looked at.
@@ -59,13 +63,35 @@ export function requireJson(content: unknown, live: Json | undefined, limits: Co
   if (issues.length > 0) throw invalid(issues)
 }
 
+/** Its value is not shown: it may be a secret in the wrong place. */
+function kindOf(content: unknown): string {
+  return Array.isArray(content) ? 'a list' : typeof content === 'string' ? 'a text' : `a ${typeof content}`
+}
+
 /** What keeps the content from being a release; empty if nothing. It has passed `requireJson`. */
-export async function issuesIn(demands: Demands, content: Json): Promise<readonly Issue[]> {
-  if (demands.schema !== null) {
-    const examined = await looked(demands, content)
-    if (examined.kind === 'rejected') return examined.issues.map(placed)
+export async function issuesIn(demands: Demands, content: Json): Promise<readonly PlacedIssue[]> {
+  const { schema, rules } = demands
+  const examined = schema === null ? undefined : await looked(demands, content)
+  if (examined?.kind !== 'rejected' && rules.length === 0) return []
+  const marks = await marksOf(schema)
+  const issues =
+    examined?.kind === 'rejected'
+      ? examined.issues.map((issue) => placed(issue, content, marks))
+      : applyRules(rules, content, showing(marks))
+  return issues.map((issue) => covered(marks, issue))
+}
+
+/** What the schema marks in contents. */
+export async function marksOf(schema: Json | null): Promise<Marks> {
+  if (schema === null) return { secret: [], keys: {} }
+  // Nothing is validated: what is refused comes with the places.
+  const nothing: Source = {
+    name: 'nothing',
+    load: () => Promise.reject(new SourceError([{ code: 'empty', path: [], message: 'is empty' }])),
   }
-  return applyRules(demands.rules, content)
+  const examined = await examine({ schema: schemaOf(schema), sources: [nothing] })
+  if (examined.kind !== 'rejected') throw new Error('nothing at all was valid')
+  return { secret: examined.secretPaths.map((path) => parsePath(path)), keys: examined.keys }
 }
 
 /** @throws RefusedError `invalid` with all of `issuesIn`. */
@@ -103,7 +129,7 @@ export async function comparison(
 
 async function looked(demands: Demands, content: Json): Promise<Examined> {
   return await examine({
-    schema: schemaOf(demands),
+    schema: schemaOf(demands.schema ?? true),
     sources: [holding(demands.name, content)],
   })
 }
@@ -112,8 +138,7 @@ async function looked(demands: Demands, content: Json): Promise<Examined> {
 const schemas = new Map<string, JsonSchema<Json>>()
 const maxSchemas = 256
 
-function schemaOf(demands: Demands): JsonSchema<Json> {
-  const content = demands.schema ?? true
+function schemaOf(content: Json): JsonSchema<Json> {
   const key = digest(content)
   const schema = schemas.get(key) ?? jsonSchema<Json>(content)
   schemas.delete(key)
@@ -129,11 +154,12 @@ function holding(name: string, content: Json): Source {
 }
 
 /** A release is no file: places in it are paths. */
-function placed(issue: Issue): Issue {
+function placed(issue: Issue, content: Json, marks: Marks): PlacedIssue {
   const { origin: _, related: __, ...rest } = issue
-  return rest
+  const exact = exactPath(marks, content, issue.path)
+  return exact === undefined ? rest : { ...rest, exact }
 }
 
-export function invalid(issues: readonly Issue[]): RefusedError {
+export function invalid(issues: readonly PlacedIssue[]): RefusedError {
   return new RefusedError('invalid', issues.map(issueText).join('\n'), issues)
 }

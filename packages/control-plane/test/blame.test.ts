@@ -1,9 +1,21 @@
 /** What changed between two releases, and which release last changed a path. */
 import type { Json } from 'midflight'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { blame } from '../src/blame.ts'
+import { domainOf } from '../src/domain.ts'
 import { diffReleases, planPublish } from '../src/plan.ts'
-import { config, limits, limitsSchema, publishOne, ready, refusal, releaseCount, stores } from './domain-rig.ts'
+import { openSqlite } from '../src/stores/sqlite.ts'
+import {
+  config,
+  limits,
+  limitsSchema,
+  publishOne,
+  ready,
+  refusal,
+  releaseCount,
+  stores,
+  temporaryFolder,
+} from './domain-rig.ts'
 
 describe.each(stores)('on %s', (_name, open) => {
   test('blame names the release that last changed a path, by key where entries have one', async () => {
@@ -26,6 +38,28 @@ describe.each(stores)('on %s', (_name, open) => {
     expect((await refusal(blame(domain, config, 'never'))).code).toBe('not-found')
     expect((await refusal(blame(domain, config, 'a..b'))).code).toBe('invalid')
     expect((await refusal(blame(domain, 'shop/other', 'a'))).code).toBe('not-found')
+  })
+
+  test('keys behind references in the schema are followed', async () => {
+    const schema: Json = {
+      $defs: { rules: { type: 'array', 'x-midflight-key': 'id', items: { $ref: '#/$defs/rule' } }, rule: {} },
+      type: 'object',
+      properties: { rules: { $ref: '#/$defs/rules' } },
+    }
+    const domain = await ready(await open(), { schema })
+    await publishOne(domain, {
+      content: {
+        rules: [
+          { id: 'a', n: 1 },
+          { id: 'b', n: 1 },
+        ],
+      },
+    })
+    await publishOne(domain, { patch: [{ op: 'replace', path: '/rules/1/n', value: 2 }] })
+    await publishOne(domain, { patch: [{ op: 'move', from: '/rules/1', path: '/rules/0' }] })
+    expect(await blame(domain, config, 'rules.b.n')).toMatchObject({ kind: 'changed', release: { number: 2 } })
+    expect(await blame(domain, config, 'rules.a')).toMatchObject({ kind: 'added', release: { number: 1 } })
+    expect((await refusal(blame(domain, config, 'rules.0'))).code).toBe('not-found')
   })
 
   test('blame looks back through more releases than are read at once', async () => {
@@ -95,5 +129,22 @@ describe.each(stores)('on %s', (_name, open) => {
     ]
     expect(JSON.stringify(shown)).toContain('seen')
     expect(JSON.stringify(shown)).not.toContain(canary)
+  })
+})
+
+test('after a start contents are read from disk one by one, and what did not change is still the same', async () => {
+  const directory = await temporaryFolder()
+  const text = 'x'.repeat(8192)
+  const before = await openSqlite({ directory, wholeEvery: 4 })
+  const domain = await ready(before, {})
+  await publishOne(domain, { content: { text, old: {}, n: 0 } })
+  await publishOne(domain, { mergePatch: { old: { deep: {} } } })
+  for (let n = 1; n <= 20; n++) await publishOne(domain, { mergePatch: { n } })
+  await before.close()
+  const after = await openSqlite({ directory, wholeEvery: 4, cacheBytes: 1 })
+  onTestFinished(() => after.close())
+  expect(await blame(domainOf({ store: after }), config, 'old')).toMatchObject({
+    kind: 'changed',
+    release: { number: 2 },
   })
 })

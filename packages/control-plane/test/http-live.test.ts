@@ -373,10 +373,16 @@ describe('secrets', () => {
       ['merge-patch', { db: { password: [canary] } }],
       ['merge-patch', { db: { password: `${canary}-3` } }],
     ] as const) {
-      await say(at(name, '/content'), {
-        method: 'PATCH',
-        body,
-        headers: { 'if-match': '*', 'content-type': `application/${type}+json` },
+      const headers = { 'content-type': `application/${type}+json` }
+      await say(at(name, '/content'), { method: 'PATCH', body, headers: { 'if-match': '*', ...headers } })
+      await say(at(name, '/batch'), { method: 'POST', body, headers })
+      await say(at(name, '/plan'), {
+        method: 'POST',
+        body: type === 'json-patch' ? { patch: body } : { mergePatch: body },
+      })
+      await say(at(name, '/drafts'), {
+        method: 'POST',
+        body: type === 'json-patch' ? { patch: body } : { mergePatch: body },
       })
     }
     await say(at(name, '/plan'), { method: 'POST', body: { content: good('-9') } })
@@ -406,6 +412,9 @@ describe('secrets', () => {
       method: 'PUT',
       body: { schema: { type: 'object', properties: { db: { type: 'string', writeOnly: true } } } },
     })
+    for (const db of [{ type: 'string' }, { type: 'object', properties: { password: { const: 'x' } } }]) {
+      await say(at(name, '/schema'), { method: 'PUT', body: { schema: { type: 'object', properties: { db } } } })
+    }
     await say(at(name, '/rollback'), { method: 'POST', body: { to: 1, breakGlass: { reason: 'test' } } })
     await say(at(name))
     await say(at(name, '/nodes'))

@@ -3,11 +3,13 @@ import type { Json } from 'midflight'
 import { describe, expect, test } from 'vitest'
 import { changeDemands, createConfig } from '../src/configs.ts'
 import { domainOf } from '../src/domain.ts'
+import { showing } from '../src/marks.ts'
 import { applyRules, checkRules, maxRules, type Rule } from '../src/rules.ts'
 import { config, memory, publishOne, ready, refusal, releaseCount } from './domain-rig.ts'
 
+const show = showing({ secret: [], keys: {} })
 const found = (rule: Rule, content: Json): string[] =>
-  applyRules([rule], content).map(({ path, message }) => `${path.join('.')} ${message}`)
+  applyRules([rule], content, show).map(({ path, message }) => `${path.join('.')} ${message}`)
 
 describe('unique', () => {
   test('P5: a name twice is refused with both places', () => {
@@ -66,7 +68,7 @@ describe('references', () => {
 
 test('there is an end to the issues', () => {
   const list = Array.from({ length: 100_000 }, () => 1)
-  expect(applyRules([{ rule: 'unique', path: 'list' }], { list })).toHaveLength(100)
+  expect(applyRules([{ rule: 'unique', path: 'list' }], { list }, show)).toHaveLength(100)
 })
 
 test.each<[string, unknown]>([

@@ -1,5 +1,5 @@
 /** Requests to a control plane: JSON there and back, and its problems (RFC 9457) as refusals. The contract is its OpenAPI document. */
-import { parsePointer, pathText, type Json, type JsonObject } from 'midflight'
+import type { Json, JsonObject } from 'midflight'
 import { configNameProblem } from 'midflight/protocol'
 import type { Address } from '../admin/address.ts'
 import { ask, type Answer, type AskOptions } from '../admin/request.ts'
@@ -105,6 +105,13 @@ function refusalIn(address: Address, status: number, body: Json | undefined): Re
   const text = (name: string): string | undefined =>
     typeof problem[name] === 'string' ? (problem[name] as string) : undefined
   const code = text('code')
+  if (code !== undefined && text('type') === 'about:blank') {
+    return new Refusal(
+      'not-midflight',
+      `${address.name} is the admin endpoint of a process, and this asks a control plane`,
+      'midflight status, plan, reload and watch ask a process',
+    )
+  }
   if (status === 401) {
     return address.token === undefined
       ? new Refusal(
@@ -141,9 +148,9 @@ const hints: Readonly<Record<string, string>> = {
 /** An issue as it travels, with its place as people write it. */
 export function placeOf(issue: Json): RefusedPlace[] {
   if (!isObject(issue) || typeof issue['message'] !== 'string') return []
-  const pointer = typeof issue['pointer'] === 'string' ? issue['pointer'] : ''
+  const path = typeof issue['path'] === 'string' ? issue['path'] : ''
   const hint = typeof issue['hint'] === 'string' ? ` (${issue['hint']})` : ''
-  return [{ path: pathText(parsePointer(pointer)), message: issue['message'] + hint }]
+  return [{ path, message: issue['message'] + hint }]
 }
 
 function foreign(address: Address, status: number): Refusal {

@@ -25,8 +25,6 @@ declare module 'fastify' {
   }
   interface FastifyRequest {
     principal: Principal | undefined
-    /** The configs that permissions were asked for. */
-    configs: string[] | undefined
   }
 }
 
@@ -45,7 +43,6 @@ export function unauthenticated(): Problem {
 /** @throws Problem `denied`, or `not-found` for a config that this principal may not know of. */
 export function allow(request: FastifyRequest, permission: Permission, config: string): void {
   const { name, role, prefix } = principalOf(request)
-  ;(request.configs ??= []).push(config)
   const decision = decide({ name, role, prefix }, permission, config)
   if (decision === 'hidden') throw noConfig(config)
   if (decision === 'denied') throw denied(permission, role, config)

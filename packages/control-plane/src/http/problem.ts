@@ -2,7 +2,8 @@
  * What is said when something is refused or fails: problem+json (RFC 9457) with a stable `code`. Every error that may
  * reach a caller is made a problem here, and nowhere else.
  */
-import { pathText, pointerText, type Issue } from 'midflight'
+import { pathText, pointerText } from 'midflight'
+import type { PlacedIssue } from '../marks.ts'
 import { ConflictError, RefusedError, type Head, type RefusalCode } from '../release.ts'
 import { StoreError } from '../store.ts'
 
@@ -33,6 +34,7 @@ export const problems = {
   internal: [500, 'Something went wrong here'],
   'store-damaged': [500, 'The store is damaged'],
   busy: [503, 'Busy'],
+  state: [409, 'Not in this state'],
   unavailable: [503, 'Not available now'],
   unknown: [503, 'Whether it happened is not known'],
   full: [507, 'No room on the disk'],
@@ -54,6 +56,7 @@ export interface ProblemBody {
     readonly code: string
     /** As diffs and blame write it; an entry of a list with keys goes by its key. */
     readonly path: string
+    /** A JSON pointer into the content (RFC 6901). */
     readonly pointer: string
     readonly message: string
     readonly line?: number
@@ -65,7 +68,7 @@ export interface ProblemBody {
 
 interface Extras {
   readonly holds?: string
-  readonly issues?: readonly Issue[]
+  readonly issues?: readonly PlacedIssue[]
   readonly head?: Head
   readonly headers?: Readonly<Record<string, string>>
   /** For the log. */
@@ -108,12 +111,12 @@ export class Problem extends Error {
 }
 
 /** As it travels. */
-export function issueOf(issue: Issue): NonNullable<ProblemBody['issues']>[number] {
+export function issueOf(issue: PlacedIssue): NonNullable<ProblemBody['issues']>[number] {
   const { line, column } = issue.origin ?? {}
   return {
     code: issue.code,
     path: pathText(issue.path),
-    pointer: pointerText(issue.path),
+    pointer: pointerText(issue.exact ?? issue.path),
     message: issue.message,
     ...(line === undefined ? {} : { line }),
     ...(column === undefined ? {} : { column }),

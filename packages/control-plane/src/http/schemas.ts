@@ -177,7 +177,7 @@ export const ShownChange = Type.Object({ kind: Type.String(), path: Type.String(
 export const IssueOf = Type.Object({
   code: Type.String(),
   path: Type.String(described('as in diffs: an entry of a list with keys goes by its key')),
-  pointer: Type.String(),
+  pointer: Type.String(described('into the content, RFC 6901')),
   message: Type.String(),
 })
 export const Difference = Type.Object({

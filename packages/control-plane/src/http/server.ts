@@ -9,7 +9,6 @@ import type { Socket } from 'node:net'
 import swagger from '@fastify/swagger'
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyReply, type FastifyRequest } from 'fastify'
 import { takeBodies, type BodyOptions } from './body.ts'
-import { coveredError } from './cover.ts'
 import { requestId } from './caller.ts'
 import type { Gate, Rates } from './gate.ts'
 import { describeApi } from './openapi.ts'
@@ -99,12 +98,8 @@ export async function createServer(options: ServerOptions): Promise<App> {
   app.server.headersTimeout = http.headersTimeoutMs
   app.setValidatorCompiler(compileValidator as never)
   app.setSerializerCompiler(answerWriter(options.checkAnswers === true))
-  app.setErrorHandler(async (error, request, reply) => {
-    const covered = await coveredError(parts.domain, request.configs ?? [], error)
-    return answerProblem(covered, request, reply)
-  })
+  app.setErrorHandler(answerProblem)
   app.decorateRequest('principal', undefined)
-  app.decorateRequest('configs', undefined)
   guard(app, options)
   permit(app)
   takeBodies(app as never, options.body)
