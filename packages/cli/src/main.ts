@@ -1,14 +1,13 @@
 /** Runs what was typed, and turns whatever comes of it into an exit status and one line. Nobody sees a stack. */
 import process from 'node:process'
 import { CommanderError } from 'commander'
-import { program } from './program.ts'
+import { isCommand, program } from './program.ts'
 import { Refusal } from './refusal.ts'
 import { openTerminal, refuse } from './terminal.ts'
 
 const terminal = openTerminal()
 const typed = process.argv.slice(2)
-// `-t FILE` tests a file, as with nginx.
-const words = typed[0] === '-t' || typed[0] === '--test' ? ['validate', ...typed.slice(1)] : typed
+const words = wordsOf(typed)
 const dashes = words.indexOf('--')
 const json = words.slice(0, dashes < 0 ? words.length : dashes).includes('--json')
 
@@ -31,3 +30,11 @@ try {
   }
 }
 process.exitCode = terminal.exitCode
+
+function wordsOf([first, ...rest]: readonly string[]): readonly string[] {
+  // `-t FILE` tests a file, as with nginx.
+  if (first === '-t' || first === '--test') return ['validate', ...rest]
+  // So that a command that is not there is said to be that, instead of all the help there is.
+  if (first === 'help' && rest[0] !== undefined) return isCommand(rest[0]) ? [...rest, '--help'] : rest.slice(0, 1)
+  return first === undefined ? [] : [first, ...rest]
+}

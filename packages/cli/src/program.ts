@@ -33,12 +33,16 @@ const makers: Readonly<Record<string, () => Promise<Maker>>> = {
   completion: async () => (await import('./commands/completion.ts')).completion,
 }
 
+export function isCommand(word: string): boolean {
+  return Object.hasOwn(makers, word)
+}
+
 /** @param words as they were typed: where they begin with a command, only that one is loaded. */
 export async function program(terminal: Terminal, words: readonly string[]): Promise<Command> {
   const root = rootCommand(terminal)
   const [first = ''] = words
   const versionOnly = first === '-V' || first === '--version'
-  const isKnown = Object.hasOwn(makers, first) && first !== 'completion'
+  const isKnown = isCommand(first) && first !== 'completion'
   const wanted = versionOnly ? [] : isKnown ? [first] : Object.keys(makers)
   for (const name of wanted) {
     const make = await makers[name]?.()
@@ -84,7 +88,8 @@ function rootCommand({ paint, errorPaint, columns }: Terminal): Command {
       'after',
       `
 -t FILE is short for validate FILE. Exit status: 0 done or nothing differs, 1 refused or failed, 2 differences
-(plan, diff) or not every node runs it (publish, rollback), 130 Ctrl-C. NO_COLOR and FORCE_COLOR are respected; --json prints for programs.`,
+(plan, diff) or not every node runs it (publish, rollback), 130 Ctrl-C.
+NO_COLOR and FORCE_COLOR are respected; --json prints for programs.`,
     )
 }
 

@@ -105,6 +105,8 @@ export function refuse(terminal: Terminal, refusal: Refusal, json: boolean): voi
   const paint = terminal.errorPaint
   terminal.note(`${paint.red('midflight:')} ${printable(message)}`)
   for (const issue of issues) {
+    // A message that is made of its issues has said it.
+    if (message.includes(`${issue.path} ${issue.message}`)) continue
     terminal.note(`  ${paint.yellow(printable(issue.path))} ${paint.red(printable(issue.message))}`)
   }
   if (hint !== undefined) terminal.note(`  ${paint.dim(printable(hint))}`)

@@ -18,6 +18,10 @@ test('unknown commands and options are answered with a suggestion', async () => 
   })
   expect(option).toMatchObject({ code: 1, err: expect.stringContaining('(Did you mean --schema?)') })
   expect([none.code, none.err]).toEqual([1, expect.stringContaining('Usage: midflight')])
+  const help = await midflight(['help', 'publsh'])
+  expect([help.code, help.err]).toEqual([1, expect.stringContaining('(Did you mean publish?)')])
+  const publish = await midflight(['help', 'publish'])
+  expect([publish.code, publish.out]).toEqual([0, expect.stringContaining('like 30s or 5m (default: 60s)')])
 })
 
 test('what makes no sense is refused with what was found and what is wanted, and as JSON with a code', async () => {

@@ -181,6 +181,11 @@ test('what makes no sense is refused before anything is asked', async () => {
     ],
     [['serve', '--port', '99999'], '--port is "99999"; want an integer from 0 to 65535'],
     [['serve', '--tls-cert', 'a.json'], 'want both'],
+    [['serve', '--data', 'a.json'], 'a.json is no directory\n  --data says'],
+    [['serve', '--data', 'd', '--host', '0.0.0.0'], 'want --tls-cert and --tls-key, or --tls-elsewhere if a proxy'],
+    [['serve', '--data', 'd', '--host', '::', '--tls-elsewhere'], 'it must be told its names\n  want --allowed-host'],
+    [['nodes', 'a', '--uid', 'x', '--forget', 'y'], 'both --uid and --forget are given'],
+    [['history', 'a', '--before', '0'], '--before is "0"; want an integer of at least 1'],
     [['history', 'a'], 'nothing listens at http://127.0.0.1:1; is the control plane running?'],
   ]
   await Promise.all(

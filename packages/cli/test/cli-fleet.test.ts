@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test, vi } from 'vitest'
 import { agentToken, change, config, made, node } from './fleet-rig.ts'
-import { finished, lines, spawned } from './rig.ts'
+import { finished, folder, gateway, good, lines, midflight, spawned } from './rig.ts'
 
 // Each command is a process, and there are many in a test.
 vi.setConfig({ testTimeout: 120_000 })
@@ -42,10 +42,17 @@ test('publish exits 2 when a node cannot run it; nodes --not-on and status say w
   ])
   const behind = await to.run('nodes', config, '--not-on', '2')
   expect([behind.code, behind.out]).toEqual([2, expect.stringContaining('cannot write warnings')])
-  expect(behind.out).toMatch(/ROLLED_BACK .*test-node zone=a/)
+  expect(behind.out).toMatch(/^ {2}zone=a +[0-9a-f]{8} +1 +ROLLED_BACK .*test-node/m)
   expect((await to.run('status', '--config', config)).code).toBe(2)
   const [{ uid }] = ((await to.run('nodes', config, '--json')).json() as { nodes: [{ uid: string }] }).nodes
   expect((await to.run('nodes', '--uid', uid)).out).toMatch(/2 +1 +ROLLED_BACK/)
+  // What the table shows of a uid is enough, and the whole one is there.
+  const one = await to.run('nodes', config, '--uid', uid.slice(0, 8))
+  expect([one.code, one.out]).toEqual([0, expect.stringContaining(`uid ${uid}`)])
+  expect((await to.run('nodes', '--uid', uid.slice(0, 8))).err).toContain(
+    'is no whole uid; want midflight nodes CONFIG',
+  )
+  expect((await to.run('nodes', config, '--uid', 'ffffffff-')).err).toContain('no node of shop/gateway has a uid')
 
   const back = await to.run('rollback', config, '1', '-y')
   expect([back.code, back.out]).toEqual([0, expect.stringContaining('rolled back as shop/gateway 3')])
@@ -56,6 +63,54 @@ test('publish exits 2 when a node cannot run it; nodes --not-on and status say w
   const restart = await to.run('publish', config, 'gateway.yaml', '-y')
   expect([restart.code, restart.out]).toEqual([2, expect.stringContaining('1 need a restart')])
   expect(restart.out).toContain('needs a restart: server.port')
+  expect(restart.out).toContain('needs a restart for it; runs 3')
+  // Nobody runs the port that is left: nobody has to restart to be rid of it.
+  const away = await to.run('rollback', config, '3', '-y')
+  expect([away.code, away.out]).toEqual([0, expect.stringContaining('~ server.port  8081 → 8080\n')])
+  expect(away.out).not.toContain('restart')
+})
+
+test('a node that will not come back is forgotten', async () => {
+  const to = await made()
+  await to.run('publish', config, 'gateway.yaml', '-y')
+  const engine = await node(to, config, await agentToken(to))
+  const listed = async () => ((await to.run('nodes', config, '--json')).json() as { nodes: { uid: string }[] }).nodes
+  await expect.poll(listed, { timeout: 20_000 }).toHaveLength(1)
+  await engine.close()
+  const uid = (await listed())[0]?.uid ?? ''
+  const blind = await to.run('nodes', config, '--forget', uid)
+  expect([blind.code, blind.err]).toEqual([1, expect.stringContaining('want --yes')])
+  const gone = await to.run('nodes', config, '--forget', uid.slice(0, 8), '-y')
+  expect([gone.code, gone.out]).toEqual([0, `✔ forgot zone=a ${uid}\n`])
+  expect((await to.run('nodes', config)).out).toBe('no nodes\n')
+})
+
+test('a control plane that is asked as a process, and the other way round, are told apart', async () => {
+  const to = await made()
+  for (const command of ['status', 'plan', 'reload', 'events', 'watch']) {
+    const ran = await to.run(command)
+    expect([command, ran.code, ran.err]).toEqual([
+      command,
+      1,
+      `midflight: ${to.url} is a control plane, and this asks a process\n` +
+        '  of a fleet: midflight status --config CONFIG, midflight watch --config CONFIG, midflight nodes CONFIG\n',
+    ])
+  }
+  const { url } = await gateway(await folder(), good)
+  const ran = await midflight(['history', config], { env: { MIDFLIGHT_URL: url } })
+  expect([ran.code, ran.err]).toEqual([1, expect.stringContaining('is the admin endpoint of a process')])
+  const none = await to.run('history', 'shop/none')
+  expect(none.err).toBe('midflight: there is no config "shop/none"\n')
+})
+
+test('in a narrow terminal tables are cut, and never what has to be typed again', async () => {
+  const to = await made()
+  await to.run('publish', config, 'gateway.yaml', '-y', '-m', 'a message that is longer than what is left of the line')
+  const env = { MIDFLIGHT_URL: to.url, MIDFLIGHT_TOKEN: to.admin, COLUMNS: '60' }
+  const history = await midflight(['history', config], { env })
+  expect(Math.max(...history.out.split('\n').map((line) => line.length))).toBeLessThanOrEqual(60)
+  const tokens = await midflight(['token', 'list'], { env })
+  expect(tokens.out).toMatch(/^ {2}[0-9a-f-]{36} /m)
 })
 
 test('history, diff, blame and rollback see what was published; --json has it whole', async () => {
@@ -81,6 +136,9 @@ test('history, diff, blame and rollback see what was published; --json has it wh
   expect([never.code, never.err]).toEqual([1, expect.stringContaining('was never applied by a node')])
   const glass = await to.run('rollback', config, '-y', '--break-glass', 'the night shift', '--json')
   expect([glass.code, glass.json()]).toMatchObject([0, { release: { number: 3, kind: 'rollback', rollbackOf: 1 } }])
+  await to.run('rollback', config, '2', '-y', '--break-glass', 'it was right', '-m', 'quiet after all')
+  const again = (await to.run('history', config)).out
+  expect(again).toMatch(/ back to release 2: quiet after all\n.* back to release 1\n/)
 })
 
 test('watch --config shows releases and nodes as they come', async () => {
@@ -149,6 +207,8 @@ test('what the schema refuses is told place by place, and nothing is published',
   expect(bad.err).toContain('log.level is "loud"; want "debug", "info" or "warn"')
   const json = await to.run('publish', config, 'gateway.yaml', '-y', '--json')
   expect(json.json()).toMatchObject({ error: { code: 'invalid', issues: [{ path: 'log.level' }, {}] } })
+  // In the plan above it an entry goes by its key as well.
+  expect(bad.out).not.toContain('rules.1')
   await writeFile(join(to.cwd, 'gateway.yaml'), 'log: [\n')
   const broken = await to.run('publish', config, 'gateway.yaml', '-y')
   expect([broken.code, broken.err]).toEqual([1, expect.stringContaining('gateway.yaml is not valid')])

@@ -86,6 +86,13 @@ export function refusalIn(address: Address, answer: Answer): Refusal {
   const code = isObject(body) && typeof body['code'] === 'string' ? body['code'] : ''
   const detail = isObject(body) && typeof body['detail'] === 'string' ? body['detail'] : ''
   const { status } = answer
+  if (isObject(body) && String(body['type']).startsWith('urn:midflight:problem:')) {
+    return new Refusal(
+      'not-midflight',
+      `${address.name} is a control plane, and this asks a process`,
+      'of a fleet: midflight status --config CONFIG, midflight watch --config CONFIG, midflight nodes CONFIG',
+    )
+  }
   if (status === 401) {
     return address.token === undefined
       ? new Refusal(

@@ -90,7 +90,7 @@ function list(terminal: Terminal): Command {
       if (configs.length === 0) return terminal.print('no configs')
       const rows = configs.map(({ name, head, hasSchema, rules, reviewers }) => ({
         cells: [
-          { text: name, colour: paint.bold },
+          { text: name, colour: paint.bold, whole: true },
           { text: head === null ? '–' : String(head.number) },
           { text: head === null ? '–' : shortDigest(head.digest), colour: paint.cyan },
           { text: hasSchema ? 'yes' : 'no' },

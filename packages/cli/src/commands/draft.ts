@@ -167,7 +167,7 @@ function list(terminal: Terminal): Command {
       const { paint } = terminal
       const rows = drafts.map((one) => ({
         cells: [
-          { text: one.id },
+          { text: one.id, whole: true },
           { text: one.author },
           { text: clockText(one.updatedAt), colour: paint.dim },
           { text: one.stale ? `${one.status}, stale` : one.status },

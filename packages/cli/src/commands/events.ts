@@ -33,7 +33,8 @@ export function events(terminal: Terminal): Command {
 export function integer(option: string, text: string, min: number, max: number): number {
   const number = /^\d{1,16}$/.test(text) ? Number(text) : NaN
   if (number >= min && number <= max) return number
-  throw new Refusal('usage', `${option} is ${JSON.stringify(text)}; want an integer from ${min} to ${max}`)
+  const range = max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `from ${min} to ${max}`
+  throw new Refusal('usage', `${option} is ${JSON.stringify(text)}; want an integer ${range}`)
 }
 
 async function run(terminal: Terminal, flags: EventsFlags): Promise<void> {

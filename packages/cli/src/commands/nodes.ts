@@ -1,11 +1,15 @@
 /** `midflight nodes`: who runs what, and why not. */
 import { Command, Option } from 'commander'
+import type { Address } from '../admin/address.ts'
 import { call, callAll, configPath } from '../fleet/call.ts'
+import { confirmed, requireSomebody } from '../fleet/confirm.ts'
 import { connectionOf, withFleetOptions, type FleetFlags } from '../fleet/connection.ts'
 import type { NodeView } from '../fleet/records.ts'
+import { printable } from '../printable.ts'
 import { Refusal } from '../refusal.ts'
 import { plural } from '../show/changes.ts'
 import { nodeLines } from '../show/delivery.ts'
+import { nameOf } from '../show/node-names.ts'
 import { clockText } from '../show/time.ts'
 import { tableLines } from '../show/table.ts'
 import type { Terminal } from '../terminal.ts'
@@ -15,6 +19,8 @@ interface NodesFlags extends FleetFlags {
   readonly notOn?: number
   readonly status?: string
   readonly uid?: string
+  readonly forget?: string
+  readonly yes?: true
   readonly limit: number
 }
 
@@ -47,13 +53,20 @@ export function nodes(terminal: Terminal): Command {
       integer('--not-on', text, 1, Number.MAX_SAFE_INTEGER),
     )
     .addOption(new Option('--status <status>', 'only those with this status').choices(statuses))
-    .option('--uid <uid>', 'one node, and what it tried')
+    .option('--uid <uid>', 'one node, and what it tried; its beginning is enough where CONFIG is given')
+    .option('--forget <uid>', 'forget a node that will not come back')
+    .option('-y, --yes', 'do not ask before it is forgotten')
     .option('--limit <n>', 'so many at most', (text) => integer('--limit', text, 1, 1_000_000), 1000)
-    .option('--json', 'print { nodes: […] }, or { node, attempts } of one')
+    .option('--json', 'print { nodes: […] }, or { node, attempts } of one, or { forgotten }')
     .addHelpText('after', '\nExit status: 0, or with --not-on 2 if there are such nodes.')
-    .action((config: string | undefined, flags: NodesFlags) =>
-      flags.uid === undefined ? list(terminal, config, flags) : one(terminal, flags.uid, config, flags),
-    )
+    .action((config: string | undefined, flags: NodesFlags) => {
+      const { uid, forget } = flags
+      if (uid !== undefined && forget !== undefined) {
+        throw new Refusal('usage', 'both --uid and --forget are given; want one of them')
+      }
+      if (forget !== undefined) return forgotten(terminal, forget, config, flags)
+      return uid === undefined ? list(terminal, config, flags) : one(terminal, uid, config, flags)
+    })
 }
 
 async function list(terminal: Terminal, config: string | undefined, flags: NodesFlags): Promise<void> {
@@ -67,13 +80,35 @@ async function list(terminal: Terminal, config: string | undefined, flags: Nodes
     const all = notOn === undefined ? 'no nodes' : `every node runs release ${notOn}`
     return terminal.print(status === undefined ? all : `no nodes with the status ${status}`)
   }
-  terminal.print(nodeLines(found, terminal.look()), '', paint.dim(plural(found.length, 'node')))
+  const byName = found.toSorted((a, b) => nameOf(a).localeCompare(nameOf(b), 'en', { numeric: true }))
+  terminal.print(nodeLines(byName, terminal.look()), '', paint.dim(plural(found.length, 'node')))
+}
+
+const wholeUid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+
+/** `/v1/nodes/…` of the one node whose uid begins so. @throws Refusal */
+async function pathOf(address: Address, uid: string, config: string | undefined): Promise<string> {
+  if (wholeUid.test(uid)) return `/v1/nodes/${uid}`
+  if (config === undefined) {
+    throw new Refusal(
+      'usage',
+      `${JSON.stringify(uid)} is no whole uid; want midflight nodes CONFIG --uid with its beginning`,
+    )
+  }
+  const all = await callAll<NodeView>(address, configPath(config, '/nodes'), {}, Infinity)
+  const found = uid === '' ? [] : all.filter((node) => node.uid.startsWith(uid))
+  const [only] = found
+  if (only === undefined)
+    throw new Refusal('not-found', `no node of ${config} has a uid that begins with ${JSON.stringify(uid)}`)
+  if (found.length > 1)
+    throw new Refusal('usage', `${found.length} nodes of ${config} have a uid that begins with ${uid}; want more of it`)
+  return `/v1/nodes/${only.uid}`
 }
 
 async function one(terminal: Terminal, uid: string, config: string | undefined, flags: NodesFlags): Promise<void> {
-  if (config !== undefined) throw new Refusal('usage', 'a config and --uid are both given; want one of them')
-  const path = `/v1/nodes/${encodeURIComponent(uid)}`
-  const { body } = await call<{ node: NodeView; attempts: Attempt[] }>(connectionOf(flags), path)
+  const address = connectionOf(flags)
+  const path = await pathOf(address, uid, config)
+  const { body } = await call<{ node: NodeView; attempts: Attempt[] }>(address, path)
   if (flags.json) return terminal.document(body)
   const { paint } = terminal
   const rows = body.attempts.map(({ at, number, attempt, status, detail }) => ({
@@ -85,7 +120,30 @@ async function one(terminal: Terminal, uid: string, config: string | undefined, 
       { text: detail?.split('\n')[0] ?? '' },
     ],
   }))
-  terminal.print(nodeLines([body.node], terminal.look()))
+  terminal.print(nodeLines([body.node], terminal.look()), paint.dim(`  uid ${printable(body.node.uid)}`))
   if (rows.length === 0) return
   terminal.print('', tableLines(['when', 'release', 'attempt', 'status', 'why'], rows, terminal.columns(), paint))
+}
+
+async function forgotten(
+  terminal: Terminal,
+  uid: string,
+  config: string | undefined,
+  flags: NodesFlags,
+): Promise<void> {
+  if (!flags.yes) requireSomebody('--forget asks first, and standard input is no terminal; want --yes')
+  const address = connectionOf(flags)
+  const path = await pathOf(address, uid, config)
+  const { node } = (await call<{ node: NodeView }>(address, path)).body
+  const name = `${nameOf(node)} ${node.uid}`
+  const here = node.here ? '; it is here, and comes back by itself' : ''
+  if (
+    !flags.yes &&
+    !(await confirmed(terminal, `forget ${name}, last heard of at ${clockText(node.lastSeenAt)}${here}?`))
+  ) {
+    throw new Refusal('refused', 'not forgotten')
+  }
+  await call(address, path, { method: 'DELETE' })
+  if (flags.json) return terminal.document({ forgotten: node })
+  terminal.print(`${terminal.paint.green('✔')} forgot ${name}`)
 }

@@ -1,11 +1,12 @@
 /** `midflight rollback`: a new release with the content of an older one. */
 import { randomUUID } from 'node:crypto'
 import { Command } from 'commander'
-import { call, callAgain, configPath } from '../fleet/call.ts'
+import type { Address } from '../admin/address.ts'
+import { call, callAgain, callAll, configPath } from '../fleet/call.ts'
 import { confirmed, requireSomebody } from '../fleet/confirm.ts'
 import { connectionOf, withFleetOptions, type FleetFlags } from '../fleet/connection.ts'
 import { delivered, withWaitOptions, type WaitFlags } from '../fleet/outcome.ts'
-import type { ConfigView, Difference, Published } from '../fleet/records.ts'
+import type { ConfigView, Difference, NodeView, Published } from '../fleet/records.ts'
 import { Refusal } from '../refusal.ts'
 import { differenceLines } from '../show/releases.ts'
 import { shortDigest } from '../show/status.ts'
@@ -52,7 +53,11 @@ async function run(terminal: Terminal, config: string, to: string | undefined, f
   const { paint } = terminal
   if (!flags.json) {
     const from = paint.dim(`from release ${head.number} to the content of ${number}`)
-    terminal.print(`${paint.bold(config)} ${from}`, '', differenceLines(difference.body, terminal.look()))
+    const shown = {
+      ...difference.body,
+      restartPaths: await restartPathsOf(address, config, head.number, number, difference.body),
+    }
+    terminal.print(`${paint.bold(config)} ${from}`, '', differenceLines(shown, terminal.look()))
   }
   if (!flags.yes && !(await confirmed(terminal, `\nroll back as release ${head.number + 1} of ${config}?`))) {
     throw new Refusal('refused', 'not rolled back')
@@ -77,4 +82,32 @@ async function run(terminal: Terminal, config: string, to: string | undefined, f
   }
   const delivery = await delivered(terminal, address, release, flags)
   if (flags.json) terminal.document({ ...body, ...(delivery && { delivery }) })
+}
+
+/** Releases that nodes run, further than which it is not looked what each of them would have to restart for. */
+const mostReleases = 10
+
+/**
+ * What nodes would have to restart for. They come from what they run, which need not be the head: nobody has to restart
+ * to be rid of a release that nobody could take. Without nodes it is what lies between the head and the target.
+ */
+async function restartPathsOf(
+  address: Address,
+  config: string,
+  head: number,
+  target: number,
+  { restartPaths }: Difference,
+): Promise<readonly string[]> {
+  const nodes = await callAll<NodeView>(address, configPath(config, '/nodes'), {}, Infinity)
+  const running = [...new Set(nodes.flatMap(({ runs }) => (runs === null ? [] : [runs.number])))]
+  if (running.length === 0 || running.length > mostReleases) return restartPaths
+  const paths = new Set<string>()
+  for (const number of running) {
+    const between =
+      number === head
+        ? restartPaths
+        : (await call<Difference>(address, configPath(config, `/releases/${number}/diff/${target}`))).body.restartPaths
+    for (const path of between) paths.add(path)
+  }
+  return [...paths]
 }

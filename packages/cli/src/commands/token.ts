@@ -73,10 +73,10 @@ function list(terminal: Terminal): Command {
         const [state, colour] = stateOf(expiresAt, revokedAt)
         return {
           cells: [
-            { text: id },
+            { text: id, whole: true },
             { text: name, colour: paint.bold },
             { text: role },
-            { text: prefix === '' ? 'everything' : prefix },
+            { text: prefix === '' ? 'everything' : prefix, whole: true },
             { text: createdBy },
             { text: state, ...(colour && { colour: paint.red }) },
           ],

@@ -10,10 +10,32 @@ export async function controlPlaneCode(): Promise<ControlPlaneCode> {
 
 /** What the control plane itself refuses, in its own words; a bug stays one. */
 export function storeRefusal({ ServeError, StoreError, KeyRingError }: ControlPlaneCode, error: unknown): unknown {
-  if (error instanceof ServeError) return new Refusal('refused', error.message.replace(/^serve: /, ''))
+  if (error instanceof ServeError) {
+    const [why = '', ...wanted] = error.message.replace(/^serve: /, '').split('; pass ')
+    return new Refusal('refused', why, wanted.length > 0 ? flagsFor(wanted.join('; pass ')) : undefined)
+  }
   if (error instanceof KeyRingError) return new Refusal('unreadable', error.message)
   if (error instanceof StoreError) return new Refusal('unreadable', `${error.row} ${wordsOf(error)}`, error.recover)
+  const { code, path, syscall } = error as NodeJS.ErrnoException
+  if (typeof code === 'string' && typeof syscall === 'string') {
+    const what = code === 'EEXIST' || code === 'ENOTDIR' ? 'is no directory' : `cannot be used (${code})`
+    return new Refusal(
+      'unreadable',
+      `${path ?? 'the data directory'} ${what}`,
+      '--data says where store and keys are kept',
+    )
+  }
   return error
+}
+
+/** What a program passes as options is given here by flags. */
+function flagsFor(wanted: string): string {
+  const flags = {
+    allowedHosts: '--allowed-host NAME',
+    tlsElsewhere: '--tls-elsewhere',
+    tls: '--tls-cert and --tls-key',
+  }
+  return `want ${wanted.replace(/\b(?:allowedHosts|tlsElsewhere|tls)\b/g, (name) => flags[name as keyof typeof flags])}`
 }
 
 /** Without the row before it and the way out behind it. */

@@ -1,5 +1,5 @@
 /** After a publish or a rollback: waits for the fleet, shows how it goes, and turns what came of it into an exit status. */
-import type { Command } from 'commander'
+import { Option, type Command } from 'commander'
 import type { ReleaseInfo } from 'midflight/protocol'
 import type { Address } from '../admin/address.ts'
 import { Refusal } from '../refusal.ts'
@@ -16,7 +16,11 @@ const defaultWait = '60s'
 
 export function withWaitOptions(command: Command): Command {
   return command
-    .option('--wait <time>', 'how long to follow it, like 30s or 5m', waitMs, waitMs(defaultWait))
+    .addOption(
+      new Option('--wait <time>', 'how long to follow it, like 30s or 5m')
+        .argParser(waitMs)
+        .default(waitMs(defaultWait), defaultWait),
+    )
     .option('--no-wait', 'do not follow it')
 }
 

@@ -5,6 +5,7 @@ import type { NodeView } from '../fleet/records.ts'
 import { printable, wrapped } from '../printable.ts'
 import type { Look, Paint, Terminal } from '../terminal.ts'
 import { plural } from './changes.ts'
+import { nameOf, uidLength } from './node-names.ts'
 import { tableLines } from './table.ts'
 import { clockText, durationText } from './time.ts'
 
@@ -100,24 +101,26 @@ const mostShown = 20
 
 /** Nodes as a table, the reason why below each that has one. */
 export function nodeLines(nodes: readonly NodeView[], { paint, columns, wrapAt }: Look, most = Infinity): string[] {
-  const rows = nodes.slice(0, most).map((node) => {
+  const shown = nodes.slice(0, most)
+  const length = uidLength(nodes.map(({ uid }) => uid))
+  const rows = shown.map((node) => {
     const bad = ['FAILED', 'ROLLED_BACK', 'DEGRADED'].includes(node.status)
     const colour = bad ? paint.red : node.status === 'APPLIED' ? paint.green : paint.yellow
-    const labels = Object.entries(node.labels).map(([name, value]) => `${name}=${value}`)
     return {
       cells: [
-        { text: node.uid },
+        { text: nameOf(node), colour: paint.bold },
+        { text: node.uid.slice(0, length), colour: paint.dim, whole: true },
         { text: node.runs === null ? '–' : String(node.runs.number) },
         { text: node.here ? node.status : 'away', colour: node.here ? colour : paint.dim },
         { text: clockText(node.lastSeenAt), colour: paint.dim },
-        { text: [node.agent.name, ...labels].join(' ') },
+        { text: `${node.agent.name} ${node.agent.version}` },
       ],
       below: reasonsOf(node).map((reason) => paint.dim(wrapped(`    ${printable(reason)}`, wrapAt, 4))),
     }
   })
   const more = nodes.length - rows.length
   return [
-    ...tableLines(['node', 'runs', 'status', 'seen', 'what it is'], rows, columns, paint),
+    ...tableLines(['node', 'uid', 'runs', 'status', 'seen', 'agent'], rows, columns, paint),
     ...(more > 0 ? [`  ${paint.dim(`and ${plural(more, 'more node')}; midflight nodes shows them`)}`] : []),
   ]
 }

@@ -2,6 +2,7 @@
 import type { Json, JsonObject } from 'midflight'
 import { printable } from '../printable.ts'
 import type { Paint } from '../terminal.ts'
+import { nameOf } from './node-names.ts'
 import { clockText } from './time.ts'
 
 export function liveLine(type: string, data: Json, paint: Paint): string {
@@ -22,7 +23,9 @@ function told(type: string, text: (name: string) => string, fields: JsonObject, 
       const bad = ['FAILED', 'ROLLED_BACK', 'DEGRADED'].includes(status)
       const colour = bad ? paint.red : status === 'APPLIED' ? paint.green : paint.yellow
       const runs = fields['runs'] as { number?: number } | null | undefined
-      return `  node ${text('uid')} ${colour(status)}${runs == null ? '' : `, runs ${runs.number ?? '?'}`}`
+      const name = nameOf({ uid: '', labels: labelsIn(fields['labels']) })
+      const who = [name, printable(text('uid').slice(0, 8))].filter((part) => part !== '').join(' ')
+      return `  node ${who} ${colour(status)}${runs == null ? '' : `, runs ${runs.number ?? '?'}`}`
     }
     case 'draft':
       return `${paint.cyan('◆')} draft ${text('id')} ${text('change')}${text('author') === '' ? '' : ` (of ${text('author')})`}`
@@ -32,4 +35,9 @@ function told(type: string, text: (name: string) => string, fields: JsonObject, 
       // From a newer version than this one.
       return printable(type)
   }
+}
+
+function labelsIn(value: Json | undefined): Record<string, string> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return {}
+  return Object.fromEntries(Object.entries(value).map(([name, label]) => [name, String(label)]))
 }

@@ -24,8 +24,10 @@ export function releaseRows(releases: readonly ReleaseInfo[], { paint, columns }
 }
 
 function messageOf({ kind, rollbackOf, message }: ReleaseInfo): string {
-  const back = kind === 'rollback' ? `back to ${rollbackOf ?? 'an older one'}` : ''
-  return [back, message].filter((part) => part !== '').join(': ') || '–'
+  if (kind !== 'rollback') return message || '–'
+  const back = `back to ${rollbackOf === undefined ? 'an older one' : `release ${rollbackOf}`}`
+  // What a control plane writes where nobody gave a reason says the same.
+  return message === '' || message === back ? back : `${back}: ${message}`
 }
 
 /** Each change on a line, with what needs a restart beside it, and how many they are. */
