@@ -9,8 +9,8 @@ import type { AttemptRecord, NodeRecord } from './store.ts'
 /** A node, and how far it is with what it tries now. */
 export interface NodeState {
   readonly node: NodeRecord
-  /** The newest attempt that it reported; not kept across restarts. */
-  readonly trial: { readonly number: number; readonly attempt: number; readonly status: NodeStatus } | undefined
+  /** The newest that it reported of an attempt; not kept across restarts. */
+  readonly trial: AttemptRecord | undefined
 }
 
 /** When something was heard. Of the wall clock, which is for people: leases go by another. */
@@ -21,8 +21,8 @@ export interface Heard {
 
 export interface Transition {
   readonly state: NodeState
-  /** Goes into the history. */
-  readonly attempt?: AttemptRecord
+  /** Goes into the history: one entry for each attempt, with what it came to, or how far it got if nothing came of it. */
+  readonly ended: readonly AttemptRecord[]
   /** Nothing in it was news: a duplicate, or overtaken. */
   readonly stale: boolean
 }
@@ -60,14 +60,16 @@ export function beat(
   const node = { ...before.node, lastSeenAt: heard.at, leaseUntil: heard.leaseUntil }
   const known = before.node.runs
   const goesBack = known !== null && (runs === null || runs.number < known.number)
-  if (goesBack) return { state: { ...before, node }, stale: true }
+  if (goesBack) return { state: { ...before, node }, ended: none, stale: true }
   const same = runs?.number === known?.number && runs?.digest === known?.digest && status === node.status
-  if (same) return { state: { ...before, node }, stale: true }
+  if (same) return { state: { ...before, node }, ended: none, stale: true }
   const { detail, ...rest } = node
   const kept = detail === undefined || (status !== node.status && !isUnderWay(status)) ? rest : node
   const seen = highest(node.seen, runs?.number)
-  return { state: { ...before, node: { ...kept, runs, seen, status } }, stale: false }
+  return { state: { ...before, node: { ...kept, runs, seen, status } }, ended: none, stale: false }
 }
+
+const none: readonly AttemptRecord[] = []
 
 /** How far a status is within one attempt. */
 const ladder: Readonly<Record<NodeStatus, number>> = {
@@ -102,10 +104,12 @@ export function reported(before: NodeState, report: Omit<Report, 'type'>, heard:
     at: heard.at,
   }
   const older = number < Math.max(trial?.number ?? 0, lives.seen ?? 0, lives.runs?.number ?? 0)
-  if (older) return { state: { ...before, node: lives }, attempt: entry, stale: true }
+  if (older) return { state: { ...before, node: lives }, ended: isFinal(status) ? [entry] : none, stale: true }
   if (trial?.number === number && !isNews(trial, attempt, status)) {
-    return { state: { ...before, node: lives }, stale: true }
+    return { state: { ...before, node: lives }, ended: none, stale: true }
   }
+  const given = trial?.number === number && trial.attempt === attempt ? none : givenUp(before)
+  const ended = isFinal(status) ? [...given, entry] : given
   const { detail: earlier, ...rest } = lives
   // Until the end of a retry, what failed the last time is what there is to know.
   const why = detail ?? (isUnderWay(status) && lives.seen === number ? earlier : undefined)
@@ -116,7 +120,16 @@ export function reported(before: NodeState, report: Omit<Report, 'type'>, heard:
     ...(why === undefined ? {} : { detail: why }),
     runs: status === 'APPLIED' ? { number, digest } : lives.runs,
   }
-  return { state: { node, trial: { number, attempt, status } }, attempt: entry, stale: false }
+  return { state: { node, trial: entry }, ended, stale: false }
+}
+
+/** The attempt that it was at, if it is not going to say any more what came of it. */
+export function givenUp({ trial }: NodeState): readonly AttemptRecord[] {
+  return trial === undefined || trial.attempt === 0 || isFinal(trial.status) ? none : [trial]
+}
+
+function isFinal(status: NodeStatus): boolean {
+  return ladder[status] === 4
 }
 
 function isNews(trial: NonNullable<NodeState['trial']>, attempt: number, status: NodeStatus): boolean {

@@ -9,7 +9,8 @@
 import type { Heartbeat, Hello, NodeStatus, Report } from 'midflight/protocol'
 import type { Wanted } from './desired.ts'
 import type { Domain } from './domain.ts'
-import { beat, joined, reported, whyNot, type Heard, type NodeState, type Reason, type Transition } from './fleet.ts'
+import { beat, givenUp, joined, reported, whyNot } from './fleet.ts'
+import type { Heard, NodeState, Reason, Transition } from './fleet.ts'
 import { configIn, releaseIn } from './publish.ts'
 import { RefusedError } from './release.ts'
 import type { AttemptRecord, NodeRecord, StoreTx } from './store.ts'
@@ -31,19 +32,26 @@ interface Entry {
 }
 
 const pageSize = 1000
+/** Nodes whose records are written in one go: some milliseconds, after which everyone else has a turn. */
+const nodesPerWrite = 512
 /** Attempts that wait to be written; beyond these the oldest go, as reports are repeated by their nodes. */
 const maxWaiting = 100_000
 
 export class Roster {
   private readonly domain: Domain
   private readonly options: RosterOptions
-  /** Present nodes in the order in which their leases end: every sign of life moves a node to the end. */
-  private readonly present = new Map<string, Entry>()
-  private readonly absent = new Map<string, Entry>()
+  private readonly entries = new Map<string, Entry>()
   private readonly tallies = new Map<string, Tally>()
-  private dirty = new Set<string>()
-  private attempts: AttemptRecord[] = []
+  /** The uids of a config in their order; made when somebody asks. */
+  private readonly ordered = new Map<string, readonly string[]>()
+  /** Nodes whose record is to be written, and attempts that are, oldest first. */
+  private readonly dirty = new Set<string>()
+  private readonly waiting = new Map<string, AttemptRecord[]>()
+  private waitingCount = 0
   private flushing: Promise<void> | undefined
+  private heardLast: Heard & { readonly atMs: number } = { atMs: NaN, at: '', leaseUntil: '' }
+
+  private onChange: (node: NodeRecord) => void = () => {}
 
   private constructor(domain: Domain, options: RosterOptions) {
     this.domain = domain
@@ -66,56 +74,91 @@ export class Roster {
     let after: string | undefined
     for (;;) {
       const page = await this.domain.store.read((read) => read.nodes(config, {}, after, pageSize))
-      for (const node of page) this.put({ node, trial: undefined }, this.options.monotonicMs())
+      for (const node of page) this.put(undefined, { node, trial: undefined }, this.options.monotonicMs())
       after = page.at(-1)?.uid
       if (page.length < pageSize) return
     }
   }
 
+  /** Calls `onChange` whenever something is heard of a node, its lease ends, or it is forgotten. One listener. Must not throw. */
+  observe(onChange: (node: NodeRecord) => void): void {
+    this.onChange = onChange
+  }
+
+  /** The uids of all nodes of the config. */
+  uids(config: string): readonly string[] {
+    return this.uidsOf(config)
+  }
+
   get size(): number {
-    return this.present.size + this.absent.size
+    return this.entries.size
   }
 
   node(uid: string): NodeRecord | undefined {
-    return this.entry(uid)?.state.node
+    return this.entries.get(uid)?.state.node
   }
 
   isAway(uid: string): boolean {
-    return !this.present.has(uid)
+    return this.entries.get(uid)?.away ?? true
+  }
+
+  /** By uid, behind `after`: at most `limit` nodes of the config of which `takes` is true. */
+  nodes(config: string, takes: (node: NodeRecord) => boolean, after: string | undefined, limit: number): NodeRecord[] {
+    const uids = this.uidsOf(config)
+    const found: NodeRecord[] = []
+    for (let i = placeBehind(uids, after); i < uids.length && found.length < limit; i++) {
+      const node = this.node(uids[i] as string)
+      if (node !== undefined && takes(node)) found.push(node)
+    }
+    return found
+  }
+
+  /** What a node tried that is not in the store yet, newest first; what it is at comes first. */
+  recent(uid: string): AttemptRecord[] {
+    const state = this.entries.get(uid)?.state
+    return [...(this.waiting.get(uid) ?? []), ...(state === undefined ? [] : givenUp(state))].reverse()
   }
 
   /** @throws RefusedError `not-found` if there is no such config. */
   async hello(hello: Hello): Promise<NodeRecord> {
-    const { config, runs } = hello
-    const release = await this.domain.store.read((read) => {
+    const { uid, config, runs } = hello
+    const { release, isApplied } = await this.domain.store.read((read) => {
       configIn(read, config)
-      return runs === null ? undefined : read.release(config, runs.number)
+      return runs === null
+        ? { release: undefined, isApplied: false }
+        : { release: read.release(config, runs.number), isApplied: read.appliedAt(config, runs.number) !== undefined }
     })
-    const state = joined(this.entry(hello.uid)?.state, hello, this.heard())
-    this.take(state, true)
-    // It has applied what it runs, though the report of it was lost.
-    if (runs !== null && release?.digest === runs.digest && hello.status === 'APPLIED') {
-      this.remember({ uid: hello.uid, config, ...runs, status: 'APPLIED', attempt: 0, at: this.heard().at })
+    const before = this.entries.get(uid)
+    if (before !== undefined) this.remember(givenUp(before.state))
+    const known = before?.state.node
+    const state = joined(before?.state, hello, this.heard())
+    this.take(before, state, true)
+    const isKnown = known?.config === config && sameRuns(known.runs, runs) && isApplied
+    if (release !== undefined && release.digest === runs?.digest && hello.status === 'APPLIED' && !isKnown) {
+      this.runsUnreported(state.node)
     }
     return state.node
   }
 
   /** @returns what came of it; `undefined` for a node that has not said hello. */
   heartbeat(uid: string, heartbeat: Pick<Heartbeat, 'runs' | 'status'>): Transition | undefined {
-    const entry = this.entry(uid)
+    const entry = this.entries.get(uid)
     if (entry === undefined) return undefined
+    const { runs } = entry.state.node
     const transition = beat(entry.state, heartbeat, this.heard())
-    this.take(transition.state, !transition.stale)
+    this.take(entry, transition.state, !transition.stale)
+    const { node } = transition.state
+    if (node.status === 'APPLIED' && !sameRuns(runs, node.runs)) this.runsUnreported(node)
     return transition
   }
 
   /** @returns what came of it; `undefined` for a node that has not said hello. */
   report(uid: string, report: Omit<Report, 'type'>): Transition | undefined {
-    const entry = this.entry(uid)
+    const entry = this.entries.get(uid)
     if (entry === undefined) return undefined
     const transition = reported(entry.state, report, this.heard())
-    if (transition.attempt !== undefined) this.remember(transition.attempt)
-    this.take(transition.state, !transition.stale)
+    this.remember(transition.ended)
+    this.take(entry, transition.state, !transition.stale)
     return transition
   }
 
@@ -123,21 +166,21 @@ export class Roster {
   expire(): NodeRecord[] {
     const endMs = this.options.monotonicMs() - this.options.leaseMs
     const gone: NodeRecord[] = []
-    for (const [uid, entry] of this.present) {
-      if (entry.heardAtMs > endMs) break
-      this.present.delete(uid)
-      this.absent.set(uid, entry)
-      this.count(entry, -1)
+    for (const entry of this.entries.values()) {
+      if (entry.away || entry.heardAtMs > endMs) continue
+      const { node } = entry.state
+      this.count(node, false, -1)
+      this.count(node, true, 1)
       entry.away = true
-      this.count(entry, 1)
-      gone.push(entry.state.node)
+      gone.push(node)
+      this.onChange(node)
     }
     return gone
   }
 
   /** A node that will not come back. If it does, it is a new one. */
   async forget(uid: string, actor: string): Promise<void> {
-    const entry = this.entry(uid)
+    const entry = this.entries.get(uid)
     if (entry === undefined) throw new RefusedError('not-found', `there is no node ${JSON.stringify(uid)}`)
     await this.flush()
     const { config, labels } = entry.state.node
@@ -147,12 +190,14 @@ export class Roster {
       tx.appendAudit({ at, actor, action: 'node-forgotten', config, detail: { uid, labels } })
     })
     // Whatever it said while that was written is forgotten too.
-    const now = this.entry(uid)
-    if (now !== undefined) this.count(now, -1)
-    this.present.delete(uid)
-    this.absent.delete(uid)
+    const now = this.entries.get(uid)
+    if (now !== undefined) this.count(now.state.node, now.away, -1)
+    this.entries.delete(uid)
+    this.ordered.clear()
     this.dirty.delete(uid)
-    this.attempts = this.attempts.filter((attempt) => attempt.uid !== uid)
+    this.waitingCount -= this.waiting.get(uid)?.length ?? 0
+    this.waiting.delete(uid)
+    if (now !== undefined) this.onChange(now.state.node)
   }
 
   /** How far the nodes of a config are with its head, in the time of a few look-ups. */
@@ -160,81 +205,160 @@ export class Roster {
     return (this.tallies.get(config) ?? new Tally()).progress(head)
   }
 
-  /** Writes what is new. Resolves when it is on disk; if that fails, it is still there for the next time. */
-  async flush(): Promise<void> {
+  /**
+   * Writes what is new. Resolves when it is on disk; if that fails, it is still there for the next time.
+   * @param free resolves when nothing more urgent is going on; awaited before each part.
+   */
+  async flush(free: () => Promise<void> = async () => {}): Promise<void> {
     while (this.flushing !== undefined) await this.flushing
-    if (this.dirty.size === 0 && this.attempts.length === 0) return
-    this.flushing = this.write().finally(() => {
+    if (this.dirty.size === 0 && this.waiting.size === 0) return
+    this.flushing = this.write(free).finally(() => {
       this.flushing = undefined
     })
     await this.flushing
   }
 
-  private async write(): Promise<void> {
-    const { dirty, attempts } = this
-    this.dirty = new Set()
-    this.attempts = []
-    const nodes = [...dirty].flatMap((uid) => this.entry(uid)?.state.node ?? [])
-    try {
-      await this.domain.store.transaction((tx) => {
-        for (const node of nodes) tx.putNode(node)
-        for (const attempt of attempts) addAttempt(tx, attempt)
-      })
-    } catch (error) {
-      for (const uid of this.dirty) dirty.add(uid)
-      this.dirty = dirty
-      this.attempts = [...attempts, ...this.attempts].slice(-maxWaiting)
-      throw error
+  private async write(free: () => Promise<void>): Promise<void> {
+    // In the order of the table: neighbours share a page, which then is written once.
+    const uids = [...new Set([...this.dirty, ...this.waiting.keys()])].sort()
+    for (let i = 0; i < uids.length; i += nodesPerWrite) {
+      await free()
+      await this.writeSome(uids.slice(i, i + nodesPerWrite))
     }
   }
 
-  private entry(uid: string): Entry | undefined {
-    return this.present.get(uid) ?? this.absent.get(uid)
+  private async writeSome(uids: readonly string[]): Promise<void> {
+    const nodes: NodeRecord[] = []
+    const attempts: AttemptRecord[] = []
+    const counts = uids.map((uid) => this.waiting.get(uid)?.length ?? 0)
+    for (const uid of uids) {
+      const node = this.dirty.has(uid) && this.node(uid)
+      if (node) nodes.push(node)
+      attempts.push(...(this.waiting.get(uid) ?? []))
+    }
+    await this.domain.store.transaction((tx) => {
+      for (const node of nodes) tx.putNode(node)
+      tx.addAttempts(known(tx, attempts))
+    })
+    // What was said meanwhile stays for the next time.
+    for (const node of nodes) if (this.node(node.uid) === node) this.dirty.delete(node.uid)
+    uids.forEach((uid, i) => this.written(uid, counts[i] as number))
   }
 
+  private written(uid: string, count: number): void {
+    const attempts = this.waiting.get(uid)
+    if (attempts === undefined) return
+    this.waitingCount -= attempts.splice(0, count).length
+    if (attempts.length === 0) this.waiting.delete(uid)
+  }
+
+  private uidsOf(config: string): readonly string[] {
+    let uids = this.ordered.get(config)
+    if (uids === undefined) {
+      uids = [...this.entries].flatMap(([uid, { state }]) => (state.node.config === config ? [uid] : [])).sort()
+      this.ordered.set(config, uids)
+    }
+    return uids
+  }
+
+  /** Thousands are heard in the same millisecond. */
   private heard(): Heard {
     const now = this.domain.now()
-    return { at: now.toISOString(), leaseUntil: new Date(now.getTime() + this.options.leaseMs).toISOString() }
+    const atMs = now.getTime()
+    if (atMs !== this.heardLast.atMs) {
+      const leaseUntil = new Date(atMs + this.options.leaseMs).toISOString()
+      this.heardLast = { atMs, at: now.toISOString(), leaseUntil }
+    }
+    return this.heardLast
   }
 
-  private take(state: NodeState, isNews: boolean): void {
+  private take(before: Entry | undefined, state: NodeState, isNews: boolean): void {
     const nowMs = this.options.monotonicMs()
-    const entry = this.put(state, nowMs)
+    const entry = this.put(before, state, nowMs)
+    this.onChange(state.node)
     if (!isNews && nowMs - entry.writtenAtMs < this.options.leaseMs / 2) return
     entry.writtenAtMs = nowMs
     this.dirty.add(state.node.uid)
   }
 
-  private put(state: NodeState, nowMs: number): Entry {
-    const { uid } = state.node
-    const before = this.entry(uid)
-    if (before !== undefined) this.count(before, -1)
-    this.absent.delete(uid)
-    this.present.delete(uid)
-    const entry: Entry = { state, away: false, heardAtMs: nowMs, writtenAtMs: before?.writtenAtMs ?? nowMs }
-    this.present.set(uid, entry)
-    this.count(entry, 1)
-    return entry
+  private put(before: Entry | undefined, state: NodeState, nowMs: number): Entry {
+    const { node } = state
+    if (before === undefined) {
+      const entry: Entry = { state, away: false, heardAtMs: nowMs, writtenAtMs: nowMs }
+      this.entries.set(node.uid, entry)
+      this.ordered.delete(node.config)
+      this.count(node, false, 1)
+      return entry
+    }
+    const last = before.state.node
+    if (last.config !== node.config) this.ordered.clear()
+    if (before.away || last.config !== node.config || !countsAlike(last, node)) {
+      this.count(last, before.away, -1)
+      this.count(node, false, 1)
+    }
+    before.state = state
+    before.away = false
+    before.heardAtMs = nowMs
+    return before
   }
 
-  private count({ state: { node }, away }: Entry, by: 1 | -1): void {
+  private count(node: NodeRecord, isAway: boolean, by: 1 | -1): void {
     let tally = this.tallies.get(node.config)
     if (tally === undefined) {
       tally = new Tally()
       this.tallies.set(node.config, tally)
     }
-    tally.count(node, away, by)
+    tally.count(node, isAway, by)
   }
 
-  private remember(attempt: AttemptRecord): void {
-    this.attempts.push(attempt)
-    if (this.attempts.length > maxWaiting) this.attempts.shift()
+  /** It has applied what it runs, though the report of it was lost. */
+  private runsUnreported({ uid, config, runs }: NodeRecord): void {
+    if (runs !== null) this.remember([{ uid, config, ...runs, status: 'APPLIED', attempt: 0, at: this.heard().at }])
+  }
+
+  private remember(attempts: readonly AttemptRecord[]): void {
+    for (const attempt of attempts) {
+      const waiting = this.waiting.get(attempt.uid)
+      if (waiting === undefined) this.waiting.set(attempt.uid, [attempt])
+      else waiting.push(attempt)
+      this.waitingCount++
+    }
+    while (this.waitingCount > maxWaiting) this.written(this.waiting.keys().next().value as string, 1)
   }
 }
 
+function sameRuns(a: NodeRecord['runs'], b: NodeRecord['runs']): boolean {
+  return a?.number === b?.number && a?.digest === b?.digest
+}
+
+function countsAlike(a: NodeRecord, b: NodeRecord): boolean {
+  return a.status === b.status && a.seen === b.seen && sameRuns(a.runs, b.runs)
+}
+
+/** Where those begin that come behind `after`. */
+function placeBehind(uids: readonly string[], after: string | undefined): number {
+  if (after === undefined) return 0
+  let [low, high] = [0, uids.length]
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if ((uids[middle] as string) > after) high = middle
+    else low = middle + 1
+  }
+  return low
+}
+
 /** What names no release of ours is left out: nobody has applied a release whose content they did not have. */
-function addAttempt(tx: StoreTx, attempt: AttemptRecord): void {
-  if (tx.release(attempt.config, attempt.number)?.digest === attempt.digest) tx.addAttempt(attempt)
+function known(tx: StoreTx, attempts: readonly AttemptRecord[]): AttemptRecord[] {
+  let config: string | undefined
+  let release: Wanted | undefined
+  return attempts.filter((attempt) => {
+    // Most are about the release that the one before is about.
+    if (attempt.config !== config || attempt.number !== release?.number) {
+      config = attempt.config
+      release = tx.release(config, attempt.number)
+    }
+    return release?.digest === attempt.digest
+  })
 }
 
 /** A node that does not run a release, and why. */
@@ -251,21 +375,17 @@ export interface LaggardQuery {
   readonly limit: number
 }
 
-/** "Nodes not on release N, and why", by uid. Fewer than `limit` may come though there are more: go on after `next`. */
+/** "Nodes not on release N, and why", by uid. */
 export async function laggards(
   domain: Domain,
   roster: Roster,
   { config, number, status, after, limit }: LaggardQuery,
 ): Promise<{ readonly laggards: readonly Laggard[]; readonly next: string | undefined }> {
-  await roster.flush()
-  const { wanted, page } = await domain.store.read((read) => ({
-    wanted: releaseIn(read, config, number),
-    // Not by `notOn`: one that runs the number with another content is one of them.
-    page: read.nodes(config, status === undefined ? {} : { status }, after, limit),
-  }))
-  const found = page.flatMap((node): Laggard[] => {
-    const reason = whyNot(wanted, roster.node(node.uid) ?? node, roster.isAway(node.uid))
-    return reason === undefined ? [] : [{ node, reason }]
-  })
-  return { laggards: found, next: page.length < limit ? undefined : page.at(-1)?.uid }
+  const wanted = await domain.store.read((read) => releaseIn(read, config, number))
+  const reasonOf = (node: NodeRecord): Reason | undefined => whyNot(wanted, node, roster.isAway(node.uid))
+  const isOne = (node: NodeRecord): boolean =>
+    (status === undefined || node.status === status) && reasonOf(node) !== undefined
+  const found = roster.nodes(config, isOne, after, limit)
+  const laggards = found.map((node): Laggard => ({ node, reason: reasonOf(node) as Reason }))
+  return { laggards, next: found.length < limit ? undefined : found.at(-1)?.uid }
 }

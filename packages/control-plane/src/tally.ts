@@ -20,15 +20,23 @@ export class Tally {
   private nodes = 0
   private away = 0
   private readonly byStatus = new Map<NodeStatus, number>()
-  private readonly byRuns = new Map<string, number>()
+  /** By number and digest. */
+  private readonly byRuns = new Map<number, Map<string, number>>()
   private readonly bySeen = new Map<number, number>()
 
   count(node: NodeRecord, isAway: boolean, by: 1 | -1): void {
     this.nodes += by
     if (isAway) this.away += by
     add(this.byStatus, node.status, by)
-    if (node.runs !== null) add(this.byRuns, key(node.runs), by)
+    if (node.runs !== null) this.countRuns(node.runs, by)
     if (node.seen !== null) add(this.bySeen, node.seen, by)
+  }
+
+  private countRuns({ number, digest }: Wanted, by: 1 | -1): void {
+    let byDigest = this.byRuns.get(number)
+    if (byDigest === undefined) this.byRuns.set(number, (byDigest = new Map()))
+    add(byDigest, digest, by)
+    if (byDigest.size === 0) this.byRuns.delete(number)
   }
 
   progress(head: Wanted | null): Progress {
@@ -40,14 +48,10 @@ export class Tally {
       nodes: this.nodes,
       away: this.away,
       delivered,
-      applied: head === null ? 0 : (this.byRuns.get(key(head)) ?? 0),
+      applied: head === null ? 0 : (this.byRuns.get(head.number)?.get(head.digest) ?? 0),
       byStatus: Object.fromEntries(this.byStatus),
     }
   }
-}
-
-function key({ number, digest }: Wanted): string {
-  return `${number} ${digest}`
 }
 
 function add<K>(counts: Map<K, number>, key: K, by: number): void {

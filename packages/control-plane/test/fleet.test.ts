@@ -27,17 +27,31 @@ function reportOf(number: number, status: NodeStatus, over: Partial<Report> = {}
 describe('a node, step by step', () => {
   const on5 = joined(undefined, helloOf({ runs: runsOf(5), seen: 5, status: 'APPLIED' }), heard)
 
-  test('it receives, applies and runs a release, and each step is kept as history', () => {
+  test('it receives, applies and runs a release, and the history keeps what each attempt came to', () => {
     let state = on5
-    const seen = (['RECEIVED', 'APPLYING', 'APPLIED'] as const).map((status) => {
-      const transition = reported(state, reportOf(6, status), heard)
+    const step = (report: Report): unknown[] => {
+      const { ended, ...transition } = reported(state, report, heard)
       state = transition.state
-      return [transition.stale, transition.attempt?.status, state.node.runs?.number, state.node.seen]
-    })
-    expect(seen).toEqual([
-      [false, 'RECEIVED', 5, 6],
-      [false, 'APPLYING', 5, 6],
-      [false, 'APPLIED', 6, 6],
+      const history = ended.map(({ number, attempt, status }) => `${number}/${attempt} ${status}`)
+      return [transition.stale, history, state.node.runs?.number, state.node.seen]
+    }
+    expect([
+      step(reportOf(6, 'RECEIVED', { attempt: 0 })),
+      step(reportOf(6, 'APPLYING')),
+      step(reportOf(6, 'FAILED')),
+      step(reportOf(6, 'APPLYING', { attempt: 2 })),
+      // What came of that attempt is never said.
+      step(reportOf(7, 'RECEIVED', { attempt: 0 })),
+      step(reportOf(7, 'APPLYING')),
+      step(reportOf(7, 'APPLIED')),
+    ]).toEqual([
+      [false, [], 5, 6],
+      [false, [], 5, 6],
+      [false, ['6/1 FAILED'], 5, 6],
+      [false, [], 5, 6],
+      [false, ['6/2 APPLYING'], 5, 7],
+      [false, [], 5, 7],
+      [false, ['7/1 APPLIED'], 7, 7],
     ])
   })
 
@@ -57,7 +71,7 @@ describe('a node, step by step', () => {
     const { state } = reported(on5, reportOf(7, 'APPLIED'), heard)
     for (const status of ['RECEIVED', 'FAILED', 'APPLIED', 'ROLLED_BACK'] as const) {
       const late = reported(state, reportOf(6, status), heard)
-      expect(late).toMatchObject({ stale: true, attempt: { number: 6, status } })
+      expect(late).toMatchObject({ stale: true, ended: status === 'RECEIVED' ? [] : [{ number: 6, status }] })
       expect(late.state.node).toMatchObject({ runs: { number: 7 }, seen: 7, status: 'APPLIED' })
     }
   })
@@ -67,7 +81,7 @@ describe('a node, step by step', () => {
     for (const status of ['RECEIVED', 'PREPARED', 'APPLYING', 'FAILED', 'APPLIED'] as const) {
       const late = reported(state, reportOf(6, status), heard)
       expect(late).toMatchObject({ stale: true, state: { node: { status: 'FAILED', runs: { number: 5 } } } })
-      expect(late.attempt).toBeUndefined()
+      expect(late.ended).toEqual([])
     }
     expect(reported(state, reportOf(6, 'RECEIVED', { attempt: 2 }), heard).state.node.status).toBe('RECEIVED')
   })

@@ -55,6 +55,7 @@ export function createFanout(options: FanoutOptions): Fanout {
   const queue = new Set<Link>()
   const counts: FanoutCounts = { sent: 0, deltas: 0, bytes: 0, superseded: 0 }
   let running: Promise<void> | undefined
+  let last: { readonly wanted: Asked; readonly made: Package } | undefined
   let turnWrites = 0
   let turnBytes = 0
 
@@ -71,15 +72,23 @@ export function createFanout(options: FanoutOptions): Fanout {
     // Whoever is put into the queue in this turn shares one pass.
     await Promise.resolve()
     turnWrites = turnBytes = 0
+    last = undefined
     while (queue.size > 0) {
       const groups: { readonly wanted: Asked; readonly links: Link[] }[] = []
+      let isFirst = true
       for (const link of taken()) {
         const wanted = next(link)
         if (wanted === undefined) continue
-        const made = wanted.release && frames.ready(wanted as Wanted)
+        const made = ready(wanted)
         if (made) {
           deliver(link, made)
           if (isLong()) await turn()
+          continue
+        }
+        // After a publish nearly all want the same: it is made at once, and the others need not be asked twice.
+        if (isFirst) {
+          isFirst = false
+          await deliverTo([link], wanted)
           continue
         }
         // Most want what the one before wants.
@@ -89,6 +98,14 @@ export function createFanout(options: FanoutOptions): Fanout {
       }
       for (const { wanted, links } of groups) await deliverTo(links, wanted)
     }
+  }
+
+  /** If it is at hand. Thousands ask for what the one before asked for. */
+  function ready(wanted: Asked): Package | undefined {
+    if (last !== undefined && isSame(last.wanted, wanted)) return last.made
+    const made = wanted.release && frames.ready(wanted as Wanted)
+    if (made) last = { wanted, made }
+    return made
   }
 
   function taken(): Link[] {

@@ -53,10 +53,8 @@ export function createHub(options: HubOptions): Hub {
   const frames = createFrames(store, limits)
   const channels = createChannels<Link>(store)
   const recorder = createRecorder({
-    flush: () => roster.flush(),
+    flush: () => roster.flush(() => fanout.idle()),
     everyMs: limits.recordMs,
-    perGroup: limits.recordsPerGroup,
-    isBusy: () => fanout.isBusy(),
     problem,
   })
   const fanout = createFanout({
@@ -223,7 +221,7 @@ export function createHub(options: HubOptions): Hub {
   }
 
   function noted(transition: Transition | undefined): void {
-    if (transition && (!transition.stale || transition.attempt)) recorder.note()
+    if (transition && (!transition.stale || transition.ended.length > 0)) recorder.note()
   }
 
   function newest(link: Link): number {

@@ -30,9 +30,8 @@ export interface HubLimits extends AdmissionLimits, FrameLimits {
   /** After so many writes to sockets, or so many bytes, everything else gets a turn: some 100 ms. */
   readonly writesPerTurn: number
   readonly bytesPerTurn: number
-  /** What nodes report is written to the store after this time, or when there is so much of it. */
+  /** What nodes report is written to the store after this time: once, however much they said meanwhile. */
   readonly recordMs: number
-  readonly recordsPerGroup: number
 }
 
 export const defaultHubLimits: HubLimits = {
@@ -52,8 +51,7 @@ export const defaultHubLimits: HubLimits = {
   maxFragments: 64,
   writesPerTurn: 10_000,
   bytesPerTurn: 128 * 1024 * 1024,
-  recordMs: 50,
-  recordsPerGroup: 500,
+  recordMs: 500,
   connectsPerSecond: 2_000,
   connectBurst: 1_000,
   maxConnections: 50_000,
