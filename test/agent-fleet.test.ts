@@ -1,7 +1,7 @@
 /** Both agents, the one in `midflight/agent` and the one in Python, with the real control plane: the page holds for all three. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { cp, mkdtemp, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -158,6 +158,40 @@ test('I7: the control plane ends and begins anew: programs run on, start without
   await fleet.publish({ limit: 2 })
   await until(() => all(fleet, 2))
   for (const { engine } of [running, without]) expect(engine.live.limit).toBe(2)
+})
+
+test('a state directory that was copied: the second node is turned away, says so, runs on', async () => {
+  const fleet = await plane(await directory())
+  await fleet.call('POST', '/v1/configs', { name: config })
+  await fleet.publish({ limit: 1 })
+  const stateDir = await directory()
+  const first = await program(fleet, stateDir)
+  await until(() => all(fleet, 1))
+  const copy = await directory()
+  // As from another machine: what is copied is files; a socket is none.
+  await cp(join(stateDir, 'agent'), join(copy, 'agent'), {
+    recursive: true,
+    filter: async (path) => !(await stat(path)).isSocket(),
+  })
+  const second = await program(fleet, copy)
+  expect(second.source.status().uid).toBe(first.source.status().uid)
+  await until(() => second.engine.status().warnings.some((text) => text.includes('Two processes have the same uid')))
+  await fleet.publish({ limit: 2 })
+  await until(() => all(fleet, 2))
+  expect(first.source.status().via).toBe('websocket')
+  expect(second.source.status()).toMatchObject({ via: 'nothing', runs: { number: 1 } })
+  expect(second.engine.live.limit).toBe(1)
+  expect(await fleet.nodes()).toHaveLength(1)
+})
+
+test('the control plane knows what the components of a node can take while they run', async () => {
+  const fleet = await plane(await directory())
+  await fleet.call('POST', '/v1/configs', { name: config })
+  await fleet.publish({ limit: 1 })
+  const { source } = await program(fleet, await directory())
+  await until(() => all(fleet, 1))
+  await until(() => source.status().via === 'websocket')
+  expect(await fleet.nodes()).toMatchObject([{ components: [{ name: 'limit', hot: 'full', restartFor: [] }] }])
 })
 
 const skipped = hasPython ? '' : ' (skipped: there is no python3 of 3.8 or later here)'
