@@ -71,7 +71,7 @@ async function midflight(): Promise<void> {
       publish(domain, { author: 'bench', changes: [{ config, ...edit }] })
         .then(async ({ published }) => {
           const durableMs = performance.now() - startedMs
-          await hub.announce(config, published[0]!.release)
+          await hub.announce(config)
           tell({ type: 'published', durableMs, writtenMs: performance.now() - startedMs })
         })
         .catch(problem)

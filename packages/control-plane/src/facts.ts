@@ -4,10 +4,13 @@
  */
 import type { Runs } from 'midflight/protocol'
 import { noCounts, type Counts, type NodeReason, type RolloutState } from './rollout.ts'
-import type { NodeRecord } from './store.ts'
+import type { NodeRecord, RolloutRecord } from './store.ts'
 import { stepOf, type Strategy } from './strategy.ts'
 
 export type Fact = 'waiting' | 'prepared' | 'applied' | 'failed' | 'unhealthy' | 'lost' | 'away'
+
+/** `ignored`: on the way back nothing is waited for but that the nodes run it. */
+export type Probes = Strategy['probes'] | 'ignored'
 
 interface Found {
   readonly fact: Fact
@@ -17,11 +20,12 @@ interface Found {
 const failures = ['FAILED', 'ROLLED_BACK', 'DEGRADED', 'RESTART_REQUIRED']
 
 /** How far a node is with a release. No data is no good news (I12): what was well before it had the release says nothing. */
-export function factOf(node: NodeRecord, isAway: boolean, target: Runs, probes: Strategy['probes']): Found {
+export function factOf(node: NodeRecord, isAway: boolean, target: Runs, probes: Probes): Found {
   const { runs, seen, status, detail, health } = node
   const concerns = seen === target.number
   if (concerns && failures.includes(status)) return { fact: 'failed', reason: detail ?? status }
   if (runs?.number === target.number && runs.digest === target.digest) {
+    if (probes === 'ignored') return { fact: 'applied' }
     if (isAway) return { fact: 'lost', reason: `runs it, and was last heard of at ${node.lastSeenAt}` }
     if (health === undefined) {
       return probes === 'required' ? { fact: 'unhealthy', reason: 'reports no health' } : { fact: 'applied' }
@@ -54,17 +58,19 @@ export interface Fleet {
 export class Facts {
   private readonly strategy: Strategy
   private readonly cuts: RolloutState['cuts']
-  private readonly target: Runs
+  private readonly probes: Probes
+  readonly target: Runs
   private readonly fleet: Fleet
   private readonly entries = new Map<string, Entry>()
   private readonly tallies: Tally[]
   /** Those with a reason, in the order in which they failed. */
   private readonly bad = new Map<string, Entry>()
 
-  constructor(strategy: Strategy, cuts: RolloutState['cuts'], target: Runs, fleet: Fleet) {
+  constructor({ strategy, state, number, digest }: RolloutRecord, fleet: Fleet) {
     this.strategy = strategy
-    this.cuts = cuts
-    this.target = target
+    this.cuts = state.cuts
+    this.target = state.rollback ?? { number, digest }
+    this.probes = state.rollback === null ? strategy.probes : 'ignored'
     this.fleet = fleet
     this.tallies = strategy.steps.map(() => ({
       waiting: 0,
@@ -87,7 +93,7 @@ export class Facts {
       this.entries.delete(uid)
       return true
     }
-    const found = factOf(node, this.fleet.isAway(uid), this.target, this.strategy.probes)
+    const found = factOf(node, this.fleet.isAway(uid), this.target, this.probes)
     if (before !== undefined && before.fact === found.fact && before.reason === found.reason) return false
     const entry = { ...found, step: stepOf(this.strategy.steps, this.cuts, node), zone: this.zoneOf(node) }
     if (before !== undefined) this.count(uid, before, -1)

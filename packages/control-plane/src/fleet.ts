@@ -29,7 +29,7 @@ export interface Transition {
 
 /** The node says who it is: the whole truth about it, whatever was known before. */
 export function joined(before: NodeState | undefined, hello: Hello, heard: Heard): NodeState {
-  const { uid, config, labels, agent, runs, seen, status, components, auditHead } = hello
+  const { uid, config, labels, agent, runs, seen, status, components, auditHead, prepared, health } = hello
   const known = before?.node.config === config ? before.node : undefined
   return {
     node: {
@@ -43,6 +43,8 @@ export function joined(before: NodeState | undefined, hello: Hello, heard: Heard
       ...(known?.detail === undefined || known.status !== status ? {} : { detail: known.detail }),
       ...(components === undefined ? {} : { components }),
       ...(auditHead === undefined ? {} : { auditHead }),
+      ...(prepared === undefined ? {} : { prepared }),
+      ...(health === undefined ? {} : { health }),
       firstSeenAt: known?.firstSeenAt ?? heard.at,
       lastSeenAt: heard.at,
       leaseUntil: heard.leaseUntil,
@@ -54,22 +56,38 @@ export function joined(before: NodeState | undefined, hello: Hello, heard: Heard
 /** It lives, and runs this. One that says less than was known is late, and only shows that the node lives (I5). */
 export function beat(
   before: NodeState,
-  { runs, status }: Pick<Heartbeat, 'runs' | 'status'>,
+  { runs, status, prepared, health }: Omit<Heartbeat, 'type'>,
   heard: Heard,
 ): Transition {
   const node = { ...before.node, lastSeenAt: heard.at, leaseUntil: heard.leaseUntil }
   const known = before.node.runs
-  const goesBack = known !== null && (runs === null || runs.number < known.number)
+  // One that took back what was never confirmed, or what killed it, says so; all else that goes back is late.
+  const isReverted = status === 'ROLLED_BACK' && known?.number === before.node.seen
+  const goesBack = known !== null && (runs === null || runs.number < known.number) && !isReverted
   if (goesBack) return { state: { ...before, node }, ended: none, stale: true }
-  const same = runs?.number === known?.number && runs?.digest === known?.digest && status === node.status
+  const same =
+    runs?.number === known?.number &&
+    runs?.digest === known?.digest &&
+    status === node.status &&
+    isSamePrepared(prepared, node.prepared) &&
+    isSameHealth(health, node.health)
   if (same) return { state: { ...before, node }, ended: none, stale: true }
-  const { detail, ...rest } = node
-  const kept = detail === undefined || (status !== node.status && !isUnderWay(status)) ? rest : node
+  const { detail, prepared: _, health: __, ...rest } = node
+  const told = { ...(prepared && { prepared }), ...(health && { health }) }
+  const kept = detail === undefined || (status !== node.status && !isUnderWay(status)) ? rest : { ...rest, detail }
   const seen = highest(node.seen, runs?.number)
-  return { state: { ...before, node: { ...kept, runs, seen, status } }, ended: none, stale: false }
+  return { state: { ...before, node: { ...kept, ...told, runs, seen, status } }, ended: none, stale: false }
 }
 
 const none: readonly AttemptRecord[] = []
+
+function isSamePrepared(a: Heartbeat['prepared'], b: Heartbeat['prepared']): boolean {
+  return a?.number === b?.number && a?.digest === b?.digest && a?.epoch === b?.epoch
+}
+
+function isSameHealth(a: Heartbeat['health'], b: Heartbeat['health']): boolean {
+  return a?.ok === b?.ok && a?.release === b?.release && a?.detail === b?.detail
+}
 
 /** How far a status is within one attempt. */
 const ladder: Readonly<Record<NodeStatus, number>> = {
@@ -90,7 +108,7 @@ function isUnderWay(status: NodeStatus): boolean {
 
 /** The node tells how it goes with a release. What it says of an older one is history, and changes nothing (R2). */
 export function reported(before: NodeState, report: Omit<Report, 'type'>, heard: Heard): Transition {
-  const { number, digest, status, detail, attempt } = report
+  const { number, digest, status, detail, attempt, epoch } = report
   const { trial } = before
   const lives = { ...before.node, lastSeenAt: heard.at, leaseUntil: heard.leaseUntil }
   const entry: AttemptRecord = {
@@ -110,7 +128,9 @@ export function reported(before: NodeState, report: Omit<Report, 'type'>, heard:
   }
   const given = trial?.number === number && trial.attempt === attempt ? none : givenUp(before)
   const ended = isFinal(status) ? [...given, entry] : given
-  const { detail: earlier, ...rest } = lives
+  const { detail: earlier, prepared: _, ...rest } = lives
+  // Whatever it says next of a release, it is prepared no more.
+  const prepared = status === 'PREPARED' && epoch !== undefined ? { number, digest, epoch } : undefined
   // Until the end of a retry, what failed the last time is what there is to know.
   const why = detail ?? (isUnderWay(status) && lives.seen === number ? earlier : undefined)
   const node: NodeRecord = {
@@ -118,6 +138,7 @@ export function reported(before: NodeState, report: Omit<Report, 'type'>, heard:
     seen: number,
     status,
     ...(why === undefined ? {} : { detail: why }),
+    ...(prepared === undefined ? {} : { prepared }),
     runs: status === 'APPLIED' ? { number, digest } : lives.runs,
   }
   return { state: { node, trial: entry }, ended, stale: false }

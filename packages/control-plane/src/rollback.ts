@@ -4,7 +4,7 @@
  * way back.
  */
 import type { Domain } from './domain.ts'
-import { configIn, release, releaseIn } from './publish.ts'
+import { configIn, release, releaseIn, type RolloutOrder } from './publish.ts'
 import { RefusedError, type IfMatch, type PublishResult } from './release.ts'
 
 export interface RollbackRequest {
@@ -19,13 +19,15 @@ export interface RollbackRequest {
   readonly idempotencyKey?: string
   /** Makes a release even if the head holds the same. */
   readonly force?: boolean
+  /** How it is brought to the nodes. Without one: to all at once, in the place of what is under way. */
+  readonly rollout?: RolloutOrder
   /** Also to a release that no node ever applied. The reason goes into the audit log. */
   readonly breakGlass?: { readonly reason: string }
 }
 
 /** @throws as `publish` does; RefusedError `not-applied` if no node ever ran that release. */
 export async function rollback(domain: Domain, request: RollbackRequest): Promise<PublishResult> {
-  const { config, to, author, caller, message, ifMatch, idempotencyKey, force, breakGlass } = request
+  const { config, to, author, caller, message, ifMatch, idempotencyKey, force, breakGlass, rollout } = request
   if (!Number.isSafeInteger(to) || to < 1) throw new RefusedError('invalid', `to is ${to}; want a release number`)
   const content = await domain.store.read((read) => {
     configIn(read, config)
@@ -52,6 +54,7 @@ export async function rollback(domain: Domain, request: RollbackRequest): Promis
         kind: 'rollback',
         rollbackOf: to,
         edit: { content },
+        rollout,
         message: message ?? `back to release ${to}`,
         ...(ifMatch === undefined ? {} : { ifMatch }),
         ...(force === undefined ? {} : { force }),

@@ -113,7 +113,7 @@ export interface RolloutState {
   /** How long the phase has lasted, pauses left out, in milliseconds. */
   readonly spentMs: number
   readonly pauses: readonly Pause[]
-  /** Gates that have passed in this bake. */
+  /** Gates that have passed at the end of this bake. */
   readonly passed: readonly string[]
   readonly counts: Counts
   readonly failure: Failure | null
@@ -130,7 +130,14 @@ export type RolloutEvent =
   /** Of the steps that were begun. */
   | { readonly kind: 'counted'; readonly counts: Counts }
   | { readonly kind: 'elapsed'; readonly ms: number }
-  | { readonly kind: 'gate'; readonly gate: string; readonly ok: boolean; readonly found: string }
+  /** `noData`: nothing could be found out, which is no pass, and a failure once the bake time is over. */
+  | {
+      readonly kind: 'gate'
+      readonly gate: string
+      readonly ok: boolean
+      readonly noData?: boolean
+      readonly found: string
+    }
   | { readonly kind: 'paused'; readonly reason: string; readonly by: string }
   | { readonly kind: 'resumed'; readonly reason: string; readonly by: string }
   | { readonly kind: 'aborted'; readonly by: string; readonly reason: string }
@@ -278,9 +285,11 @@ function isMixed({ strategy }: Rollout, { phase }: RolloutState): boolean {
 
 function gate(rollout: Rollout, state: RolloutState, event: RolloutEvent & { kind: 'gate' }): RolloutStep {
   if (state.phase !== 'baking') return [state, []]
-  const { gate: name, ok, found } = event
-  if (!ok) return fail(state, { kind: 'gate', gate: name, found: `gate ${name}: ${found}` })
-  if (state.passed.includes(name)) return [state, []]
+  const { gate: name, ok, noData, found } = event
+  const isOver = state.spentMs >= bakeMsOf(rollout, state)
+  if (!ok && (isOver || noData !== true)) return fail(state, { kind: 'gate', gate: name, found: `gate ${name}: ${found}` })
+  // What was well in the middle of the bake time has to be so at its end.
+  if (!ok || !isOver || state.passed.includes(name)) return [state, []]
   return judged(rollout, { ...state, passed: [...state.passed, name] })
 }
 
@@ -317,7 +326,7 @@ function judged(rollout: Rollout, state: RolloutState): RolloutStep {
     }
     case 'baking': {
       if (tooMany(rollout, counts)) return fail(state, failedNodes(counts))
-      const bakeMs = strategy.steps[state.step]?.bakeMs ?? 0
+      const bakeMs = bakeMsOf(rollout, state)
       if (spentMs < bakeMs || state.pauses.length > 0) return [state, []]
       const silent = strategy.gates.filter(({ name }) => !state.passed.includes(name))
       if (silent.length === 0) return advanced(rollout, state)
@@ -339,6 +348,10 @@ function judged(rollout: Rollout, state: RolloutState): RolloutStep {
     default:
       return [state, []]
   }
+}
+
+function bakeMsOf({ strategy }: Rollout, { step }: RolloutState): number {
+  return strategy.steps[step]?.bakeMs ?? 0
 }
 
 function tooMany({ strategy }: Rollout, { failed, unhealthy, lost }: Counts, missing = 0): boolean {

@@ -121,10 +121,10 @@ export interface StoreTx extends StoreRead {
    */
   addRollout(rollout: RolloutRecord): void
   /**
-   * Replaces a rollout, and adds what moved it to its events.
+   * Replaces a rollout, and adds what moved it to its events, if it is worth telling.
    * @throws FencedError if a coordinator with a higher epoch has taken over: nothing is written (I10).
    */
-  moveRollout(rollout: RolloutRecord, event: RolloutEvent, epoch: number, at: string): void
+  moveRollout(rollout: RolloutRecord, event: RolloutEvent | null, epoch: number, at: string): void
   /** Makes the caller the coordinator. @returns its epoch, higher than all before. */
   takeOver(): number
   /** Adds or replaces. Without `content` the one that is there stays. */

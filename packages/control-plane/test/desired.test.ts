@@ -14,6 +14,7 @@ import {
 
 const digestOf = (number: number): string => `sha256:${String(number).padStart(64, '0')}`
 const release = (number: number) => ({ number, digest: digestOf(number) })
+const wish = (number: number) => ({ ...release(number), prepare: false, epoch: 0, revertMs: null })
 const node = (runs: number | null, seen: number | null, status: NodeStatus) => ({
   runs: runs === null ? null : release(runs),
   seen,
@@ -29,13 +30,13 @@ const sentAt = (number: number, sentAtMs: number, over: Partial<Delivery> = {}):
 
 test('desired is the head, for every node', () => {
   const someone = { uid: 'n1', labels: {} }
-  expect(desired({ head: release(7) }, someone)).toEqual(release(7))
-  expect(desired({ head: null }, someone)).toBeNull()
+  expect(desired({ head: release(7), rollout: null }, someone)).toEqual(wish(7))
+  expect(desired({ head: null, rollout: null }, someone)).toBeNull()
 })
 
 describe('the next step', () => {
   const step = (...[wanted, state, delivery, nowMs = 0]: [number, ReturnType<typeof node>, Delivery?, number?]): Step =>
-    nextStep(release(wanted), state, delivery, nowMs)
+    nextStep(wish(wanted), state, delivery, nowMs)
 
   test('nothing, where there is no release, or the node runs it', () => {
     expect(nextStep(null, node(null, null, 'UNSET'), undefined, 0)).toEqual({ kind: 'settled' })
@@ -61,8 +62,8 @@ describe('the next step', () => {
 
   test('drift: the number with another content is repaired by sending it again, forced', () => {
     const drifted = { runs: { number: 5, digest: digestOf(99) }, seen: 5, status: 'APPLIED' as const }
-    expect(nextStep(release(5), drifted, undefined, 0)).toEqual({ kind: 'send', why: 'drift', force: true })
-    expect(nextStep(release(5), drifted, sentAt(5, 0), 1)).toMatchObject({ kind: 'wait' })
+    expect(nextStep(wish(5), drifted, undefined, 0)).toEqual({ kind: 'send', why: 'drift', force: true })
+    expect(nextStep(wish(5), drifted, sentAt(5, 0), 1)).toMatchObject({ kind: 'wait' })
   })
 
   test('I5: a node that runs a newer release is never sent an older one', () => {

@@ -79,7 +79,7 @@ export async function rig({ store = memoryStore(), port = 0, ...options }: RigOp
     async release(edit) {
       const result = await publish(domain, { author: 'ada', changes: [{ config, ...edit }] })
       const { release } = result.published[0]!
-      await hub.announce(config, release)
+      await hub.announce(config)
       return release
     },
     close,

@@ -32,6 +32,8 @@ export interface GateContext {
 
 export interface GateResult {
   readonly ok: boolean
+  /** Nothing could be found out: no pass, but no sign of harm either while there is time to ask again. */
+  readonly noData?: boolean
   /** For people: `error_ratio = 0.31; want < 0.05`. One line of at most 512 characters. */
   readonly found: string
 }

@@ -32,6 +32,6 @@ export function announce(
     if (!created) continue
     live.add('release', config, release as unknown as Json)
     // The answer does not wait for the fleet: a release is one when it is durable.
-    hub.announce(config, release).catch((error: unknown) => log.error({ err: error, config }, 'announcing failed'))
+    hub.announce(config).catch((error: unknown) => log.error({ err: error, config }, 'announcing failed'))
   }
 }

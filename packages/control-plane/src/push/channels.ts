@@ -1,6 +1,6 @@
 /** What is delivered: one channel per config that somebody follows, with its newest release and its followers. */
 import type { ReleaseInfo } from 'midflight/protocol'
-import type { Store } from '../store.ts'
+import type { RolloutRecord, Store } from '../store.ts'
 
 /** A poll that waits. */
 export interface Waiting {
@@ -13,6 +13,8 @@ export interface Channel<L = unknown> {
   readonly config: string
   /** `null` before the first release. */
   head: ReleaseInfo | null
+  /** The rollout under way, as it is on record. */
+  rollout: RolloutRecord | null
   readonly links: Set<L>
   readonly polls: Set<Waiting>
   /** Releases that somebody is to have or holds, besides the head. */
@@ -25,8 +27,8 @@ export interface Channels<L = unknown> {
   get(config: string): Channel<L> | undefined
   /** A release of the config, or `undefined` if there is none of this number. */
   release(channel: Channel<L>, number: number): Promise<ReleaseInfo | undefined>
-  /** Takes note of a release; `false` if it is not newer than what is known. */
-  announce(release: ReleaseInfo): boolean
+  /** Looks up what is on record now. `undefined`: nobody follows the config, and who comes will look for himself. */
+  refresh(config: string): Promise<Channel<L> | undefined>
 }
 
 const maxReleases = 64
@@ -38,25 +40,28 @@ export function createChannels<L>(store: Store): Channels<L> {
   async function load(config: string): Promise<Channel<L> | undefined> {
     const found = await store.read((read) => {
       const record = read.config(config)
-      return record && { head: record.head === null ? null : (read.release(config, record.head.number) ?? null) }
+      if (record === undefined) return undefined
+      const head = record.head === null ? null : (read.release(config, record.head.number) ?? null)
+      // Of one moment: a head whose rollout is not seen would go to everyone.
+      return { head, rollout: read.openRollouts(config)[0] ?? null }
     })
     if (!found) return channels.get(config)
     const channel = channels.get(config) ?? added(config)
     if (found.head !== null) moveTo(channel, found.head)
+    channel.rollout = found.rollout
     return channel
   }
 
   function added(config: string): Channel<L> {
-    const channel: Channel<L> = { config, head: null, links: new Set(), polls: new Set(), releases: new Map() }
+    const channel: Channel<L> = { config, head: null, rollout: null, links: new Set(), polls: new Set(), releases: new Map() }
     channels.set(config, channel)
     return channel
   }
 
-  function moveTo(channel: Channel<L>, release: ReleaseInfo): boolean {
-    if (channel.head !== null && release.number <= channel.head.number) return false
+  function moveTo(channel: Channel<L>, release: ReleaseInfo): void {
+    if (channel.head !== null && release.number <= channel.head.number) return
     channel.head = release
     keep(channel, release)
-    return true
   }
 
   function keep(channel: Channel<L>, release: ReleaseInfo): void {
@@ -86,6 +91,6 @@ export function createChannels<L>(store: Store): Channels<L> {
       if (found) keep(channel, found)
       return found
     },
-    announce: (release) => moveTo(channels.get(release.config) ?? added(release.config), release),
+    refresh: async (config) => (channels.has(config) ? await load(config) : undefined),
   }
 }

@@ -72,8 +72,11 @@ export interface Hub {
   hello(hello: Hello, identity: Principal): Promise<Greeted>
   /** What a node says by HTTP: how it goes with a release. */
   report(config: string, uid: string, report: Report, identity: Principal): Promise<Told>
-  /** A release is durable: brings it to all who follow its config. Resolves when it was written to every socket that is ready for it. */
-  announce(config: string, release: ReleaseInfo): Promise<void>
+  /**
+   * A release is durable, or a rollout has moved: brings to all who follow the config what they are to run now. Resolves
+   * when it was written to every socket that is ready for it.
+   */
+  announce(config: string): Promise<void>
   isConnected(uid: string): boolean
   nodes(): HubCounts
   /** What nodes have said until now is in the store when this resolves. */

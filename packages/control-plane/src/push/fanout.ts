@@ -4,16 +4,16 @@
  * some thousand writes, and not before: whoever has the release answers at once, and to read the answers in between
  * would make the last ones wait several times as long.
  */
-import type { ReleaseInfo } from 'midflight/protocol'
-import { deliveredAt, nextStep, type Patience, type Releases, type Wanted as WantedRelease } from '../desired.ts'
+import { encode, type ReleaseInfo } from 'midflight/protocol'
+import { deliveredAt, nextStep, type Patience, type Releases, type Wish } from '../desired.ts'
 import type { Roster } from '../roster.ts'
-import type { NodeRecord } from '../store.ts'
+import type { NodeRecord, RolloutRecord } from '../store.ts'
 import type { Channel, Channels } from './channels.ts'
-import type { Frames, Package, Wanted } from './frames.ts'
+import { textFrame, type Frames, type Package, type Wanted } from './frames.ts'
 import type { HubLimits } from './limits.ts'
 import type { Link } from './websocket.ts'
 
-export type Desired = (releases: Releases, node: Pick<NodeRecord, 'uid' | 'labels'>) => WantedRelease | null
+export type Desired = (releases: Releases, node: Pick<NodeRecord, 'uid' | 'labels'>) => Wish | null
 
 export interface FanoutCounts {
   /** Releases written to sockets; `deltas` of them as a delta. */
@@ -56,6 +56,8 @@ export function createFanout(options: FanoutOptions): Fanout {
   const counts: FanoutCounts = { sent: 0, deltas: 0, bytes: 0, superseded: 0 }
   let running: Promise<void> | undefined
   let last: { readonly wanted: Asked; readonly made: Package } | undefined
+  /** All who are told a decision are told the same. */
+  let decided: { readonly message: string; readonly frame: Buffer } | undefined
   let turnWrites = 0
   let turnBytes = 0
 
@@ -158,7 +160,7 @@ export function createFanout(options: FanoutOptions): Fanout {
     if (link.drainByMs > 0 && link.buffered === 0) link.drainByMs = 0
     if (link.state !== 'open' || !channel || !node || link.drainByMs > 0) return undefined
     const now = options.nowMs()
-    const wanted = options.desired({ head: channel.head }, node)
+    const wanted = options.desired({ head: channel.head, rollout: channel.rollout }, node)
     if (wanted && link.inFlight && link.inFlight.number !== wanted.number && now < link.sentAtMs + limits.answerMs) {
       counts.superseded++
       link.dueAtMs = link.sentAtMs + limits.answerMs
@@ -166,11 +168,33 @@ export function createFanout(options: FanoutOptions): Fanout {
     }
     const step = nextStep(wanted, node, link.delivery, now, options.patience)
     link.dueAtMs = step.kind === 'wait' ? step.untilMs : 0
+    if (step.kind === 'decide' && node.prepared) decide(link, node.prepared, step.decision, channel.rollout, now)
     if (step.kind !== 'send' || wanted === null) return undefined
     const release = channel.head?.number === wanted.number ? channel.head : channel.releases.get(wanted.number)
     // One that has it already and is to try again, or runs something else under its number, cannot use a delta.
     const base = link.wantsWhole || step.force ? null : link.holds
-    return { channel, number: wanted.number, release, base, force: step.force }
+    const asked = { channel, number: wanted.number, release, base, force: step.force, revertMs: wanted.revertMs }
+    const voteMs = channel.rollout?.strategy.prepareMs
+    if (!wanted.prepare || voteMs === undefined) return asked
+    return { ...asked, prepare: { epoch: wanted.epoch, voteMs } }
+  }
+
+  /** Tells a node what was decided about what it has prepared; again if it seems not to have heard. */
+  function decide(
+    link: Link,
+    { number, digest, epoch }: NonNullable<NodeRecord['prepared']>,
+    decision: 'commit' | 'abort',
+    rollout: RolloutRecord | null,
+    now: number,
+  ): void {
+    link.dueAtMs = now + options.patience.resendMs
+    const message = encode({ type: 'decision', number, digest, epoch: Math.max(epoch, rollout?.state.epoch ?? 0), decision })
+    if (link.decided?.message === message && now < link.decided.atMs + options.patience.resendMs) return
+    link.decided = { message, atMs: now }
+    if (message !== decided?.message) decided = { message, frame: textFrame(message) }
+    link.sendFrame(decided.frame)
+    link.delivery = deliveredAt({ number, digest }, link.delivery, now)
+    turnWrites++
   }
 
   function deliver(link: Link, made: Package): void {
@@ -211,6 +235,8 @@ function isSame(a: Asked, b: Asked): boolean {
     a.channel === b.channel &&
     a.number === b.number &&
     a.force === b.force &&
+    a.revertMs === b.revertMs &&
+    a.prepare?.epoch === b.prepare?.epoch &&
     a.base?.number === b.base?.number &&
     a.base?.digest === b.base?.digest
   )

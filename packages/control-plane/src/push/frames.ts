@@ -22,6 +22,9 @@ export interface Wanted {
   readonly release: ReleaseInfo
   readonly base: Runs | null
   readonly force: boolean
+  /** Two-phase: only to be made ready. */
+  readonly prepare?: ReleaseMessage['prepare']
+  readonly revertMs?: number | null
 }
 
 export interface Frames {
@@ -69,7 +72,7 @@ export function createFrames(store: Store, limits: FrameLimits): Frames {
   }
 
   async function make(wanted: Wanted): Promise<Package> {
-    const { release, base, force } = wanted
+    const { release, base } = wanted
     const { content, before } = await store.read((read) => ({
       content: read.content(release.config, release.number),
       before:
@@ -81,11 +84,9 @@ export function createFrames(store: Store, limits: FrameLimits): Frames {
     }))
     if (content === undefined) throw new Error(`${release.config} release ${release.number} has no content any more`)
     const delta = before === undefined || base === null ? undefined : deltaBody(before, content, base)
-    if (delta) return packed(release, delta, force)
+    if (delta) return packed(wanted, delta)
     // All who need it whole share one, whatever base they have.
-    return base === null
-      ? packed(release, { kind: 'whole', content }, force)
-      : await get({ release, base: null, force })
+    return base === null ? packed(wanted, { kind: 'whole', content }) : await get({ ...wanted, base: null })
   }
 
   function keep(key: string, made: Package): Package {
@@ -102,9 +103,10 @@ export function createFrames(store: Store, limits: FrameLimits): Frames {
   return { ready, get, sizeBytes: () => bytes }
 }
 
-function keyOf({ release, base, force }: Wanted): string {
+function keyOf({ release, base, force, prepare, revertMs }: Wanted): string {
   const from = base === null ? '' : `${base.number} ${base.digest}`
-  return `${release.config} ${release.number} ${force ? 'force' : ''} ${from}`
+  const how = prepare === undefined ? '' : `${prepare.epoch} ${prepare.voteMs}`
+  return `${release.config} ${release.number} ${force ? 'force' : ''} ${from} ${how} ${revertMs ?? ''}`
 }
 
 function deltaBody(before: Json, content: Json, base: Runs): ReleaseBody | undefined {
@@ -137,8 +139,15 @@ export function hasText(value: Json, length: number): boolean {
   return left < 0
 }
 
-function packed(release: ReleaseInfo, body: ReleaseBody, force: boolean): Package {
-  const message: ReleaseMessage = { type: 'release', release, body, ...(force ? { force: true as const } : {}) }
+function packed({ release, force, prepare, revertMs = null }: Wanted, body: ReleaseBody): Package {
+  const message: ReleaseMessage = {
+    type: 'release',
+    release,
+    body,
+    ...(force ? { force: true as const } : {}),
+    ...(prepare === undefined ? {} : { prepare }),
+    ...(revertMs === null ? {} : { revertMs }),
+  }
   const text = encode(message)
   const frame = textFrame(text)
   const base = body.kind === 'delta' ? body.base : null

@@ -76,7 +76,7 @@ export function createHub(options: HubOptions): Hub {
     isBusy: () => fanout.isBusy(),
     idle: () => fanout.idle(),
   })
-  const polls = createLongPolls({ channels, frames, limits, pollMs, random: Math.random })
+  const polls = createLongPolls({ channels, roster, frames, limits, pollMs, random: Math.random })
   const events: LinkEvents = { nowMs, message, alive, gone, closing, limits }
   const upgrades = createUpgrades(events)
 
@@ -330,9 +330,8 @@ export function createHub(options: HubOptions): Hub {
     return take(uid, report) ? 'ok' : 'unknown-node'
   }
 
-  async function announce(_config: string, release: ReleaseInfo): Promise<void> {
-    if (!channels.announce(release)) return
-    const channel = channels.get(release.config)
+  async function announce(config: string): Promise<void> {
+    const channel = await channels.refresh(config)
     if (!channel) return
     fanout.lookAtAll(channel)
     await fanout.idle()

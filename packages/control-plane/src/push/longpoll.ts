@@ -4,6 +4,8 @@
  */
 import type { ReleaseInfo } from 'midflight/protocol'
 import type { Principal } from '../access.ts'
+import { desired, type Wanted } from '../desired.ts'
+import type { Roster } from '../roster.ts'
 import type { Channel, Channels, Waiting } from './channels.ts'
 import type { Frames } from './frames.ts'
 import type { HubLimits } from './limits.ts'
@@ -42,6 +44,7 @@ export type PollAnswer =
 
 export interface LongPollOptions {
   readonly channels: Channels
+  readonly roster: Pick<Roster, 'node'>
   readonly frames: Frames
   readonly limits: HubLimits
   pollMs(): number
@@ -59,7 +62,7 @@ export interface LongPolls {
 
 const wakesPerTurn = 100
 
-export function createLongPolls({ channels, frames, limits, pollMs, random }: LongPollOptions): LongPolls {
+export function createLongPolls({ channels, roster, frames, limits, pollMs, random }: LongPollOptions): LongPolls {
   const all = new Set<Waiting>()
   let isClosed = false
 
@@ -70,9 +73,17 @@ export function createLongPolls({ channels, frames, limits, pollMs, random }: Lo
     return await answer(channel, request)
   }
 
-  function answersNow({ head }: Channel, { index, whole, signal }: PollRequest): boolean {
+  function answersNow(channel: Channel, { index, whole, uid, signal }: PollRequest): boolean {
+    if (isClosed || whole || signal?.aborted === true) return true
     // An index that is higher than ours is from a history that was lost: the caller must know at once.
-    return isClosed || whole || signal?.aborted === true || (head?.number ?? 0) !== index
+    return (wantedOf(channel, uid)?.number ?? 0) > index || (channel.head?.number ?? 0) < index
+  }
+
+  /** What a caller is to run now. One who polls cannot be asked to prepare anything: they get what was decided. */
+  function wantedOf({ head, rollout }: Channel, uid: string | undefined): Wanted | null {
+    const node = uid === undefined ? undefined : roster.node(uid)
+    const wish = desired({ head, rollout }, node ?? { uid: uid ?? '', labels: {} })
+    return wish?.prepare === true ? (rollout?.state.from ?? null) : wish
   }
 
   /** Until there is news, and never quite as long as it was asked for: those who came together shall not all return at once. */
@@ -95,15 +106,18 @@ export function createLongPolls({ channels, frames, limits, pollMs, random }: Lo
     })
   }
 
-  async function answer(channel: Channel, { index, whole, ifNoneMatch }: PollRequest): Promise<PollAnswer> {
-    const { head } = channel
-    const number = head?.number ?? 0
+  async function answer(channel: Channel, { index, whole, uid, ifNoneMatch }: PollRequest): Promise<PollAnswer> {
+    const wanted = wantedOf(channel, uid)
+    // One who is ahead of what is wanted of him now is told of the head: nothing of his is lost.
+    const number = Math.max(wanted?.number ?? 0, Math.min(index, channel.head?.number ?? 0))
     const unchanged: PollAnswer = { kind: 'unchanged', index: number, pollMs: pollMs() }
-    if (head === null || (!whole && number <= index)) return unchanged
-    const etag = `"${head.digest}"`
+    if (wanted === null || (!whole && wanted.number <= index)) return unchanged
+    const etag = `"${wanted.digest}"`
     if (!whole && index === 0 && matches(ifNoneMatch, etag)) return unchanged
+    const release = await channels.release(channel, wanted.number)
+    if (!release) throw new Error(`${channel.config} has no release ${wanted.number}`)
     const base = whole || index === 0 ? undefined : await channels.release(channel, index)
-    const { payload } = await frames.get({ release: head, base: base ? runsOf(base) : null, force: false })
+    const { payload } = await frames.get({ release, base: base ? runsOf(base) : null, force: false })
     return { kind: 'release', index: number, etag, body: payload, pollMs: pollMs() }
   }
 

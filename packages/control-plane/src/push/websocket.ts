@@ -66,6 +66,8 @@ export class Link {
   drainByMs = 0
   /** It could not use the delta. */
   wantsWhole = false
+  /** Two-phase: what it was told of a decision. */
+  decided: { readonly message: string; readonly atMs: number } | undefined
   probing = false
   /** While it is being greeted, what it says waits here. */
   early: AgentMessage[] | null = null
@@ -107,7 +109,11 @@ export class Link {
   }
 
   send(message: ServerMessage): void {
-    if (this.state !== 'closed') this.socket.write(textFrame(encode(message)))
+    this.sendFrame(textFrame(encode(message)))
+  }
+
+  sendFrame(frame: Buffer): void {
+    if (this.state !== 'closed') this.socket.write(frame)
   }
 
   /** Says why, and closes with 1008 or what else RFC 6455 has for it. */

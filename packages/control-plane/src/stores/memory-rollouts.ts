@@ -46,13 +46,13 @@ export class MemoryRollouts {
     this.put(this.records, key(rollout.config, rollout.number), copy(rollout))
   }
 
-  move(rollout: RolloutRecord, event: RolloutEvent, epoch: number, at: string): void {
+  move(rollout: RolloutRecord, event: RolloutEvent | null, epoch: number, at: string): void {
     const newest = this.epoch()
     if (epoch !== newest) throw new FencedError(epoch, newest)
     const name = key(rollout.config, rollout.number)
     const events = this.eventsOf.get(name) ?? []
     this.put(this.records, name, copy(rollout))
-    this.put(this.eventsOf, name, [...events, copy({ seq: events.length + 1, at, epoch, event })])
+    if (event !== null) this.put(this.eventsOf, name, [...events, copy({ seq: events.length + 1, at, epoch, event })])
   }
 
   takeOver(): number {

@@ -182,7 +182,7 @@ class Records implements StoreTx {
     this.rolling.add(rollout, this.release(rollout.config, rollout.number) !== undefined)
   }
 
-  moveRollout(rollout: RolloutRecord, event: RolloutEvent, epoch: number, at: string): void {
+  moveRollout(rollout: RolloutRecord, event: RolloutEvent | null, epoch: number, at: string): void {
     this.rolling.move(rollout, event, epoch, at)
   }
 

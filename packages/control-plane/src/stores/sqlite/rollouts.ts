@@ -45,12 +45,13 @@ export class Rollouts {
     this.tables.rollouts.put(rollout)
   }
 
-  move(rollout: RolloutRecord, event: RolloutEvent, epoch: number, at: string): void {
+  move(rollout: RolloutRecord, event: RolloutEvent | null, epoch: number, at: string): void {
     const newest = this.epoch()
     if (epoch !== newest) throw new FencedError(epoch, newest)
     const { config, number } = rollout
-    const seq = Number(this.sql.lastEvent.get(config, number)?.['seq'] ?? 0) + 1
     this.tables.rollouts.put(rollout)
+    if (event === null) return
+    const seq = Number(this.sql.lastEvent.get(config, number)?.['seq'] ?? 0) + 1
     this.tables.rolloutEvents.put({ config, number, seq, at, epoch, event })
   }
 

@@ -1,0 +1,475 @@
+/**
+ * Runs rollouts: counts their nodes, lets time pass, asks their gates, and writes down what `rollout.ts` makes of it
+ * before anything follows from it. One coordinator at a time: the one that took over last. What an earlier one still
+ * wants to write is refused by the store, and it stops (I10).
+ *
+ * It sends nothing. Which node is to run what follows from what is written (`desired.ts`); the hub is told to look.
+ */
+import type { Runs } from 'midflight/protocol'
+import type { Domain } from './domain.ts'
+import { Facts } from './facts.ts'
+import type { Gate, GateSpec } from './gates/gate.ts'
+import { release } from './publish.ts'
+import { RefusedError } from './release.ts'
+import { hasEnded, next, problemOf, type Control, type Failure, type RolloutCommand, type RolloutEvent, type RolloutState } from './rollout.ts'
+import type { Roster } from './roster.ts'
+import { FencedError, type NodeRecord, type RolloutRecord, type StoreTx } from './store.ts'
+import { cutsOf } from './strategy.ts'
+
+export interface CoordinatorOptions {
+  readonly domain: Domain
+  readonly roster: Pick<Roster, 'node' | 'isAway' | 'uids' | 'observe'>
+  /** Milliseconds that only grow. */
+  readonly monotonicMs: () => number
+  readonly gateOf: (spec: GateSpec) => Gate
+  /** A rollout has moved, and that is durable: nodes may have to be told. */
+  readonly moved: (config: string) => Promise<void>
+  /** For those who look on. Must not throw. */
+  readonly onMoved?: (rollout: RolloutRecord, event: RolloutEvent) => void
+  readonly onProblem: (error: unknown) => void
+  /** How often time is looked at, in milliseconds. */
+  readonly tickMs?: number
+}
+
+/** Who wants something of a rollout, and why. */
+export interface Wanting {
+  readonly by: string
+  readonly reason: string
+}
+
+/** The rollout of a config that is under way. */
+interface Course {
+  record: RolloutRecord
+  facts: Facts
+  /** A reading of the clock up to which time was counted. */
+  countedMs: number
+  /** Of its state as it is in the store. */
+  savedMs: number
+  /** Gates that are being asked, and when each was asked last. */
+  readonly asking: Map<string, number>
+  readonly asked: AbortController
+  retryRollbackMs: number
+}
+
+/** In one go at most so much time passes: while this process stood still, nobody watched. */
+const longestTickMs = 2_000
+const saveMs = 5_000
+const gateEveryMs = 10_000
+const gateNodes = 1_000
+const retryMs = 1_000
+const author = 'midflight'
+
+export class Coordinator {
+  readonly epoch: number
+  private readonly options: CoordinatorOptions
+  private readonly courses = new Map<string, Course>()
+  private readonly turns = new Map<string, Promise<unknown>>()
+  private readonly dirty = new Set<string>()
+  private readonly timer: NodeJS.Timeout
+  private lookSoon: NodeJS.Immediate | undefined
+  private stopped: 'closed' | 'fenced' | undefined
+
+  private constructor(options: CoordinatorOptions, epoch: number) {
+    this.options = options
+    this.epoch = epoch
+    this.timer = setInterval(() => this.tick(), options.tickMs ?? 250)
+    this.timer.unref()
+    options.roster.observe((node) => this.noticed(node))
+  }
+
+  /** Takes over from whoever coordinated before, and goes on with what is under way. */
+  static async start(options: CoordinatorOptions): Promise<Coordinator> {
+    const { store } = options.domain
+    const epoch = await store.transaction((tx) => tx.takeOver())
+    const coordinator = new Coordinator(options, epoch)
+    const open = await store.read((read) => read.openRollouts())
+    for (const config of new Set(open.map((rollout) => rollout.config))) await coordinator.published(config)
+    return coordinator
+  }
+
+  /** A release was published that may have a rollout. Resolves when that has begun, or stands in the queue. */
+  async published(config: string): Promise<void> {
+    await this.inTurn(config, () => this.pick(config))
+  }
+
+  /** The rollout under way with its newest counts, or as it was left. */
+  async rollout(config: string, number: number): Promise<RolloutRecord | undefined> {
+    const course = this.courses.get(config)
+    if (course?.record.number === number) return course.record
+    return await this.options.domain.store.read((read) => read.rollout(config, number))
+  }
+
+  /**
+   * @param number of the release; `undefined`: the one under way.
+   * @throws RefusedError `not-found`; `state` if it is not in a state for that. FencedError
+   */
+  async control(config: string, number: number | undefined, control: Control, wanting: Wanting): Promise<RolloutRecord> {
+    return await this.inTurn(config, async () => {
+      if (this.stopped !== undefined) throw new RefusedError('busy', `this coordinator has stopped: ${this.stopped}`)
+      await this.pick(config)
+      const course = this.courses.get(config)
+      if (course === undefined || (number !== undefined && course.record.number !== number)) {
+        return await this.controlElsewhere(config, number, control, wanting)
+      }
+      const problem = problemOf(course.record.state, control)
+      if (problem !== undefined) throw new RefusedError('state', `the rollout of ${config} ${course.record.number} ${problem}`)
+      const { record } = course
+      await this.step(course, eventOf(control, wanting), wanting)
+      return this.courses.get(config)?.record.number === record.number ? course.record : { ...course.record }
+    })
+  }
+
+  async close(): Promise<void> {
+    this.stop('closed')
+    await Promise.all(this.turns.values())
+  }
+
+  private stop(why: 'closed' | 'fenced'): void {
+    this.stopped ??= why
+    clearInterval(this.timer)
+    clearImmediate(this.lookSoon)
+    for (const { asked } of this.courses.values()) asked.abort()
+  }
+
+  /** One that waits in the queue can be given up. */
+  private async controlElsewhere(
+    config: string,
+    number: number | undefined,
+    control: Control,
+    wanting: Wanting,
+  ): Promise<RolloutRecord> {
+    const { store } = this.options.domain
+    const found = number === undefined ? undefined : await store.read((read) => read.rollout(config, number))
+    if (found === undefined) {
+      const which = number === undefined ? 'no rollout under way' : `no rollout of release ${number}`
+      throw new RefusedError('not-found', `${config} has ${which}`)
+    }
+    const problem = problemOf(found.state, control)
+    if (problem !== undefined) throw new RefusedError('state', `the rollout of ${config} ${found.number} ${problem}`)
+    if (control !== 'abort') throw new RefusedError('state', `the rollout of ${config} ${found.number} has not begun`)
+    const event = eventOf(control, wanting)
+    const record = this.after(found, next(asRollout(found), found.state, event)[0])
+    await this.write(record, event, wanting)
+    return record
+  }
+
+  /** Whatever goes wrong in one turn, the next comes. */
+  private inTurn<T>(config: string, work: () => Promise<T>): Promise<T> {
+    const turn = (this.turns.get(config) ?? Promise.resolve()).then(work)
+    const settled = turn.then(
+      () => {},
+      () => {},
+    )
+    this.turns.set(config, settled)
+    void settled.then(() => {
+      if (this.turns.get(config) === settled) this.turns.delete(config)
+    })
+    return turn
+  }
+
+  private later(config: string, work: () => Promise<void>): void {
+    if (this.stopped !== undefined) return
+    this.inTurn(config, async () => {
+      if (this.stopped === undefined) await work()
+    }).catch((error: unknown) => this.trouble(error))
+  }
+
+  private trouble(error: unknown): void {
+    if (error instanceof FencedError) this.stop('fenced')
+    this.options.onProblem(error)
+  }
+
+  /** Sees to it that the oldest open rollout of the config is under way, unless a newer one takes its place. */
+  private async pick(config: string): Promise<void> {
+    while (this.stopped === undefined) {
+      const open = await this.options.domain.store.read((read) => read.openRollouts(config))
+      const [first] = open
+      if (first === undefined) return void this.forget(config)
+      let course = this.courses.get(config)
+      if (course?.record.number !== first.number) {
+        this.forget(config)
+        course = this.courseOf(first)
+        this.courses.set(config, course)
+        await (first.state.phase === 'queued' ? this.begin(course) : this.recover(course))
+        continue
+      }
+      const heir = open.findLast(
+        ({ number, strategy }) =>
+          number > first.number && (strategy.whenBusy === 'supersede' || course.record.state.phase === 'failed'),
+      )
+      if (heir === undefined || course.record.state.phase === 'rolling-back') return
+      const reason = `release ${heir.number} takes its place`
+      for (const record of open.filter(({ number }) => number > first.number && number < heir.number)) {
+        const event: RolloutEvent = { kind: 'superseded', by: heir.number, reason }
+        await this.write(this.after(record, next(asRollout(record), record.state, event)[0]), event)
+      }
+      await this.step(course, { kind: 'superseded', by: heir.number, reason })
+    }
+  }
+
+  private courseOf(record: RolloutRecord): Course {
+    const now = this.options.monotonicMs()
+    return {
+      record,
+      facts: this.factsOf(record),
+      countedMs: now,
+      savedMs: now,
+      asking: new Map(),
+      asked: new AbortController(),
+      retryRollbackMs: 0,
+    }
+  }
+
+  private forget(config: string): void {
+    this.courses.get(config)?.asked.abort()
+    this.courses.delete(config)
+  }
+
+  private factsOf(record: RolloutRecord): Facts {
+    const facts = new Facts(record, this.options.roster)
+    for (const uid of this.options.roster.uids(record.config)) facts.look(uid)
+    return facts
+  }
+
+  private async begin(course: Course): Promise<void> {
+    const { config, number, strategy, state } = course.record
+    const { roster, domain } = this.options
+    const from = state.from ?? (await domain.store.read((read) => handedOver(read.rollouts(config, number, 1)[0])))
+    const nodes = roster.uids(config).flatMap((uid) => roster.node(uid) ?? [])
+    const cuts = cutsOf(strategy.steps, nodes)
+    course.facts = this.factsOf({ ...course.record, state: { ...state, cuts } })
+    const phase = strategy.twoPhase ? 'preparing' : 'applying'
+    const counts = course.facts.counts({ phase, step: 0 })
+    await this.step(course, { kind: 'began', epoch: this.epoch, from, cuts, counts })
+  }
+
+  private async recover(course: Course): Promise<void> {
+    await this.step(course, { kind: 'recovered', epoch: this.epoch })
+    await this.count(course)
+  }
+
+  /** One event, and what follows from it. */
+  private async step(course: Course, event: RolloutEvent, wanting?: Wanting): Promise<void> {
+    const before = course.record
+    const [state, commands] = next(asRollout(before), before.state, event)
+    if (state === before.state) return
+    const record = this.after(before, state)
+    if (isPlain(before.state, state) && wanting === undefined) {
+      course.record = record
+      return
+    }
+    await this.write(record, event, wanting)
+    await this.follow(course, record, commands)
+  }
+
+  private async follow(course: Course, record: RolloutRecord, commands: readonly RolloutCommand[]): Promise<void> {
+    const before = course.record.state
+    course.record = record
+    course.savedMs = this.options.monotonicMs()
+    const { config, state } = record
+    if (state.rollback?.number !== before.rollback?.number) course.facts = this.factsOf(record)
+    this.options.moved(config).catch(this.options.onProblem)
+    for (const command of commands) {
+      if (command.kind === 'make-rollback') await this.rollBack(course, command.failure)
+      else this.later(config, () => this.pick(config))
+    }
+    // What is counted changes with the step.
+    if (!hasEnded(state) && (state.step !== before.step || state.phase !== before.phase)) await this.count(course)
+  }
+
+  private after(before: RolloutRecord, state: RolloutState): RolloutRecord {
+    const at = this.options.domain.now().toISOString()
+    return {
+      ...before,
+      state,
+      startedAt: before.startedAt ?? (state.phase === 'queued' ? null : at),
+      endedAt: hasEnded(state) ? at : null,
+    }
+  }
+
+  private async write(record: RolloutRecord, event: RolloutEvent, wanting?: Wanting): Promise<void> {
+    await this.options.domain.store.transaction((tx) => this.put(tx, record, event, wanting))
+    this.options.onMoved?.(record, event)
+  }
+
+  private put(tx: StoreTx, record: RolloutRecord, event: RolloutEvent, wanting?: Wanting): void {
+    const at = this.options.domain.now().toISOString()
+    tx.moveRollout(record, event, this.epoch, at)
+    const { config, number, state } = record
+    if (wanting === undefined && !hasEnded(state) && state.phase !== 'failed') return
+    const actor = wanting?.by ?? author
+    const action = wanting === undefined ? `rollout-${state.phase}` : `rollout-${event.kind}`
+    const detail = { number, ...(wanting && { reason: wanting.reason }), ...(state.failure && { found: state.failure.found }) }
+    tx.appendAudit({ at, actor, action, config, detail })
+  }
+
+  /** The old content as a new release, for all and at once. Written together with the rollout that it ends. */
+  private async rollBack(course: Course, failure: Failure): Promise<void> {
+    const { domain, monotonicMs } = this.options
+    const { config, state } = course.record
+    const to = state.from?.number ?? 0
+    try {
+      const content = await domain.store.read((read) => read.content(config, to))
+      if (content === undefined) throw new RefusedError('not-found', `the content of ${config} ${to} is no longer kept`)
+      let record = course.record
+      let made: RolloutEvent | undefined
+      await release(domain, {
+        author,
+        actor: author,
+        caller: author,
+        reviewed: true,
+        parts: [
+          {
+            config,
+            kind: 'rollback',
+            rollbackOf: to,
+            edit: { content },
+            force: true,
+            message: cut(`back to release ${to}: ${failure.found}`),
+            rollout: 'none',
+          },
+        ],
+        also: (tx, [published]) => {
+          const target: Runs = { number: published?.release.number ?? 0, digest: published?.release.digest ?? '' }
+          made = { kind: 'rollback-made', release: target }
+          record = this.after(course.record, next(asRollout(course.record), course.record.state, made)[0])
+          this.put(tx, record, made)
+          // They were made on what has failed.
+          for (const waiting of tx.openRollouts(config)) {
+            if (waiting.state.phase !== 'queued') continue
+            const reason = `release ${course.record.number}, which it was made on, has failed`
+            const event: RolloutEvent = { kind: 'superseded', by: target.number, reason }
+            this.put(tx, this.after(waiting, next(asRollout(waiting), waiting.state, event)[0]), event)
+          }
+        },
+      })
+      if (made !== undefined) this.options.onMoved?.(record, made)
+      await this.follow(course, record, [])
+    } catch (error) {
+      if (error instanceof RefusedError && error.code !== 'busy') {
+        await this.step(course, { kind: 'rollback-impossible', reason: error.message })
+        return
+      }
+      // The store may be back soon: it is tried again with the next tick.
+      course.retryRollbackMs = monotonicMs() + retryMs
+      throw error
+    }
+  }
+
+  // What is seen, and what time brings
+
+  private noticed({ uid, config }: NodeRecord): void {
+    const course = this.courses.get(config)
+    if (course === undefined || this.stopped !== undefined || !course.facts.look(uid)) return
+    this.dirty.add(config)
+    this.lookSoon ??= setImmediate(() => {
+      this.lookSoon = undefined
+      const configs = [...this.dirty]
+      this.dirty.clear()
+      for (const one of configs) this.later(one, () => this.countIn(one))
+    })
+  }
+
+  private async countIn(config: string): Promise<void> {
+    const course = this.courses.get(config)
+    if (course !== undefined) await this.count(course)
+  }
+
+  private async count(course: Course): Promise<void> {
+    await this.pass(course)
+    if (this.courses.get(course.record.config) !== course) return
+    await this.step(course, { kind: 'counted', counts: course.facts.counts(course.record.state) })
+  }
+
+  private async pass(course: Course): Promise<void> {
+    const now = this.options.monotonicMs()
+    const ms = Math.min(now - course.countedMs, longestTickMs)
+    course.countedMs = now
+    if (ms > 0) await this.step(course, { kind: 'elapsed', ms })
+  }
+
+  private tick(): void {
+    for (const config of this.courses.keys()) if (!this.turns.has(config)) this.later(config, () => this.tickIn(config))
+  }
+
+  private async tickIn(config: string): Promise<void> {
+    const course = this.courses.get(config)
+    if (course === undefined) return await this.pick(config)
+    await this.pass(course)
+    if (this.courses.get(config) !== course || hasEnded(course.record.state)) return await this.pick(config)
+    const now = this.options.monotonicMs()
+    const { state, strategy } = course.record
+    if (state.phase === 'rolling-back' && state.rollback === null && now >= course.retryRollbackMs && state.failure) {
+      return await this.rollBack(course, state.failure)
+    }
+    if (state.phase === 'baking') for (const spec of strategy.gates) this.ask(course, spec, now)
+    if (now - course.savedMs < saveMs || state.phase === 'failed') return
+    course.savedMs = now
+    const { record } = course
+    const at = this.options.domain.now().toISOString()
+    await this.options.domain.store.transaction((tx) => tx.moveRollout(record, null, this.epoch, at))
+  }
+
+  private ask(course: Course, spec: GateSpec, now: number): void {
+    const { config, number, state, strategy } = course.record
+    const { name } = spec
+    const isOver = state.spentMs >= (strategy.steps[state.step]?.bakeMs ?? 0)
+    const askedMs = course.asking.get(name) ?? -Infinity
+    if (askedMs === Infinity || state.passed.includes(name) || (!isOver && now - askedMs < gateEveryMs)) return
+    course.asking.set(name, Infinity)
+    const { step } = state
+    const context = { config, release: number, step, nodes: course.facts.uids(step, gateNodes) }
+    this.options
+      .gateOf(spec)
+      .check(context, course.asked.signal)
+      .then(({ ok, noData, found }) => {
+        course.asking.set(name, this.options.monotonicMs())
+        if (course.asked.signal.aborted) return
+        this.later(config, async () => {
+          // An answer about an earlier step says nothing of this one.
+          if (this.courses.get(config) !== course || course.record.state.step !== step) return
+          await this.step(course, { kind: 'gate', gate: name, ok, found, ...(noData && { noData }) })
+        })
+      }, this.options.onProblem)
+  }
+}
+
+/** What the nodes were to run when a rollout had ended. */
+function handedOver(rollout: RolloutRecord | undefined): Runs | null {
+  if (rollout === undefined) return null
+  const { state, number, digest } = rollout
+  if (state.phase === 'completed') return { number, digest }
+  return state.phase === 'rolled-back' ? state.rollback : state.from
+}
+
+/** Only the counts or the time are others: nothing follows from that, and it need not be kept. */
+function isPlain(before: RolloutState, after: RolloutState): boolean {
+  for (const key in after) {
+    const field = key as keyof RolloutState
+    if (field !== 'counts' && field !== 'spentMs' && field !== 'mixedMs' && before[field] !== after[field]) return false
+  }
+  return true
+}
+
+function asRollout({ config, number, digest, strategy }: RolloutRecord): Parameters<typeof next>[0] {
+  return { config, release: { number, digest }, strategy }
+}
+
+function eventOf(control: Control, { by, reason }: Wanting): RolloutEvent {
+  switch (control) {
+    case 'pause':
+      return { kind: 'paused', by, reason }
+    case 'resume':
+      return { kind: 'resumed', by, reason }
+    case 'abort':
+      return { kind: 'aborted', by, reason }
+    case 'promote':
+      return { kind: 'promoted', by, reason }
+    case 'confirm':
+      return { kind: 'confirmed', by }
+  }
+}
+
+function cut(message: string): string {
+  return message.length <= 1000 ? message : `${message.slice(0, 999).toWellFormed()}…`
+}
