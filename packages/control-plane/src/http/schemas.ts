@@ -245,6 +245,7 @@ export const Node = Type.Object({
   lastSeenAt: Time,
   leaseUntil: Time,
   here: Type.Boolean(described('its lease has not ended')),
+  connected: Type.Boolean(described('it has a connection now; one that polls has none')),
   why: Type.Optional(Type.String(described('why it does not run the release that was asked about, or the head'))),
   reason: Type.Optional(Type.String(described('the same for people'))),
 })

@@ -26,12 +26,17 @@ import {
 const tags = ['nodes']
 
 export function nodeRoutes(app: App, { domain, hub, roster }: Parts): void {
-  /** As it was heard of last: the store has it a moment later. */
-  function viewOf(stored: NodeRecord, wanted: Wanted | null): unknown {
-    const node = roster.node(stored.uid) ?? stored
+  // Out of memory, where it is as it was heard of last: the store has it a moment later, or not at all while the disk is
+  // full, and to look is not to need room.
+  function viewOf(node: NodeRecord, wanted: Wanted | null): unknown {
     const isAway = roster.isAway(node.uid)
     const why = wanted === null ? undefined : whyNot(wanted, node, isAway)
-    return { ...node, here: !isAway, ...(why === undefined ? {} : { why, reason: reasonText(why, node) }) }
+    return {
+      ...node,
+      here: !isAway,
+      connected: hub.isConnected(node.uid),
+      ...(why === undefined ? {} : { why, reason: reasonText(why, node) }),
+    }
   }
 
   app.get(
@@ -55,19 +60,16 @@ export function nodeRoutes(app: App, { domain, hub, roster }: Parts): void {
       const { name } = request.params
       const { status, notOn, after, limit = defaultPage } = request.query
       const filter = status === undefined ? {} : { status: status as NodeStatus }
-      await hub.flush()
       if (notOn !== undefined) {
         const release = await domain.store.read((read) => releaseIn(read, name, notOn))
         const found = await laggards(domain, roster, { config: name, number: notOn, ...filter, after, limit })
         const items = found.laggards.map(({ node }) => viewOf(node, release))
         return { items, ...(found.next === undefined ? {} : { next: found.next }) }
       }
-      const { head, found } = await domain.store.read((read) => ({
-        head: configIn(read, name).head,
-        found: read.nodes(name, filter, after, sizeOf(limit)),
-      }))
+      const { head } = await domain.store.read((read) => configIn(read, name))
+      const isOne = (node: NodeRecord): boolean => status === undefined || node.status === status
       return page(
-        found,
+        roster.nodes(name, isOne, after, sizeOf(limit)),
         limit,
         ({ uid }) => uid,
         (node) => viewOf(node, head),
@@ -105,15 +107,12 @@ export function nodeRoutes(app: App, { domain, hub, roster }: Parts): void {
     },
     async (request) => {
       const { uid } = request.params
-      await hub.flush()
       const found = await domain.store.read((read) => {
-        const node = read.node(uid)
+        const node = roster.node(uid)
         if (node === undefined) return undefined
-        return {
-          node,
-          head: configIn(read, node.config).head,
-          attempts: read.attempts(uid, sizeOf(request.query.limit) - 1),
-        }
+        const limit = sizeOf(request.query.limit) - 1
+        const attempts = [...roster.recent(uid), ...read.attempts(uid, limit)].slice(0, limit)
+        return { node, head: configIn(read, node.config).head, attempts }
       })
       if (found === undefined || !may(principalOf(request), 'read', found.node.config)) {
         throw new Problem('not-found', `there is no node ${uid}`)

@@ -75,6 +75,43 @@ export const recordCases: Readonly<Record<string, (store: Store) => Promise<void
     })
   },
 
+  'attempts that are added together are those of each node, in their order, and go one by one': async (store) => {
+    await fill(store)
+    const uids = ['n-1', 'n-2', 'n-3']
+    const of = (uid: string, status: 'FAILED' | 'APPLIED', attempt: number) =>
+      ({
+        uid,
+        config: sample.config,
+        number: 3,
+        digest: 'd',
+        status,
+        attempt,
+        at: `2026-01-0${attempt}T00:00:00.000Z`,
+      }) as const
+    await store.transaction((tx) => {
+      for (const uid of uids) tx.putNode(nodeOf(uid))
+      tx.addAttempts([
+        ...uids.flatMap((uid) => [of(uid, 'FAILED', 1), of(uid, 'FAILED', 2)]),
+        of('n-2', 'APPLIED', 3),
+        of('n-2', 'FAILED', 1),
+        of('n-1', 'APPLIED', 4),
+      ])
+      tx.addAttempts([])
+    })
+    const list = (uid: string, limit = 10) =>
+      store.read((tx) => tx.attempts(uid, limit).map((one) => `${one.status} ${one.attempt} ${one.at.slice(8, 10)}`))
+    assert.deepEqual(await list('n-1'), ['APPLIED 4 04', 'FAILED 2 02', 'FAILED 1 01'])
+    assert.deepEqual(await list('n-2'), ['FAILED 1 01', 'APPLIED 3 03', 'FAILED 2 02', 'FAILED 1 01'])
+    assert.deepEqual(await list('n-3', 1), ['FAILED 2 02'])
+    assert.equal(await store.read((tx) => tx.appliedAt(sample.config, 3)), '2026-01-03T00:00:00.000Z')
+    await store.transaction((tx) => tx.removeNode('n-1'))
+    const policy = { config: sample.config, keepNewest: 9, attemptsPerNode: 3 }
+    assert.equal((await store.transaction((tx) => tx.prune(policy))).attempts, 1)
+    assert.deepEqual([await list('n-1'), (await list('n-2')).length], [[], 3])
+    assert.deepEqual(await list('n-3'), ['FAILED 2 02', 'FAILED 1 01'])
+    assert.deepEqual((await store.verify()).problems, [])
+  },
+
   'a draft keeps its content until it gets another': async (store) => {
     await store.transaction((tx) => tx.putDraft(draftOf('d1', { a: 1 }), { a: 1 }))
     const approved = draftOf('d1', { a: 1 }, { approvals: [{ by: 'bob', digest: 'x', at: sample.at }] })

@@ -65,7 +65,8 @@ export class Attempts {
   }
 
   forget(uid: string): void {
-    for (const row of this.ofNode.all(bucketOf(uid), JSON.stringify(uid), -1)) this.without(row, this.table.read(row), [uid])
+    for (const row of this.ofNode.all(bucketOf(uid), JSON.stringify(uid), -1))
+      this.without(row, this.table.read(row), [uid])
   }
 
   /** So many of the newest of each node stay. @param concerned whose; all if `undefined`. @returns how many went. */
