@@ -88,7 +88,10 @@ describe.skipIf(!there)(`a real Prometheus${skipped}`, () => {
 
   test('a node of a similar name does not count, as $nodes are names and not patterns', async () => {
     expect(await check('count(shop_requests_total{node=~$nodes})', '== 1')).toMatchObject({ ok: true })
-    expect(await check('count(shop_requests_total)', '== 1')).toMatchObject({ ok: false })
+    expect(await check('count(shop_requests_total)', '== 1')).toEqual({
+      ok: false,
+      found: 'error_ratio = 2; want == 1',
+    })
   })
 
   test('fails three scrapes after the errors began, and says the value', async () => {
@@ -108,9 +111,13 @@ describe.skipIf(!there)(`a real Prometheus${skipped}`, () => {
     ['shop_errors_total[1m]', /is a matrix/],
     ['"0"', /is a string/],
     ['sum(', /answers 400: .*parse error/],
-    ['shop_requests_total', /"shop\/\\"}or vector\(0\)#.* = \d+; want < 0.05 \(2 of 2 series\)$/],
-  ])('I12: %s is a failure', async (query, why) => {
-    expect(await check(query)).toEqual({ ok: false, found: expect.stringMatching(why) })
+  ])('I12: %s is no data, which is a failure', async (query, why) => {
+    expect(await check(query)).toEqual({ ok: false, noData: true, found: expect.stringMatching(why) })
+  })
+
+  test('a series that violates the bound is named by its labels', async () => {
+    const labels = /^error_ratio\{config="shop\/\\"}or vector\(0\)#.*\} = \d+; want < 0.05 \(2 of 2 series\)$/
+    expect(await check('shop_requests_total')).toEqual({ ok: false, found: expect.stringMatching(labels) })
   })
 
   test('I12: a target that is gone is no data, not the last that was known', async () => {
@@ -119,20 +126,25 @@ describe.skipIf(!there)(`a real Prometheus${skipped}`, () => {
     target.close()
     await expect
       .poll(() => check('shop_requests_total{node=~$nodes}', '>= 0'), { timeout: 20_000 })
-      .toEqual({ ok: false, found: 'error_ratio: no data; want >= 0' })
+      .toEqual({ ok: false, noData: true, found: 'error_ratio: no data; want >= 0' })
   })
 
   test('F61: a Prometheus that hangs, and one that is dead, is a failure', async () => {
     prometheus.kill('SIGSTOP')
     expect(await gate('vector(0)', '== 0', 300).check(context, never)).toEqual({
       ok: false,
+      noData: true,
       found: 'error_ratio: no answer within 300 ms',
     })
     prometheus.kill('SIGCONT')
     expect(await check('vector(0)', '== 0')).toEqual({ ok: true, found: 'error_ratio = 0; want == 0' })
     prometheus.kill('SIGKILL')
     await once(prometheus, 'exit')
-    expect(await check('vector(0)', '== 0')).toEqual({ ok: false, found: 'error_ratio: cannot be asked: ECONNREFUSED' })
+    expect(await check('vector(0)', '== 0')).toEqual({
+      ok: false,
+      noData: true,
+      found: 'error_ratio: cannot be asked: ECONNREFUSED',
+    })
   })
 })
 

@@ -72,21 +72,29 @@ describe.each(['promql', 'webhook'] as const)('I12: a %s gate', (kind) => {
       paths.push(request.url)
       response.writeHead(status, { location: '/api/v1/other' }).end(yes[kind])
     })
-    expect(result).toEqual({ ok: false, found: expect.stringContaining(`answers ${status}`) })
+    expect(result).toEqual({ ok: false, noData: true, found: expect.stringContaining(`answers ${status}`) })
     expect(paths).toHaveLength(1)
   })
 
   test.each(['', 'true', 'null', '[]', '{}', '{', '<html>', `${'['.repeat(50_000)}`, '\ufeff{}', '"healthy"'])(
     'fails for an answer that says something else: %.20j',
     async (text) => {
-      expect(await found((_, response) => response.end(text))).toMatchObject({ ok: false })
+      expect(await found((_, response) => response.end(text))).toMatchObject({ ok: false, noData: true })
     },
   )
 
   test('fails for an answer that does not come, drips, or has no end (F22, F43)', async () => {
-    expect(await found(() => {}, 50)).toEqual({ ok: false, found: expect.stringMatching(/no answer within 50 ms/) })
+    expect(await found(() => {}, 50)).toEqual({
+      ok: false,
+      noData: true,
+      found: expect.stringMatching(/no answer within 50 ms/),
+    })
     const dripping = found((_, response) => drip(response.writeHead(200), ' '), 200)
-    expect(await dripping).toMatchObject({ ok: false, found: expect.stringMatching(/no answer within 200 ms/) })
+    expect(await dripping).toMatchObject({
+      ok: false,
+      noData: true,
+      found: expect.stringMatching(/no answer within 200 ms/),
+    })
     // Its beginning is a yes.
     let closed = false
     const endless = await found((_, response) => {
@@ -96,7 +104,11 @@ describe.each(['promql', 'webhook'] as const)('I12: a %s gate', (kind) => {
       }
       response.write(yes[kind], more)
     })
-    expect(endless).toMatchObject({ ok: false, found: expect.stringContaining('larger than 1048576 bytes') })
+    expect(endless).toMatchObject({
+      ok: false,
+      noData: true,
+      found: expect.stringContaining('larger than 1048576 bytes'),
+    })
     await expect.poll(() => closed).toBe(true)
   })
 
@@ -106,12 +118,16 @@ describe.each(['promql', 'webhook'] as const)('I12: a %s gate', (kind) => {
       response.writeHead(200, { 'content-length': text.length + 1 })
       response.write(text, () => request.socket.destroy())
     })
-    expect(cutOff).toMatchObject({ ok: false })
+    expect(cutOff).toMatchObject({ ok: false, noData: true })
     const reset = await listening(createTcpServer((socket) => socket.resetAndDestroy()))
-    expect(await gateAt(reset, kind).check(context, never)).toMatchObject({ ok: false })
+    expect(await gateAt(reset, kind).check(context, never)).toMatchObject({ ok: false, noData: true })
     const other = await listening(createTcpServer((socket) => socket.end('SSH-2.0-s3cr3t\r\n')))
     const result = await gateAt(other, kind).check(context, never)
-    expect(result).toEqual({ ok: false, found: expect.stringMatching(/^(?!.*s3cr3t).*HPE_INVALID_CONSTANT/) })
+    expect(result).toEqual({
+      ok: false,
+      noData: true,
+      found: expect.stringMatching(/^(?!.*s3cr3t).*HPE_INVALID_CONSTANT/),
+    })
   })
 
   test('F61: fails for a server that is dead, and says nothing that is secret', async () => {
@@ -119,7 +135,7 @@ describe.each(['promql', 'webhook'] as const)('I12: a %s gate', (kind) => {
     const url = await listening(server)
     await new Promise((resolve) => server.close(resolve))
     const result = await gateAt(url, kind).check(context, never)
-    expect(result).toEqual({ ok: false, found: `${specs[kind].name}: cannot be asked: ECONNREFUSED` })
+    expect(result).toEqual({ ok: false, noData: true, found: `${specs[kind].name}: cannot be asked: ECONNREFUSED` })
   })
 
   test('fails when it is stopped, before or in the middle, and leaves no connection', async () => {
@@ -130,7 +146,7 @@ describe.each(['promql', 'webhook'] as const)('I12: a %s gate', (kind) => {
       stop.abort()
       request.resume()
     })
-    const stopped = { ok: false, found: `${specs[kind].name}: was stopped before there was an answer` }
+    const stopped = { ok: false, noData: true, found: `${specs[kind].name}: was stopped before there was an answer` }
     expect(await gateAt(url, kind).check(context, stop.signal)).toEqual(stopped)
     await expect.poll(() => closed).toBe(true)
     expect(await gateAt(url, kind).check(context, stop.signal)).toEqual(stopped)
@@ -138,7 +154,11 @@ describe.each(['promql', 'webhook'] as const)('I12: a %s gate', (kind) => {
 
   test('fails, and says so, when its source is not configured any more', async () => {
     const result = await gateSources({}).gate(specs[kind]).check(context, never)
-    expect(result).toMatchObject({ ok: false, found: expect.stringContaining('configured on the control plane') })
+    expect(result).toMatchObject({
+      ok: false,
+      noData: true,
+      found: expect.stringContaining('configured on the control plane'),
+    })
   })
 })
 
@@ -149,12 +169,20 @@ test('I12: whatever a source of health throws is a failure in words, of bounded 
     }).check(context, never)
   expect(await throwing(new Error(`a\nb\u001b[2J${'x'.repeat(2000)}`))).toEqual({
     ok: false,
+    noData: true,
     found: expect.stringMatching(/^odd: a b \[2Jx{400,}…$/),
   })
-  expect(await throwing(undefined)).toEqual({ ok: false, found: 'odd: undefined' })
+  expect(await throwing(undefined)).toEqual({ ok: false, noData: true, found: 'odd: undefined' })
   const truthy = gateOf('odd', 1000, async () => ({ ok: 'false', found: '' }) as unknown as GateResult)
-  expect(await truthy.check(context, never)).toMatchObject({ ok: false })
-  expect(await gateOf('odd', 10, () => new Promise(() => {})).check(context, never)).toMatchObject({ ok: false })
+  expect(await truthy.check(context, never)).toEqual({ ok: false, found: '' })
+  const silent = gateOf('odd', 1000, async () => undefined as unknown as GateResult)
+  expect(await silent.check(context, never)).toMatchObject({ ok: false, noData: true })
+  const torn = gateOf('odd', 1000, async () => ({ ok: true, noData: true, found: '' }))
+  expect(await torn.check(context, never)).toMatchObject({ ok: false })
+  expect(await gateOf('odd', 10, () => new Promise(() => {})).check(context, never)).toMatchObject({
+    ok: false,
+    noData: true,
+  })
 })
 
 describe('what Prometheus answers', () => {
@@ -180,11 +208,16 @@ describe('what Prometheus answers', () => {
       ok: false,
       found: 'errors{node="n1"} = 0.31; want < 0.05 (1 of 3 series)',
     })
+    // What is measured counts before what is missing.
+    expect(await judged(vector('NaN', '0.31'))).toEqual({
+      ok: false,
+      found: 'errors{node="n1"} = 0.31; want < 0.05 (2 of 2 series)',
+    })
   })
 
   test.each(['NaN', '+Inf', '-Inf', '', ' ', 'x', '0x', 0.01, null, undefined])('%j is no value', async (value) => {
-    expect(await judged(vector('0.01', value))).toMatchObject({ ok: false })
-    expect(await judged({ resultType: 'scalar', result: [1, value] })).toMatchObject({ ok: false })
+    expect(await judged(vector('0.01', value))).toMatchObject({ ok: false, noData: true })
+    expect(await judged({ resultType: 'scalar', result: [1, value] })).toMatchObject({ ok: false, noData: true })
   })
 
   test.each<[unknown, RegExp]>([
@@ -198,17 +231,19 @@ describe('what Prometheus answers', () => {
     [{ resultType: 'vector', result: [null] }, /has no number/],
     [undefined, /thing without a type/],
   ])('%j is a no', async (data, why) => {
-    expect(await judged(data)).toEqual({ ok: false, found: expect.stringMatching(why) })
+    expect(await judged(data)).toEqual({ ok: false, noData: true, found: expect.stringMatching(why) })
   })
 
   test('an answer from a part of the data is a no, and so is an error with 200', async () => {
     expect(await judged(vector('0'), { warnings: ['store s1 is unavailable'] })).toEqual({
       ok: false,
+      noData: true,
       found: 'errors: Prometheus warns: store s1 is unavailable; want < 0.05',
     })
     expect(await judged(vector('0'), { warnings: [] })).toMatchObject({ ok: true })
     expect(await judged(vector('0'), { status: 'error', error: 'too many' })).toMatchObject({
       ok: false,
+      noData: true,
       found: expect.stringContaining('too many'),
     })
   })
@@ -262,6 +297,7 @@ describe('what a webhook is told and answers', () => {
     const url = await answering((_, response) => response.end(`{"healthy":${healthy},"reason":7}`))
     expect(await gateAt(url, 'webhook').check(context, never)).toEqual({
       ok: false,
+      noData: true,
       found: 'smoke: checks answers something else; want {"healthy": true or false}',
     })
   })
@@ -277,7 +313,7 @@ describe('what a webhook is told and answers', () => {
       gateSources({ webhooks: { checks: { url: named, allowHosts } } })
         .gate(webhook)
         .check(context, never)
-    expect(await ask([])).toEqual({ ok: false, found: expect.stringContaining('which is loopback') })
+    expect(await ask([])).toEqual({ ok: false, noData: true, found: expect.stringContaining('which is loopback') })
     expect(requests).toBe(0)
     expect(await ask(['localhost'])).toMatchObject({ ok: true })
   })
@@ -409,6 +445,7 @@ describe('placeholders', () => {
     const gate = gateSources({ prometheus: { url } }).gate({ ...promql, query: 'up{node=~$nodes}' } as GateSpec)
     expect(await gate.check({ ...context, nodes: [] }, never)).toEqual({
       ok: false,
+      noData: true,
       found: 'errors: $nodes is empty: there is nothing to ask about',
     })
   })

@@ -54,6 +54,10 @@ export function checkedLimitMs(limitMs: number, what: string): number {
   throw new TypeError(`${what} is ${limitMs}; want 1 to ${longestLimitMs} milliseconds`)
 }
 
+export function noData(found: string): GateResult {
+  return { ok: false, noData: true, found }
+}
+
 /** The gate that asks so: over when the limit passes or `signal` aborts, even if `ask` is not, and never a throw. */
 export function gateOf(
   name: string,
@@ -65,27 +69,30 @@ export function gateOf(
     check: (context, stop) =>
       new Promise((resolve) => {
         const over = new AbortController()
-        const end = ({ ok, found }: GateResult): void => {
+        const end = ({ ok, noData: none, found }: GateResult): void => {
           clearTimeout(timer)
           stop.removeEventListener('abort', onStop)
           // Not only truthy: this is where what was meant to be a yes becomes one.
-          resolve({ ok: ok === true, found: oneLine(found) })
+          const isOk = ok === true && none !== true
+          resolve({ ok: isOk, ...(none === true && { noData: true }), found: oneLine(found) })
           over.abort()
         }
-        const fail = (why: string): void => end({ ok: false, found: `${name}: ${why}` })
+        const fail = (why: string): void => end(noData(`${name}: ${why}`))
         const onStop = (): void => fail('was stopped before there was an answer')
         const timer = setTimeout(() => fail(`no answer within ${limitMs} ms`), limitMs)
         if (stop.aborted) return onStop()
         stop.addEventListener('abort', onStop)
         const asked = async (): Promise<GateResult> => await ask(context, over.signal)
-        asked().then(end, (error: unknown) => fail(error instanceof Error ? error.message : String(error)))
+        asked()
+          .then(end)
+          .catch((error: unknown) => fail(error instanceof Error ? error.message : String(error)))
       }),
   }
 }
 
 /** The gate for a spec that nobody can answer. */
 export function deadGate(name: string, why: string): Gate {
-  return { name, check: async () => ({ ok: false, found: oneLine(`${name}: ${why}`) }) }
+  return { name, check: async () => noData(oneLine(`${name}: ${why}`)) }
 }
 
 function oneLine(text: string): string {

@@ -4,7 +4,7 @@
  */
 import { ask, checkHeaders, fieldOf, statusProblem } from './ask.ts'
 import { parseBound, type Bound } from './bound.ts'
-import { checkedLimitMs, defaultLimitMs, gateOf, type Gate, type GateResult, type PromqlSpec } from './gate.ts'
+import { checkedLimitMs, defaultLimitMs, gateOf, noData, type Gate, type GateResult, type PromqlSpec } from './gate.ts'
 import { filledQuery } from './query.ts'
 
 export interface PrometheusOptions {
@@ -69,7 +69,7 @@ interface Sample {
 }
 
 function verdict(name: string, bound: Bound, status: number, json: unknown): GateResult {
-  const no = (why: string): GateResult => ({ ok: false, found: `${name}: ${why}; want ${bound.text}` })
+  const no = (why: string): GateResult => noData(`${name}: ${why}; want ${bound.text}`)
   const refused = textOf(fieldOf(json, 'error'))
   const problem = statusProblem(status)
   if (problem !== undefined) return no(`Prometheus ${problem}${refused === undefined ? '' : `: ${refused}`}`)
@@ -84,10 +84,12 @@ function verdict(name: string, bound: Bound, status: number, json: unknown): Gat
   if (first === undefined) return no('no data')
   const bad = samples.filter(({ value }) => !bound.holds(value))
   const of = `of ${samples.length} series`
-  const [worst] = bad
+  // What is measured says more than what could not be: 0/0 is NaN.
+  const worst = bad.find(({ value }) => Number.isFinite(value)) ?? bad[0]
   if (worst !== undefined) {
     const others = samples.length > 1 ? ` (${bad.length} ${of})` : ''
-    return { ok: false, found: `${worst.series} = ${worst.value}; want ${bound.text}${others}` }
+    const found = `${worst.series} = ${worst.value}; want ${bound.text}${others}`
+    return Number.isFinite(worst.value) ? { ok: false, found } : noData(found)
   }
   if (samples.length === 1) return { ok: true, found: `${first.series} = ${first.value}; want ${bound.text}` }
   const values = samples.map(({ value }) => value).sort((a, b) => a - b)

@@ -5,7 +5,7 @@
  */
 import { webhookTarget } from 'midflight'
 import { ask, checkHeaders, fieldOf, statusProblem } from './ask.ts'
-import { checkedLimitMs, defaultLimitMs, gateOf, type Gate, type WebhookSpec } from './gate.ts'
+import { checkedLimitMs, defaultLimitMs, gateOf, noData, type Gate, type WebhookSpec } from './gate.ts'
 
 export interface GateWebhookOptions {
   /** `http:` or `https:`. Its path and query may be secret, and are never shown. */
@@ -30,10 +30,10 @@ export function gateWebhook(hook: string, options: GateWebhookOptions): (spec: W
       const body = JSON.stringify({ gate: name, config, release, step, nodes })
       const { status, json } = await ask({ url, headers, type: 'application/json', body, lookup, signal })
       const problem = statusProblem(status)
-      if (problem !== undefined) return { ok: false, found: `${name}: ${hook} ${problem}` }
+      if (problem !== undefined) return noData(`${name}: ${hook} ${problem}`)
       const healthy = fieldOf(json, 'healthy')
       if (typeof healthy !== 'boolean') {
-        return { ok: false, found: `${name}: ${hook} answers something else; want {"healthy": true or false}` }
+        return noData(`${name}: ${hook} answers something else; want {"healthy": true or false}`)
       }
       const reason = fieldOf(json, 'reason')
       const why = typeof reason === 'string' && reason !== '' ? `: ${reason.slice(0, 400)}` : ''
