@@ -12,7 +12,9 @@ import type { Json } from 'midflight'
 import { pino, type Logger } from 'pino'
 import type { Principal } from './access.ts'
 import { Batches, defaultBatchLimits, type BatchLimits } from './batches.ts'
+import { Coordinator } from './coordinator.ts'
 import { domainOf } from './domain.ts'
+import { gateSources, type GateSourceOptions } from './gates/sources.ts'
 import { defaultBodyOptions, type BodyOptions } from './http/body.ts'
 import { namesOf, type Names } from './http/caller.ts'
 import { createGate, type Gate } from './http/gate.ts'
@@ -80,6 +82,8 @@ export interface ServeOptions {
     readonly hub?: Partial<HubLimits>
   }
   readonly retention?: Partial<Retention>
+  /** Where health gates ask. A gate that is not configured here fails. */
+  readonly gates?: GateSourceOptions
   /** How long `close` waits for requests and agents, in milliseconds. Default 10,000. */
   readonly closeMs?: number
   /** Instead of SQLite in `dataDir`. */
@@ -136,11 +140,21 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
       onProblem: (error) => logger.error({ err: error }, 'delivery failed'),
     })
     metrics.observe(hub)
+    const gates = gateSources(options.gates ?? {})
+    const coordinator = await Coordinator.start({
+      domain,
+      roster,
+      monotonicMs: () => performance.now(),
+      gateOf: (spec) => gates.gate(spec),
+      moved: (config) => hub.announce(config),
+      onMoved: (rollout) => live.add('rollout', rollout.config, rollout as unknown as Json),
+      onProblem: (error) => logger.error({ err: error }, 'a rollout is held up'),
+    })
     const batches = new Batches(domain, {
       limits: { ...defaultBatchLimits, ...limits.batch },
       onPublished(result, seconds) {
         metrics.publish('batch', result.published.some(({ created }) => created) ? 'released' : 'unchanged', seconds)
-        announce({ live, hub, log: logger }, result)
+        announce({ live, hub, coordinator, log: logger }, result)
       },
       onTrouble: (error) => logger.error({ err: error }, 'a batch was not written; it is tried again'),
     })
@@ -160,6 +174,8 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
         live,
         metrics,
         hub,
+        coordinator,
+        gates,
         batches,
         roster,
         log: logger,
@@ -203,6 +219,7 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
       }
       await listen(app, host, port)
     } catch (error) {
+      await coordinator.close()
       await hub.close(0)
       await app.close()
       throw error
@@ -243,6 +260,7 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
       const idle = setInterval(() => app.server.closeIdleConnections(), 50)
       const late = setTimeout(() => app.server.closeAllConnections(), closeMs)
       await batches.close()
+      await coordinator.close()
       await hub.close(closeMs)
       await ended
       clearInterval(idle)

@@ -24,7 +24,7 @@ export async function counted(
 }
 
 export function announce(
-  { live, hub, log }: Pick<Parts, 'live' | 'hub' | 'log'>,
+  { live, hub, coordinator, log }: Pick<Parts, 'live' | 'hub' | 'coordinator' | 'log'>,
   { published, replayed }: PublishResult,
 ): void {
   if (replayed) return
@@ -32,6 +32,8 @@ export function announce(
     if (!created) continue
     live.add('release', config, release as unknown as Json)
     // The answer does not wait for the fleet: a release is one when it is durable.
-    hub.announce(config).catch((error: unknown) => log.error({ err: error, config }, 'announcing failed'))
+    const failed = (error: unknown): void => log.error({ err: error, config }, 'announcing failed')
+    hub.announce(config).catch(failed)
+    coordinator.published(config).catch(failed)
   }
 }

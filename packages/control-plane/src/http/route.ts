@@ -9,7 +9,9 @@ import type {
 } from 'fastify'
 import type { Static, TSchema } from 'typebox'
 import type { Batches } from '../batches.ts'
+import type { Coordinator } from '../coordinator.ts'
 import type { Domain } from '../domain.ts'
+import type { GateSources } from '../gates/sources.ts'
 import type { Hub } from '../push/delivery.ts'
 import type { Roster } from '../roster.ts'
 import type { Metrics } from '../metrics.ts'
@@ -35,6 +37,8 @@ export interface Parts {
   readonly live: Live
   readonly metrics: Metrics
   readonly hub: Hub
+  readonly coordinator: Coordinator
+  readonly gates: GateSources
   readonly batches: Batches
   readonly roster: Roster
   readonly log: FastifyBaseLogger

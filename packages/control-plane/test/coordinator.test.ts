@@ -1,0 +1,318 @@
+/** Rollouts on real stores, with nodes that do what is on record. The machine itself is `rollout.test.ts`, sockets are `two-phase.test.ts`. */
+import { randomUUID } from 'node:crypto'
+import type { Json } from 'midflight'
+import type { Hello } from 'midflight/protocol'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import { createConfig } from '../src/configs.ts'
+import { Coordinator, type CoordinatorOptions } from '../src/coordinator.ts'
+import { desired, nextStep } from '../src/desired.ts'
+import { domainOf, type Domain } from '../src/domain.ts'
+import { publish } from '../src/publish.ts'
+import { Roster } from '../src/roster.ts'
+import { instant } from '../src/strategies/all-at-once.ts'
+import { strategyOf, type StrategySpec } from '../src/strategies/spec.ts'
+import type { RolloutRecord, Store } from '../src/store.ts'
+import type { StrategyKind } from '../src/strategy.ts'
+import { stores } from './domain-rig.ts'
+
+const config = 'shop/gateway/prod'
+
+interface Fleet {
+  readonly domain: Domain
+  readonly roster: Roster
+  readonly coordinator: Coordinator
+  readonly problems: unknown[]
+  readonly uids: readonly string[]
+  /** What a node does with a release, in place of applying it. */
+  readonly behave: Map<string, (number: number) => 'apply' | 'refuse' | 'hang' | 'sicken'>
+  /** Which release numbers each node ran, in order. */
+  readonly ran: Map<string, number[]>
+  publish(content: Json, spec?: Spec): Promise<number>
+  rollout(number: number): Promise<RolloutRecord>
+  until(number: number, phase: string): Promise<RolloutRecord>
+  wake(): void
+}
+
+type Spec = Partial<StrategySpec> & { kind: StrategyKind | 'instant' }
+
+/** Nodes that look at the record whenever something moved, and say what they did. */
+async function fleet(store: Store, names: readonly string[], more: Partial<CoordinatorOptions> = {}): Promise<Fleet> {
+  const domain = domainOf({ store })
+  await createConfig(domain, { name: config, actor: 'tests' })
+  const roster = await Roster.open(domain, { monotonicMs: () => performance.now(), leaseMs: 60_000 })
+  const problems: unknown[] = []
+  const behave: Fleet['behave'] = new Map()
+  const ran: Fleet['ran'] = new Map(names.map((name) => [name, []]))
+  const uids = names.map(() => randomUUID())
+  let turn = Promise.resolve()
+  const wake = (): void => {
+    turn = turn.then(look)
+  }
+  async function look(): Promise<void> {
+    const { head, rollout } = await store.read((read) => ({
+      head: read.config(config)?.head ?? null,
+      rollout: read.openRollouts(config)[0] ?? null,
+    }))
+    for (const [i, uid] of uids.entries()) act(uid, names[i] as string, { head, rollout })
+  }
+  function act(uid: string, name: string, releases: Parameters<typeof desired>[0]): void {
+    const node = roster.node(uid)
+    if (!node || roster.isAway(uid)) return
+    const wish = desired(releases, node)
+    const step = nextStep(wish, node, undefined, 0)
+    const report = (status: 'PREPARED' | 'APPLIED' | 'FAILED' | 'ROLLED_BACK', over: object = {}): void => {
+      const { number, digest } = step.kind === 'decide' && node.prepared ? node.prepared : wish!
+      roster.report(uid, { number, digest, status, attempt: 1, at: new Date().toISOString(), ...over })
+    }
+    if (step.kind === 'decide') {
+      report(step.decision === 'commit' ? 'APPLIED' : 'ROLLED_BACK')
+      if (step.decision === 'commit') ran.get(name)?.push(node.prepared!.number)
+      else roster.heartbeat(uid, { runs: node.runs, status: 'APPLIED' })
+      return
+    }
+    if (step.kind !== 'send' || !wish) return
+    const how = behave.get(name)?.(wish.number) ?? 'apply'
+    if (how === 'hang') return
+    if (how === 'refuse') return report('FAILED', { detail: `${name} will not` })
+    if (wish.prepare) return report('PREPARED', { epoch: wish.epoch })
+    report('APPLIED')
+    ran.get(name)?.push(wish.number)
+    if (how !== 'sicken') return
+    const runs = { number: wish.number, digest: wish.digest }
+    roster.heartbeat(uid, { runs, status: 'APPLIED', health: { ok: false, release: wish.number, detail: 'too hot' } })
+  }
+  const coordinator = await Coordinator.start({
+    domain,
+    roster,
+    monotonicMs: () => performance.now(),
+    gateOf: (spec) => ({ name: spec.name, check: async () => ({ ok: false, found: 'no gate here', noData: true }) }),
+    moved: async () => wake(),
+    onProblem: (error) => problems.push(error),
+    tickMs: 5,
+    ...more,
+  })
+  onTestFinished(() => coordinator.close())
+  for (const [i, uid] of uids.entries()) {
+    const labels = { name: names[i] as string, zone: i % 2 === 0 ? 'a' : 'b' }
+    const hello: Hello = { type: 'hello', uid, config, labels, agent: { name: 't', version: '1' }, runs: null, seen: null, status: 'UNSET' }
+    await roster.hello(hello)
+  }
+  const rollout = async (number: number): Promise<RolloutRecord> => {
+    const found = await coordinator.rollout(config, number)
+    if (!found) throw new Error(`no rollout ${number}`)
+    return found
+  }
+  return {
+    domain,
+    roster,
+    coordinator,
+    problems,
+    uids,
+    behave,
+    ran,
+    wake,
+    rollout,
+    async publish(content, spec) {
+      const strategy = spec && strategyOf(spec, () => ['a', 'b'])
+      const result = await publish(domain, {
+        changes: [{ config, content }],
+        author: 'ada',
+        ...(strategy && { rolloutOf: () => ({ strategy }) }),
+      })
+      await coordinator.published(config)
+      wake()
+      return result.published[0]!.release.number
+    },
+    async until(number, phase) {
+      return await vi.waitFor(async () => {
+        const found = await rollout(number)
+        expect(found.state, JSON.stringify(found.state)).toMatchObject({ phase })
+        return found
+      }, 5_000)
+    },
+  }
+}
+
+const three = ['n1', 'n2', 'n3']
+const quick = { bakeMs: 20, prepareMs: 500, applyMs: 500 } as const
+
+describe.each(stores)('on %s', (_, open) => {
+  test('all at once: every node runs it, and the rollout is over', async () => {
+    const { publish: release, until, ran } = await fleet(await open(), three)
+    const one = await release({ limit: 1 }, { kind: 'all-at-once' })
+    await until(one, 'completed')
+    expect([...ran.values()]).toEqual([[1], [1], [1]])
+  })
+
+  test('staged: one node of three first, the others only when it was well', async () => {
+    const { publish: release, until, ran } = await fleet(await open(), three)
+    await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+    const two = await release({ limit: 2 }, { kind: 'staged', steps: [{ percent: 10 }], ...quick, bakeMs: 200 })
+    await vi.waitFor(() => expect([...ran.values()].flat().filter((number) => number === two)).toHaveLength(1))
+    await until(two, 'completed')
+    expect([...ran.values()]).toEqual([[1, 2], [1, 2], [1, 2]])
+  })
+
+  test('F60: an unhealthy canary: all go back to the old content as a new release, and the others never ran the bad one', async () => {
+    const { publish: release, until, ran, behave, domain } = await fleet(await open(), three)
+    await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+    for (const name of three) behave.set(name, (number) => (number === 2 ? 'sicken' : 'apply'))
+    const { state } = await (async () => {
+      const two = await release({ limit: 2 }, { kind: 'staged', steps: [{ percent: 10 }], ...quick, bakeMs: 300 })
+      return await until(two, 'rolled-back')
+    })()
+    expect(state.failure).toMatchObject({ kind: 'nodes', found: '1 node unhealthy', nodes: [{ reason: 'too hot' }] })
+    const all = [...ran.values()]
+    expect(all.filter((numbers) => numbers.includes(2))).toHaveLength(1)
+    expect(all.every((numbers) => numbers.at(-1) === 3)).toBe(true)
+    const three3 = await domain.store.read((read) => read.release(config, 3))
+    expect(three3).toMatchObject({ kind: 'rollback', rollbackOf: 1, author: 'midflight' })
+    expect(three3?.message).toContain('1 node unhealthy')
+  })
+
+  test('R6: two-phase: n2 refuses to prepare, so n1 and n3 give it up, and nothing of it is left', async () => {
+    const { publish: release, until, ran, behave, roster, uids } = await fleet(await open(), three)
+    await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+    behave.set('n2', (number) => (number === 2 ? 'refuse' : 'apply'))
+    const { state } = await until(await release({ limit: 2 }, { kind: 'two-phase', ...quick }), 'rolled-back')
+    expect(state.failure).toMatchObject({ kind: 'refused', nodes: [{ node: 'n2', reason: 'n2 will not' }] })
+    expect([...ran.values()]).toEqual([[1, 3], [1, 3], [1, 3]])
+    for (const uid of uids) expect(roster.node(uid)?.prepared).toBeUndefined()
+  })
+
+  test('R6: two-phase: n2 hangs, so it is given up when the time to vote is over', async () => {
+    const { publish: release, until, ran, behave } = await fleet(await open(), three)
+    await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+    behave.set('n2', (number) => (number === 2 ? 'hang' : 'apply'))
+    const { state } = await until(await release({ limit: 2 }, { kind: 'two-phase', ...quick }), 'rolled-back')
+    expect(state.failure).toMatchObject({ kind: 'absent', found: '1 node did not vote within 500 ms' })
+    expect([...ran.values()]).toEqual([[1, 3], [1, 3], [1, 3]])
+  })
+
+  test('two-phase: all of them vote, then all of them run it', async () => {
+    const { publish: release, until, ran } = await fleet(await open(), three)
+    await until(await release({ limit: 1 }, { kind: 'two-phase', ...quick }), 'completed')
+    const two = await release({ limit: 2 }, { kind: 'two-phase', ...quick })
+    const { state } = await until(two, 'completed')
+    expect([...ran.values()]).toEqual([[1, 2], [1, 2], [1, 2]])
+    expect(state).toMatchObject({ decided: 1, failure: null })
+  })
+
+  test('zone by zone, each in two phases: no node of the second prepares before the first is through', async () => {
+    const { publish: release, until, ran } = await fleet(await open(), [...three, 'n4'])
+    await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+    await until(await release({ limit: 2 }, { kind: 'by-zone', twoPhase: true, ...quick }), 'completed')
+    expect([...ran.values()].every((numbers) => numbers.join() === '1,2')).toBe(true)
+  })
+
+  test('F61: a gate that says nothing does not pass', async () => {
+    const { publish: release, until } = await fleet(await open(), three)
+    await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+    const gates = [{ kind: 'promql', name: 'errors', query: 'x', want: '< 1' } as const]
+    const { state } = await until(await release({ limit: 2 }, { kind: 'all-at-once', ...quick, gates }), 'rolled-back')
+    expect(state.failure).toMatchObject({ kind: 'gate', gate: 'errors' })
+  })
+
+  test('the first release has nothing to go back to: it goes no further until another is published', async () => {
+    const { publish: release, until, ran, behave } = await fleet(await open(), three)
+    for (const name of three) behave.set(name, (number) => (number === 1 ? 'refuse' : 'apply'))
+    await until(await release({ limit: 1 }, { kind: 'staged', steps: [{ percent: 10 }], ...quick }), 'failed')
+    await until(await release({ limit: 2 }, { kind: 'all-at-once' }), 'completed')
+    expect([...ran.values()]).toEqual([[2], [2], [2]])
+  })
+
+  test('a second rollout waits for the first; one that may take its place does, and the first never goes on', async () => {
+    const { publish: release, until, rollout, ran, behave } = await fleet(await open(), three)
+    await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+    behave.set('n1', (number) => (number === 2 ? 'hang' : 'apply'))
+    const two = await release({ limit: 2 }, { kind: 'all-at-once', applyMs: 60_000 })
+    const three3 = await release({ limit: 3 }, { kind: 'all-at-once' })
+    expect((await rollout(three3)).state.phase).toBe('queued')
+    const four = await release({ limit: 4 }, { kind: 'all-at-once', whenBusy: 'supersede' })
+    await until(four, 'completed')
+    await until(two, 'superseded')
+    await until(three3, 'superseded')
+    for (const numbers of ran.values()) expect(numbers.at(-1)).toBe(4)
+    expect([...ran.values()].flat()).not.toContain(3)
+  })
+
+  test('what was made on a release that failed is given up with it; the way back goes first', async () => {
+    const { publish: release, until, behave, ran } = await fleet(await open(), three)
+    await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+    behave.set('n1', (number) => (number === 2 ? 'hang' : 'apply'))
+    const two = await release({ limit: 2 }, { kind: 'all-at-once', applyMs: 300 })
+    const three3 = await release({ limit: 3 }, { kind: 'all-at-once' })
+    await until(two, 'rolled-back')
+    const { state } = await until(three3, 'superseded')
+    expect(state.failure?.found).toContain('release 2, which it was made on, has failed')
+    for (const numbers of ran.values()) expect(numbers.at(-1)).toBe(4)
+  })
+
+  test('paused it stays where it is; resumed it goes on; a reason that is not there is passed over', async () => {
+    const { publish: release, until, coordinator, ran } = await fleet(await open(), three)
+    await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+    const two = await release({ limit: 2 }, { kind: 'staged', steps: [{ percent: 10 }], ...quick, bakeMs: 150 })
+    const wanting = { by: 'ada', reason: 'lunch' }
+    await coordinator.control(config, two, 'pause', wanting)
+    await until(two, 'baking')
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    expect((await until(two, 'baking')).state.pauses).toEqual([{ by: 'ada', reason: 'lunch' }])
+    expect([...ran.values()].flat().filter((number) => number === two)).toHaveLength(1)
+    await coordinator.control(config, two, 'resume', wanting)
+    await until(two, 'completed')
+    await expect(coordinator.control(config, two, 'pause', wanting)).rejects.toMatchObject({ code: 'state' })
+  })
+
+  test('aborted: back to the old, with who wanted it and why in the audit log', async () => {
+    const store = await open()
+    const { publish: release, until, coordinator, ran } = await fleet(store, three)
+    await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+    const two = await release({ limit: 2 }, { kind: 'staged', steps: [{ percent: 10 }], ...quick, bakeMs: 60_000 })
+    await until(two, 'baking')
+    await coordinator.control(config, undefined, 'abort', { by: 'ada', reason: 'wrong customer' })
+    await until(two, 'rolled-back')
+    for (const numbers of ran.values()) expect(numbers.at(-1)).toBe(3)
+    const audit = await store.read((read) => read.audit(0, 100))
+    expect(audit.find(({ action }) => action === 'rollout-aborted')).toMatchObject({ actor: 'ada', config })
+  })
+
+  test('instant: in the place of what is under way, to all, waiting for nobody', async () => {
+    const { publish: release, until, ran } = await fleet(await open(), three)
+    await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+    const two = await release({ limit: 2 }, { kind: 'staged', steps: [{ percent: 10 }], ...quick, bakeMs: 60_000 })
+    await until(two, 'baking')
+    await release({ limit: 3 })
+    await until(two, 'superseded')
+    expect((await until(3, 'completed')).strategy).toEqual(instant)
+    await vi.waitFor(() => expect([...ran.values()].every((numbers) => numbers.at(-1) === 3)).toBe(true))
+  })
+})
+
+describe('another coordinator takes over', () => {
+  test('F2, I9: with no decision on record it is aborted; F7: what the one before still wants to write is refused', async () => {
+    const [, open] = stores[1]
+    const store = await open()
+    const first = await fleet(store, three)
+    await first.until(await first.publish({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+    first.behave.set('n2', (number) => (number === 2 ? 'hang' : 'apply'))
+    const two = await first.publish({ limit: 2 }, { kind: 'two-phase', prepareMs: 60_000, applyMs: 500 })
+    await first.until(two, 'preparing')
+    const second = await Coordinator.start({
+      domain: first.domain,
+      roster: first.roster,
+      monotonicMs: () => performance.now(),
+      gateOf: (spec) => ({ name: spec.name, check: async () => ({ ok: true, found: '' }) }),
+      moved: async () => first.wake(),
+      onProblem: (error) => first.problems.push(error),
+      tickMs: 5,
+    })
+    onTestFinished(() => second.close())
+    await vi.waitFor(async () =>
+      expect((await second.rollout(config, two))?.state).toMatchObject({ phase: 'rolled-back', failure: { kind: 'interrupted' } }),
+    )
+    await expect(
+      first.coordinator.control(config, two, 'abort', { by: 'ada', reason: 'late' }),
+    ).rejects.toThrow(/taken over|rolled back|stopped/)
+    expect([...first.ran.values()]).toEqual([[1, 3], [1, 3], [1, 3]])
+  })
+})
