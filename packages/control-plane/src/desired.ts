@@ -126,6 +126,8 @@ export function nextStep(
   const sent = delivery?.number === wanted.number ? delivery : undefined
   const concerns = seen === wanted.number
   if (runs !== null && runs.number > wanted.number) return { kind: 'stuck', why: 'ahead' }
+  // A check that said no says no again (K4). What was away for the node, it waits for itself.
+  if (concerns && status === 'FAILED') return { kind: 'stuck', why: 'refused' }
   // A vote is a vote.
   if (wanted.prepare && concerns && failed.includes(status)) return { kind: 'stuck', why: 'refused' }
   if (concerns && failed.includes(status)) return retried(sent, nowMs, patience)

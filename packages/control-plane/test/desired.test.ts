@@ -71,7 +71,7 @@ describe('the next step', () => {
   })
 
   test('what failed is tried again when its back-off is over, and a newer release cancels that', () => {
-    const failed = node(4, 5, 'FAILED')
+    const failed = node(4, 5, 'ROLLED_BACK')
     const waiting = failedAt(sentAt(5, 0), 5, 100, 0.5, defaultPatience.retry) as Delivery
     expect(waiting).toEqual(sentAt(5, 0, { failures: 1, retryAtMs: 600 }))
     expect(step(5, failed, waiting, 599)).toEqual({ kind: 'wait', why: 'back-off', untilMs: 600 })
@@ -81,6 +81,16 @@ describe('the next step', () => {
     expect(again).toEqual(sentAt(5, 600, { failures: 1 }))
     expect(step(5, failed, again, 601)).toMatchObject({ kind: 'wait', why: 'back-off' })
     expect(deliveredAt(release(6), waiting, 600)).toEqual(sentAt(6, 600))
+  })
+
+  test('K4: what was refused is not sent again, in this connection or the next; a newer one, or a node that knows nothing of it, is', () => {
+    const refused = node(4, 5, 'FAILED')
+    const reported = failedAt(sentAt(5, 0), 5, 100, 0.5) as Delivery
+    for (const delivery of [undefined, sentAt(5, 0), reported, sentAt(4, 0)]) {
+      expect(step(5, refused, delivery, 1e9)).toEqual({ kind: 'stuck', why: 'refused' })
+    }
+    expect(step(6, refused, reported, 101)).toMatchObject({ kind: 'send', why: 'behind' })
+    expect(step(5, node(4, 4, 'APPLIED'))).toMatchObject({ kind: 'send', why: 'behind' })
   })
 
   test('R2: the failure of an older release changes nothing, and a duplicate report counts once', () => {

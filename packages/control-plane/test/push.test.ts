@@ -183,6 +183,35 @@ test('a lost release is sent again, and drift is repaired with the whole', async
   expect(node.releases().at(-1)).toMatchObject({ release: pick(first), body: { kind: 'whole' }, force: true })
 })
 
+test('K4 a release that a node refuses is sent once, whoever reconnects; one that was rolled back is tried again', async () => {
+  const patience = { resendMs: 10, applyMs: 1000, retry: { firstMs: 1, maxMs: 1, maxFailures: 20 } }
+  const { url, hub, release } = await rig({ patience })
+  const first = await release({ content: big(1) })
+  const tell = (node: TestNode, status: 'FAILED' | 'ROLLED_BACK', attempt: number): void =>
+    node.say({ type: 'report', ...pick(first), status, attempt, at: first.createdAt, detail: 'limit is 0' })
+  const refuses = await new TestNode(url, { applies: false }).welcomed()
+  await refuses.until(() => refuses.releases().length === 1)
+  tell(refuses, 'FAILED', 1)
+  await eventually(() => hub.nodes().inFlight === 0)
+  const before = refuses.releases().length
+  refuses.ws.close()
+  await refuses.end()
+  const again = await new TestNode(url, {
+    applies: false,
+    hello: { uid: refuses.hello.uid, seen: 1, status: 'FAILED' },
+  }).welcomed()
+  const rollsBack = await new TestNode(url, { applies: false }).welcomed()
+  for (let attempt = 1; attempt <= 10; attempt++) {
+    await rollsBack.until(() => rollsBack.releases().length >= attempt)
+    tell(rollsBack, 'ROLLED_BACK', attempt)
+  }
+  expect([refuses.releases().length, again.releases().length]).toEqual([before, 0])
+  again.ws.close()
+  expect((await again.end()).error).toBeUndefined()
+  const restarted = await new TestNode(url, { applies: false, hello: { uid: refuses.hello.uid } }).welcomed()
+  await restarted.until(() => restarted.releases().length === 1)
+})
+
 test('many nodes: each release is made once and reaches all', async () => {
   const { url, hub, release } = await rig()
   await release({ content: big(1) })
