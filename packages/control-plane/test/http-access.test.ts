@@ -529,6 +529,19 @@ describe('client certificates', () => {
     expect(await connected('forged')).toBe('HTTP/1.1 401')
   })
 
+  test('a TLS handshake that never comes to its end is cut', async () => {
+    const other = await rig({
+      limits: { http: { headersTimeoutMs: 200 } },
+      tls: { cert: await read('server.pem'), key: await read('server.key') },
+    })
+    const silent = wire(other.url, '')
+    const half = wire(other.url, String.fromCharCode(22, 3, 1))
+    const plain = wire(other.url, 'GET /-/healthy HTTP/1.1\r\n\r\n')
+    await Promise.all([silent.closed, half.closed, plain.closed])
+    expect((await ask(other.url, '/-/healthy', { tls: { ca: await read('ca.pem') } })).status).toBe(200)
+    await other.close()
+  })
+
   test('F30: a renewed certificate is taken without a restart', async () => {
     await issued('renewed', 'IP:127.0.0.1,DNS:localhost')
     here.plane.useCertificate({

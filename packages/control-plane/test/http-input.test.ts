@@ -309,6 +309,36 @@ describe('request ids and limits', () => {
     }
   })
 
+  test('slow ones that drip in headers, an upgrade, a body, or nothing at all are cut, and others are served meanwhile', async () => {
+    const other = await rig({ limits: { http: { headersTimeoutMs: 300, requestTimeoutMs: 600 } } })
+    try {
+      const { host } = new URL(other.url)
+      const begins = {
+        nothing: '',
+        'half a line': 'GET /v1/con',
+        headers: `GET /-/healthy HTTP/1.1\r\nHost: ${host}\r\nX-A: `,
+        upgrade: `GET /v1/agent/connect HTTP/1.1\r\nHost: ${host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-A: `,
+        body: `PUT /v1/configs/a/content HTTP/1.1\r\nHost: ${host}\r\nAuthorization: Bearer ${other.admin}\r\nContent-Type: application/json\r\nIf-Match: *\r\nContent-Length: 100000\r\n\r\n{"a":"`,
+      }
+      const lines = Object.values(begins).flatMap((begin) => Array.from({ length: 10 }, () => wire(other.url, begin)))
+      let left = lines.length
+      for (const line of lines) void line.closed.then(() => left--)
+      const drip = setInterval(() => {
+        for (const [i, { socket }] of lines.entries()) if (i >= 10 && !socket.destroyed) socket.write('a')
+      }, 20)
+      let served = 0
+      while (left > 0) {
+        expect((await other.ask('/v1/configs')).status).toBe(200)
+        served++
+      }
+      clearInterval(drip)
+      expect(served).toBeGreaterThan(0)
+      for (const line of lines.slice(20)) expect(line.text()).toMatch(/^HTTP\/1\.1 40[148] /)
+    } finally {
+      await other.close()
+    }
+  })
+
   test('more connections than allowed are turned away, and a request that drips in is ended', async () => {
     const other = await rig({ limits: { http: { connections: 1, headersTimeoutMs: 200, requestTimeoutMs: 300 } } })
     try {

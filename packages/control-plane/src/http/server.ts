@@ -33,6 +33,7 @@ export interface HttpLimits extends Rates {
   /** Of bodies that hold no content, in bytes. */
   readonly bodyBytes: number
   readonly connections: number
+  /** From the start of the connection, or of a further request in it, to the end of the headers; also of an upgrade. */
   readonly headersTimeoutMs: number
   /** From the first byte to the last of a request. */
   readonly requestTimeoutMs: number
@@ -44,7 +45,7 @@ export interface HttpLimits extends Rates {
 export const defaultHttpLimits: HttpLimits = {
   bodyBytes: 1024 * 1024,
   connections: 20_000,
-  headersTimeoutMs: 15_000,
+  headersTimeoutMs: 10_000,
   requestTimeoutMs: 120_000,
   keepAliveMs: 65_000,
   batchAnswerMs: 30_000,
@@ -74,7 +75,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
   const bounds = {
     maxHeaderSize: 16 * 1024,
     // How often it is looked whether a request takes too long.
-    connectionsCheckingInterval: Math.min(5_000, http.headersTimeoutMs),
+    connectionsCheckingInterval: Math.min(1_000, http.headersTimeoutMs),
   }
   const app = Fastify({
     loggerInstance: logger,
@@ -92,7 +93,9 @@ export async function createServer(options: ServerOptions): Promise<App> {
     routerOptions: { maxParamLength: 4096, ignoreTrailingSlash: false },
     frameworkErrors: (error, request, reply) => void answerProblem(error, request, reply),
     clientErrorHandler: answerBadClient,
-    ...(tls === undefined ? { http: bounds } : { https: { ...tls, ...bounds } }),
+    ...(tls === undefined
+      ? { http: bounds }
+      : { https: { ...tls, ...bounds, handshakeTimeout: http.headersTimeoutMs } }),
   }) as unknown as App
   app.server.maxConnections = http.connections
   app.server.headersTimeout = http.headersTimeoutMs
@@ -223,7 +226,9 @@ function send(reply: FastifyReply, request: FastifyRequest, problem: Problem): F
 
 /** What is no HTTP request at all, or came too slowly: there is no route and no reply. */
 function answerBadClient(error: Error & { code?: string }, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
+  // Who has not come through the handshake of TLS cannot be told anything.
+  const isHttp = /^(?:HPE_|ERR_HTTP_)/.test(error.code ?? '')
+  if (!isHttp || !socket.writable) return void socket.destroy()
   const problem = problemOf(error) ?? new Problem('bad-request', 'this is not HTTP/1.1 as it must be')
   refuse(socket, { headers: {} } as IncomingMessage, problem)
 }
