@@ -19,8 +19,9 @@ export interface GivenChange extends ChangedPath {
   readonly after?: Json
 }
 
+export type Outcome = 'completed' | 'rolled-back' | 'failed'
 /** How a release went; `undefined`: that is not known yet, or not here. */
-export type OutcomeOf = (release: ReleaseInfo) => 'completed' | 'rolled-back' | 'failed' | undefined
+export type OutcomeOf = (release: ReleaseInfo) => Outcome | undefined
 
 export interface RiskQuestion {
   /** As a plan shows them, or as the engine lists them. */
@@ -38,7 +39,7 @@ export interface RiskQuestion {
 
 const defaultWindow = 30
 /** So many nodes are asked how it went, and each for so many attempts. */
-const sampledNodes = 50
+const sampledNodes = 30
 const sampledAttempts = 50
 /** A release that more than this share of the nodes which tried it did not take has failed. */
 const failedShare = 0.1
@@ -91,7 +92,7 @@ export function riskInputFrom(read: StoreRead, config: ConfigRecord, question: R
   }
 }
 
-type Outcomes = ReadonlyMap<number, 'completed' | 'rolled-back' | 'failed'>
+type Outcomes = ReadonlyMap<number, Outcome>
 
 function outcomesOf(
   read: StoreRead,
@@ -99,14 +100,17 @@ function outcomesOf(
   releases: readonly ReleaseInfo[],
   known: OutcomeOf | undefined,
 ): Outcomes {
-  const failed = failedOn(read, config.name)
-  const found = new Map<number, 'completed' | 'rolled-back' | 'failed'>()
+  let failed: ReturnType<typeof failedOn> | undefined
+  const found = new Map<number, Outcome>()
   for (const [i, release] of releases.entries()) {
     const { number } = release
     const next = releases[i - 1]
     const undone = next?.kind === 'rollback' && next.rollbackOf !== undefined && next.rollbackOf < number
-    const outcome =
-      known?.(release) ?? (undone ? 'rolled-back' : failed(number) ? 'failed' : appliedOutcome(read, config, number))
+    const asNodesTell = (): Outcome | undefined => {
+      failed ??= failedOn(read, config.name)
+      return failed(number) ? 'failed' : appliedOutcome(read, config, number)
+    }
+    const outcome = known?.(release) ?? (undone ? 'rolled-back' : asNodesTell())
     if (outcome !== undefined) found.set(number, outcome)
   }
   return found
@@ -163,13 +167,12 @@ function pastOf(
   let before: Json | undefined
   for (const { number, kind } of releases.toReversed()) {
     const after = read.content(config.name, number)
-    if (after === undefined) continue // no longer kept
-    looked++
+    // Where one is no longer kept, who made what is in the next cannot be told.
     const known = before !== undefined || number === 1
     const outcome = outcomes.get(number)
     const bad = outcome === 'rolled-back' || outcome === 'failed'
     // What brings back the old proves nothing of the path.
-    if (known && (kind === 'publish' || bad)) {
+    if (after !== undefined && known && (kind === 'publish' || bad)) {
       compare(places, before, after, schema, (place) => {
         const count = counts.get(place)
         if (count === undefined) return
@@ -177,6 +180,7 @@ function pastOf(
         if (bad) count.bad++
       })
     }
+    if (after !== undefined) looked++
     before = after
   }
   const past = [...counts].map(([place, count]) => ({ path: placeText(place), ...count }))
