@@ -340,7 +340,8 @@ class Agent:
                 whole = True
             except (Away, KeyError, TypeError) as error:
                 print(f"what is live stays live: {error!r}", file=sys.stderr, flush=True)
-                time.sleep(getattr(error, "retry_after", 0.0) + random.uniform(0, min(30, 2**failures)))
+                most = min(30, 0.2 * 2**failures)
+                time.sleep(getattr(error, "retry_after", 0.0) + random.uniform(most / 2 if failures else 0, most))
                 failures = min(failures + 1, 10)
 
 
