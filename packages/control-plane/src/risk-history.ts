@@ -33,6 +33,8 @@ export interface RiskQuestion {
   readonly nodes: NodesReached
   /** What is known for sure, such as from rollouts; for the rest releases and nodes are asked. */
   readonly outcomeOf?: OutcomeOf
+  /** It is a rollback to this release, which may be older than what is looked at. */
+  readonly rollbackOf?: number
   /** How many releases are looked at: by default 30, which a store keeps at hand. */
   readonly window?: number
 }
@@ -61,7 +63,7 @@ export async function riskInput(domain: Domain, name: string, question: RiskQues
 }
 
 export function riskInputFrom(read: StoreRead, config: ConfigRecord, question: RiskQuestion): RiskInput {
-  const { restartPaths, author, nodes, content, window = defaultWindow } = question
+  const { restartPaths, author, nodes, window = defaultWindow } = question
   const schema = schemaRoot(config.schema)
   const changes = question.changes.map(plain)
   const places = placesOf(changes)
@@ -81,15 +83,32 @@ export function riskInputFrom(read: StoreRead, config: ConfigRecord, question: R
     authorReleases: releases.filter((release) => release.author === author).length,
     sinceStable: sinceStable(config, releases, outcomes),
     nodes,
-    returnsTo:
-      releases.find(
-        (release) =>
-          release.digest === content &&
-          release.number !== config.head?.number &&
-          outcomes.get(release.number) === 'completed',
-      )?.number ?? null,
+    returnsTo: ranBefore(read, config, question, releases, outcomes),
     consistent: isConsistent(places, schema),
   }
+}
+
+/** The newest release with this very content that ran well. */
+function ranBefore(
+  read: StoreRead,
+  config: ConfigRecord,
+  { content, rollbackOf, outcomeOf }: RiskQuestion,
+  releases: readonly ReleaseInfo[],
+  outcomes: Outcomes,
+): number | null {
+  const isIt = ({ number, digest: its }: ReleaseInfo): boolean => its === content && number !== config.head?.number
+  const recent = releases.find((release) => isIt(release) && outcomes.get(release.number) === 'completed')
+  if (recent !== undefined) return recent.number
+  const target = rollbackOf === undefined ? undefined : read.release(config.name, rollbackOf)
+  if (target === undefined || !isIt(target) || outcomes.has(target.number)) return null
+  const [next] = read.releases(config.name, target.number + 2, 1)
+  const outcome =
+    outcomeOf?.(target) ?? (isUndoneBy(next, target) ? 'rolled-back' : appliedOutcome(read, config, target.number))
+  return outcome === 'completed' ? target.number : null
+}
+
+function isUndoneBy(next: ReleaseInfo | undefined, { number }: ReleaseInfo): boolean {
+  return next?.kind === 'rollback' && next.rollbackOf !== undefined && next.rollbackOf < number
 }
 
 type Outcomes = ReadonlyMap<number, Outcome>
@@ -104,8 +123,7 @@ function outcomesOf(
   const found = new Map<number, Outcome>()
   for (const [i, release] of releases.entries()) {
     const { number } = release
-    const next = releases[i - 1]
-    const undone = next?.kind === 'rollback' && next.rollbackOf !== undefined && next.rollbackOf < number
+    const undone = isUndoneBy(releases[i - 1], release)
     const asNodesTell = (): Outcome | undefined => {
       failed ??= failedOn(read, config.name)
       return failed(number) ? 'failed' : appliedOutcome(read, config, number)

@@ -111,6 +111,24 @@ describe.each(stores)('on %s', (_name, open) => {
     expect((await inputOf(domain, limitOf(77))).returnsTo).toBeNull()
   })
 
+  test('a rollback to what is older than what is looked at is known as such too', async () => {
+    const domain = await ready(await open())
+    await publishOne(domain, { content: structuredClone(limits) })
+    await tried(domain, 'APPLIED')
+    await publishOne(domain, limitOf(1))
+    await tried(domain, 'APPLIED')
+    await rollback(domain, { config, to: 1, author: 'bob' })
+    for (let i = 2; i <= 9; i++) await publishOne(domain, limitOf(i))
+    const back = { window: 3, rollbackOf: 1 }
+    expect((await inputOf(domain, { content: structuredClone(limits) }, back)).returnsTo).toBe(1)
+    expect((await inputOf(domain, { content: structuredClone(limits) }, { window: 3 })).returnsTo).toBeNull()
+    // Release 2 was taken back, and release 4 never ran.
+    expect((await inputOf(domain, limitOf(1), { window: 3, rollbackOf: 2 })).returnsTo).toBeNull()
+    expect((await inputOf(domain, limitOf(2), { window: 3, rollbackOf: 4 })).returnsTo).toBeNull()
+    // That is not what release 1 held.
+    expect((await inputOf(domain, limitOf(77), back)).returnsTo).toBeNull()
+  })
+
   test('a head is stable when all nodes run it; what nobody has applied is not known to be anything', async () => {
     const domain = await ready(await open())
     expect((await inputOf(domain, { content: structuredClone(limits) })).sinceStable).toBeNull()
