@@ -5,16 +5,19 @@
  *
  * It sends nothing. Which node is to run what follows from what is written (`desired.ts`); the hub is told to look.
  */
-import type { Runs } from 'midflight/protocol'
+import { asRollout, eventOf, handedOver, isPlain, type Course, type Wanting } from './course.ts'
 import type { Domain } from './domain.ts'
 import { Facts } from './facts.ts'
-import type { Gate, GateSpec } from './gates/gate.ts'
-import { release } from './publish.ts'
+import type { Gate, GateResult, GateSpec } from './gates/gate.ts'
+import { GateWatch } from './gates/watch.ts'
 import { RefusedError } from './release.ts'
-import { hasEnded, next, problemOf, type Control, type Failure, type RolloutCommand, type RolloutEvent, type RolloutState } from './rollout.ts'
+import { next, problemOf, type Control, type RolloutCommand } from './rollout.ts'
+import { hasEnded, type Failure, type RolloutEvent, type RolloutState } from './rollout-state.ts'
 import type { Roster } from './roster.ts'
 import { FencedError, type NodeRecord, type RolloutRecord, type StoreTx } from './store.ts'
 import { cutsOf } from './strategy.ts'
+import { Lines, realTurns, type Turns } from './turns.ts'
+import { author, wayBack } from './way-back.ts'
 
 export interface CoordinatorOptions {
   readonly domain: Domain
@@ -29,51 +32,29 @@ export interface CoordinatorOptions {
   readonly onProblem: (error: unknown) => void
   /** How often time is looked at, in milliseconds. */
   readonly tickMs?: number
-}
-
-/** Who wants something of a rollout, and why. */
-export interface Wanting {
-  readonly by: string
-  readonly reason: string
-}
-
-/** The rollout of a config that is under way. */
-interface Course {
-  record: RolloutRecord
-  facts: Facts
-  /** A reading of the clock up to which time was counted. */
-  countedMs: number
-  /** Of its state as it is in the store. */
-  savedMs: number
-  /** Gates that are being asked, and when each was asked last. */
-  readonly asking: Map<string, number>
-  readonly asked: AbortController
-  retryRollbackMs: number
+  readonly turns?: Turns
 }
 
 /** In one go at most so much time passes: while this process stood still, nobody watched. */
 const longestTickMs = 2_000
 const saveMs = 5_000
-const gateEveryMs = 10_000
 const gateNodes = 1_000
 const retryMs = 1_000
-const author = 'midflight'
 
 export class Coordinator {
   readonly epoch: number
   private readonly options: CoordinatorOptions
   private readonly courses = new Map<string, Course>()
-  private readonly turns = new Map<string, Promise<unknown>>()
+  private readonly lines = new Lines()
   private readonly dirty = new Set<string>()
-  private readonly timer: NodeJS.Timeout
-  private lookSoon: NodeJS.Immediate | undefined
+  private readonly endTicks: () => void
+  private looksSoon = false
   private stopped: 'closed' | 'fenced' | undefined
 
   private constructor(options: CoordinatorOptions, epoch: number) {
     this.options = options
     this.epoch = epoch
-    this.timer = setInterval(() => this.tick(), options.tickMs ?? 250)
-    this.timer.unref()
+    this.endTicks = (options.turns ?? realTurns).every(options.tickMs ?? 250, () => this.tick())
     options.roster.observe((node) => this.noticed(node))
   }
 
@@ -89,7 +70,7 @@ export class Coordinator {
 
   /** A release was published that may have a rollout. Resolves when that has begun, or stands in the queue. */
   async published(config: string): Promise<void> {
-    await this.inTurn(config, () => this.pick(config))
+    await this.lines.inTurn(config, () => this.pick(config))
   }
 
   /** The rollout under way with its newest counts, or as it was left. */
@@ -103,8 +84,13 @@ export class Coordinator {
    * @param number of the release; `undefined`: the one under way.
    * @throws RefusedError `not-found`; `state` if it is not in a state for that. FencedError
    */
-  async control(config: string, number: number | undefined, control: Control, wanting: Wanting): Promise<RolloutRecord> {
-    return await this.inTurn(config, async () => {
+  async control(
+    config: string,
+    number: number | undefined,
+    control: Control,
+    wanting: Wanting,
+  ): Promise<RolloutRecord> {
+    return await this.lines.inTurn(config, async () => {
       if (this.stopped !== undefined) throw new RefusedError('busy', `this coordinator has stopped: ${this.stopped}`)
       await this.pick(config)
       const course = this.courses.get(config)
@@ -112,7 +98,8 @@ export class Coordinator {
         return await this.controlElsewhere(config, number, control, wanting)
       }
       const problem = problemOf(course.record.state, control)
-      if (problem !== undefined) throw new RefusedError('state', `the rollout of ${config} ${course.record.number} ${problem}`)
+      if (problem !== undefined)
+        throw new RefusedError('state', `the rollout of ${config} ${course.record.number} ${problem}`)
       const { record } = course
       await this.step(course, eventOf(control, wanting), wanting)
       return this.courses.get(config)?.record.number === record.number ? course.record : { ...course.record }
@@ -121,14 +108,13 @@ export class Coordinator {
 
   async close(): Promise<void> {
     this.stop('closed')
-    await Promise.all(this.turns.values())
+    await this.lines.idle()
   }
 
   private stop(why: 'closed' | 'fenced'): void {
     this.stopped ??= why
-    clearInterval(this.timer)
-    clearImmediate(this.lookSoon)
-    for (const { asked } of this.courses.values()) asked.abort()
+    this.endTicks()
+    for (const { gates } of this.courses.values()) gates.stop()
   }
 
   /** One that waits in the queue can be given up. */
@@ -153,25 +139,13 @@ export class Coordinator {
     return record
   }
 
-  /** Whatever goes wrong in one turn, the next comes. */
-  private inTurn<T>(config: string, work: () => Promise<T>): Promise<T> {
-    const turn = (this.turns.get(config) ?? Promise.resolve()).then(work)
-    const settled = turn.then(
-      () => {},
-      () => {},
-    )
-    this.turns.set(config, settled)
-    void settled.then(() => {
-      if (this.turns.get(config) === settled) this.turns.delete(config)
-    })
-    return turn
-  }
-
   private later(config: string, work: () => Promise<void>): void {
     if (this.stopped !== undefined) return
-    this.inTurn(config, async () => {
-      if (this.stopped === undefined) await work()
-    }).catch((error: unknown) => this.trouble(error))
+    this.lines
+      .inTurn(config, async () => {
+        if (this.stopped === undefined) await work()
+      })
+      .catch((error: unknown) => this.trouble(error))
   }
 
   private trouble(error: unknown): void {
@@ -184,7 +158,10 @@ export class Coordinator {
     while (this.stopped === undefined) {
       const open = await this.options.domain.store.read((read) => read.openRollouts(config))
       const [first] = open
-      if (first === undefined) return void this.forget(config)
+      if (first === undefined) {
+        this.forget(config)
+        return
+      }
       let course = this.courses.get(config)
       if (course?.record.number !== first.number) {
         this.forget(config)
@@ -209,19 +186,26 @@ export class Coordinator {
 
   private courseOf(record: RolloutRecord): Course {
     const now = this.options.monotonicMs()
-    return {
+    const { gateOf, monotonicMs, onProblem } = this.options
+    const gates = new GateWatch({
+      gateOf,
+      monotonicMs,
+      onProblem,
+      onAnswer: (step, gate, result) => this.later(record.config, () => this.answered(course, step, gate, result)),
+    })
+    const course: Course = {
       record,
       facts: this.factsOf(record),
       countedMs: now,
       savedMs: now,
-      asking: new Map(),
-      asked: new AbortController(),
-      retryRollbackMs: 0,
+      gates,
+      retryRollbackMs: -Infinity,
     }
+    return course
   }
 
   private forget(config: string): void {
-    this.courses.get(config)?.asked.abort()
+    this.courses.get(config)?.gates.stop()
     this.courses.delete(config)
   }
 
@@ -299,61 +283,42 @@ export class Coordinator {
     if (wanting === undefined && !hasEnded(state) && state.phase !== 'failed') return
     const actor = wanting?.by ?? author
     const action = wanting === undefined ? `rollout-${state.phase}` : `rollout-${event.kind}`
-    const detail = { number, ...(wanting && { reason: wanting.reason }), ...(state.failure && { found: state.failure.found }) }
+    const detail = {
+      number,
+      ...(wanting && { reason: wanting.reason }),
+      ...(state.failure && { found: state.failure.found }),
+    }
     tx.appendAudit({ at, actor, action, config, detail })
   }
 
-  /** The old content as a new release, for all and at once. Written together with the rollout that it ends. */
   private async rollBack(course: Course, failure: Failure): Promise<void> {
     const { domain, monotonicMs } = this.options
-    const { config, state } = course.record
-    const to = state.from?.number ?? 0
+    const { config, number } = course.record
+    let { record } = course
     try {
-      const content = await domain.store.read((read) => read.content(config, to))
-      if (content === undefined) throw new RefusedError('not-found', `the content of ${config} ${to} is no longer kept`)
-      let record = course.record
-      let made: RolloutEvent | undefined
-      await release(domain, {
-        author,
-        actor: author,
-        caller: author,
-        reviewed: true,
-        parts: [
-          {
-            config,
-            kind: 'rollback',
-            rollbackOf: to,
-            edit: { content },
-            force: true,
-            message: cut(`back to release ${to}: ${failure.found}`),
-            rollout: 'none',
-          },
-        ],
-        also: (tx, [published]) => {
-          const target: Runs = { number: published?.release.number ?? 0, digest: published?.release.digest ?? '' }
-          made = { kind: 'rollback-made', release: target }
-          record = this.after(course.record, next(asRollout(course.record), course.record.state, made)[0])
-          this.put(tx, record, made)
-          // They were made on what has failed.
-          for (const waiting of tx.openRollouts(config)) {
-            if (waiting.state.phase !== 'queued') continue
-            const reason = `release ${course.record.number}, which it was made on, has failed`
-            const event: RolloutEvent = { kind: 'superseded', by: target.number, reason }
-            this.put(tx, this.after(waiting, next(asRollout(waiting), waiting.state, event)[0]), event)
-          }
-        },
+      await wayBack(domain, record, failure, (tx, made) => {
+        const event: RolloutEvent = { kind: 'rollback-made', release: made }
+        record = this.after(course.record, next(asRollout(course.record), course.record.state, event)[0])
+        this.put(tx, record, event)
+        // They were made on what has failed.
+        for (const waiting of tx.openRollouts(config)) {
+          if (waiting.state.phase !== 'queued') continue
+          const reason = `release ${number}, which it was made on, has failed`
+          const given: RolloutEvent = { kind: 'superseded', by: made.number, reason }
+          this.put(tx, this.after(waiting, next(asRollout(waiting), waiting.state, given)[0]), given)
+        }
       })
-      if (made !== undefined) this.options.onMoved?.(record, made)
-      await this.follow(course, record, [])
     } catch (error) {
       if (error instanceof RefusedError && error.code !== 'busy') {
         await this.step(course, { kind: 'rollback-impossible', reason: error.message })
         return
       }
-      // The store may be back soon: it is tried again with the next tick.
+      // The store may be back soon: it is tried again with a later tick.
       course.retryRollbackMs = monotonicMs() + retryMs
       throw error
     }
+    if (record.state.rollback) this.options.onMoved?.(record, { kind: 'rollback-made', release: record.state.rollback })
+    await this.follow(course, record, [])
   }
 
   // What is seen, and what time brings
@@ -362,8 +327,11 @@ export class Coordinator {
     const course = this.courses.get(config)
     if (course === undefined || this.stopped !== undefined || !course.facts.look(uid)) return
     this.dirty.add(config)
-    this.lookSoon ??= setImmediate(() => {
-      this.lookSoon = undefined
+    if (this.looksSoon) return
+    this.looksSoon = true
+    const { soon } = this.options.turns ?? realTurns
+    soon(() => {
+      this.looksSoon = false
       const configs = [...this.dirty]
       this.dirty.clear()
       for (const one of configs) this.later(one, () => this.countIn(one))
@@ -388,8 +356,15 @@ export class Coordinator {
     if (ms > 0) await this.step(course, { kind: 'elapsed', ms })
   }
 
+  private async answered(course: Course, step: number, gate: string, { ok, noData, found }: GateResult): Promise<void> {
+    if (this.courses.get(course.record.config) !== course || course.record.state.step !== step) return
+    await this.pass(course)
+    await this.step(course, { kind: 'gate', gate, ok, found, ...(noData && { noData }) })
+  }
+
   private tick(): void {
-    for (const config of this.courses.keys()) if (!this.turns.has(config)) this.later(config, () => this.tickIn(config))
+    for (const config of this.courses.keys())
+      if (!this.lines.isBusy(config)) this.later(config, () => this.tickIn(config))
   }
 
   private async tickIn(config: string): Promise<void> {
@@ -398,78 +373,15 @@ export class Coordinator {
     await this.pass(course)
     if (this.courses.get(config) !== course || hasEnded(course.record.state)) return await this.pick(config)
     const now = this.options.monotonicMs()
-    const { state, strategy } = course.record
+    const { state } = course.record
     if (state.phase === 'rolling-back' && state.rollback === null && now >= course.retryRollbackMs && state.failure) {
       return await this.rollBack(course, state.failure)
     }
-    if (state.phase === 'baking') for (const spec of strategy.gates) this.ask(course, spec, now)
+    course.gates.look(course.record, () => course.facts.uids(state.step, gateNodes))
     if (now - course.savedMs < saveMs || state.phase === 'failed') return
     course.savedMs = now
     const { record } = course
     const at = this.options.domain.now().toISOString()
     await this.options.domain.store.transaction((tx) => tx.moveRollout(record, null, this.epoch, at))
   }
-
-  private ask(course: Course, spec: GateSpec, now: number): void {
-    const { config, number, state, strategy } = course.record
-    const { name } = spec
-    const isOver = state.spentMs >= (strategy.steps[state.step]?.bakeMs ?? 0)
-    const askedMs = course.asking.get(name) ?? -Infinity
-    if (askedMs === Infinity || state.passed.includes(name) || (!isOver && now - askedMs < gateEveryMs)) return
-    course.asking.set(name, Infinity)
-    const { step } = state
-    const context = { config, release: number, step, nodes: course.facts.uids(step, gateNodes) }
-    this.options
-      .gateOf(spec)
-      .check(context, course.asked.signal)
-      .then(({ ok, noData, found }) => {
-        course.asking.set(name, this.options.monotonicMs())
-        if (course.asked.signal.aborted) return
-        this.later(config, async () => {
-          // An answer about an earlier step says nothing of this one.
-          if (this.courses.get(config) !== course || course.record.state.step !== step) return
-          await this.step(course, { kind: 'gate', gate: name, ok, found, ...(noData && { noData }) })
-        })
-      }, this.options.onProblem)
-  }
-}
-
-/** What the nodes were to run when a rollout had ended. */
-function handedOver(rollout: RolloutRecord | undefined): Runs | null {
-  if (rollout === undefined) return null
-  const { state, number, digest } = rollout
-  if (state.phase === 'completed') return { number, digest }
-  return state.phase === 'rolled-back' ? state.rollback : state.from
-}
-
-/** Only the counts or the time are others: nothing follows from that, and it need not be kept. */
-function isPlain(before: RolloutState, after: RolloutState): boolean {
-  for (const key in after) {
-    const field = key as keyof RolloutState
-    if (field !== 'counts' && field !== 'spentMs' && field !== 'mixedMs' && before[field] !== after[field]) return false
-  }
-  return true
-}
-
-function asRollout({ config, number, digest, strategy }: RolloutRecord): Parameters<typeof next>[0] {
-  return { config, release: { number, digest }, strategy }
-}
-
-function eventOf(control: Control, { by, reason }: Wanting): RolloutEvent {
-  switch (control) {
-    case 'pause':
-      return { kind: 'paused', by, reason }
-    case 'resume':
-      return { kind: 'resumed', by, reason }
-    case 'abort':
-      return { kind: 'aborted', by, reason }
-    case 'promote':
-      return { kind: 'promoted', by, reason }
-    case 'confirm':
-      return { kind: 'confirmed', by }
-  }
-}
-
-function cut(message: string): string {
-  return message.length <= 1000 ? message : `${message.slice(0, 999).toWellFormed()}…`
 }

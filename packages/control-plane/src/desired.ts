@@ -3,7 +3,7 @@
  * poll and reconnect are ways to learn the same, and each may lose messages.
  */
 import type { NodeStatus, ReleaseInfo } from 'midflight/protocol'
-import { hasEnded, type RolloutState } from './rollout.ts'
+import { hasEnded, type RolloutState } from './rollout-state.ts'
 import type { NodeRecord, RolloutRecord } from './store.ts'
 import { stepOf, type Placed } from './strategy.ts'
 

@@ -3,7 +3,7 @@
  * changes in it. What the counts lead to is `rollout.ts`.
  */
 import type { Runs } from 'midflight/protocol'
-import { noCounts, type Counts, type NodeReason, type RolloutState } from './rollout.ts'
+import { noCounts, type Counts, type NodeReason, type RolloutState } from './rollout-state.ts'
 import type { NodeRecord, RolloutRecord } from './store.ts'
 import { stepOf, type Strategy } from './strategy.ts'
 

@@ -23,7 +23,7 @@ import {
   type Published,
   type PublishResult as Result,
 } from './release.ts'
-import { queued } from './rollout.ts'
+import { queued } from './rollout-state.ts'
 import { verifyRelease } from './signing.ts'
 import type { ConfigRecord, RolloutAdvice, StoreRead, StoreTx } from './store.ts'
 import { instant } from './strategies/all-at-once.ts'
@@ -220,7 +220,12 @@ function commit(
 }
 
 /** In the same transaction as the release: a head whose rollout is not on record would go to everyone. */
-function addRollout(domain: Domain, tx: StoreTx, { parts, actor }: Intent, { config, number, digest: content, parent }: ReleaseInfo): void {
+function addRollout(
+  domain: Domain,
+  tx: StoreTx,
+  { parts, actor }: Intent,
+  { config, number, digest: content, parent }: ReleaseInfo,
+): void {
   const order = parts.find((part) => part.config === config)?.rollout
   if (order === 'none') return
   const isFree = tx.openRollouts(config).length === 0

@@ -9,7 +9,7 @@
 import type { Json } from 'midflight'
 import type { NodeStatus, ReleaseInfo } from 'midflight/protocol'
 import type { Role } from './access.ts'
-import type { RolloutEvent, RolloutState } from './rollout.ts'
+import type { RolloutEvent, RolloutState } from './rollout-state.ts'
 import type { Strategy } from './strategy.ts'
 import type { Rule } from './rules.ts'
 

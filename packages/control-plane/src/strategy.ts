@@ -33,14 +33,7 @@ export interface Strategy {
   readonly whenBusy: 'wait' | 'supersede'
 }
 
-export const strategyKinds = [
-  'all-at-once',
-  'two-phase',
-  'staged',
-  'linear',
-  'exponential',
-  'by-zone',
-] as const
+export const strategyKinds = ['all-at-once', 'two-phase', 'staged', 'linear', 'exponential', 'by-zone'] as const
 export type StrategyKind = (typeof strategyKinds)[number]
 
 export interface Step {

@@ -94,7 +94,16 @@ async function fleet(store: Store, names: readonly string[], more: Partial<Coord
   onTestFinished(() => coordinator.close())
   for (const [i, uid] of uids.entries()) {
     const labels = { name: names[i] as string, zone: i % 2 === 0 ? 'a' : 'b' }
-    const hello: Hello = { type: 'hello', uid, config, labels, agent: { name: 't', version: '1' }, runs: null, seen: null, status: 'UNSET' }
+    const hello: Hello = {
+      type: 'hello',
+      uid,
+      config,
+      labels,
+      agent: { name: 't', version: '1' },
+      runs: null,
+      seen: null,
+      status: 'UNSET',
+    }
     await roster.hello(hello)
   }
   const rollout = async (number: number): Promise<RolloutRecord> => {
@@ -150,7 +159,11 @@ describe.each(stores)('on %s', (_, open) => {
     const two = await release({ limit: 2 }, { kind: 'staged', steps: [{ percent: 10 }], ...quick, bakeMs: 200 })
     await vi.waitFor(() => expect([...ran.values()].flat().filter((number) => number === two)).toHaveLength(1))
     await until(two, 'completed')
-    expect([...ran.values()]).toEqual([[1, 2], [1, 2], [1, 2]])
+    expect([...ran.values()]).toEqual([
+      [1, 2],
+      [1, 2],
+      [1, 2],
+    ])
   })
 
   test('F60: an unhealthy canary: all go back to the old content as a new release, and the others never ran the bad one', async () => {
@@ -176,7 +189,11 @@ describe.each(stores)('on %s', (_, open) => {
     behave.set('n2', (number) => (number === 2 ? 'refuse' : 'apply'))
     const { state } = await until(await release({ limit: 2 }, { kind: 'two-phase', ...quick }), 'rolled-back')
     expect(state.failure).toMatchObject({ kind: 'refused', nodes: [{ node: 'n2', reason: 'n2 will not' }] })
-    expect([...ran.values()]).toEqual([[1, 3], [1, 3], [1, 3]])
+    expect([...ran.values()]).toEqual([
+      [1, 3],
+      [1, 3],
+      [1, 3],
+    ])
     for (const uid of uids) expect(roster.node(uid)?.prepared).toBeUndefined()
   })
 
@@ -186,7 +203,11 @@ describe.each(stores)('on %s', (_, open) => {
     behave.set('n2', (number) => (number === 2 ? 'hang' : 'apply'))
     const { state } = await until(await release({ limit: 2 }, { kind: 'two-phase', ...quick }), 'rolled-back')
     expect(state.failure).toMatchObject({ kind: 'absent', found: '1 node did not vote within 500 ms' })
-    expect([...ran.values()]).toEqual([[1, 3], [1, 3], [1, 3]])
+    expect([...ran.values()]).toEqual([
+      [1, 3],
+      [1, 3],
+      [1, 3],
+    ])
   })
 
   test('two-phase: all of them vote, then all of them run it', async () => {
@@ -194,7 +215,11 @@ describe.each(stores)('on %s', (_, open) => {
     await until(await release({ limit: 1 }, { kind: 'two-phase', ...quick }), 'completed')
     const two = await release({ limit: 2 }, { kind: 'two-phase', ...quick })
     const { state } = await until(two, 'completed')
-    expect([...ran.values()]).toEqual([[1, 2], [1, 2], [1, 2]])
+    expect([...ran.values()]).toEqual([
+      [1, 2],
+      [1, 2],
+      [1, 2],
+    ])
     expect(state).toMatchObject({ decided: 1, failure: null })
   })
 
@@ -308,11 +333,18 @@ describe('another coordinator takes over', () => {
     })
     onTestFinished(() => second.close())
     await vi.waitFor(async () =>
-      expect((await second.rollout(config, two))?.state).toMatchObject({ phase: 'rolled-back', failure: { kind: 'interrupted' } }),
+      expect((await second.rollout(config, two))?.state).toMatchObject({
+        phase: 'rolled-back',
+        failure: { kind: 'interrupted' },
+      }),
     )
-    await expect(
-      first.coordinator.control(config, two, 'abort', { by: 'ada', reason: 'late' }),
-    ).rejects.toThrow(/taken over|rolled back|stopped/)
-    expect([...first.ran.values()]).toEqual([[1, 3], [1, 3], [1, 3]])
+    await expect(first.coordinator.control(config, two, 'abort', { by: 'ada', reason: 'late' })).rejects.toThrow(
+      /taken over|rolled back|stopped/,
+    )
+    expect([...first.ran.values()]).toEqual([
+      [1, 3],
+      [1, 3],
+      [1, 3],
+    ])
   })
 })

@@ -1,5 +1,5 @@
 /** Rollouts in the memory store. How what a failed transaction did is undone is `memory.ts`: it is given the one way to write. */
-import type { RolloutEvent } from '../rollout.ts'
+import type { RolloutEvent } from '../rollout-state.ts'
 import { FencedError, type RolloutEventRecord, type RolloutRecord } from '../store.ts'
 import { checkRollout } from './preconditions.ts'
 

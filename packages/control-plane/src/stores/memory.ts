@@ -25,7 +25,7 @@ import type {
   TokenRecord,
 } from '../store.ts'
 import { chainStart, link } from './audit-chain.ts'
-import type { RolloutEvent } from '../rollout.ts'
+import type { RolloutEvent } from '../rollout-state.ts'
 import { MemoryRollouts } from './memory-rollouts.ts'
 import { checkNext, checkPolicy, neededBy, promiseError } from './preconditions.ts'
 

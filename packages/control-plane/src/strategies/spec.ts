@@ -82,7 +82,8 @@ function baseOf(spec: StrategySpec, zonesOf: (label: string) => readonly string[
           inRange(own, `steps[${i}].bakeMs`, 0, 7 * dayMs, 'milliseconds')
           inRange(share, `steps[${i}].percent`, 0.01, 100, 'percent')
           if (share !== undefined && labels === undefined) {
-            if (share <= before) throw wrong(`steps[${i}].percent is ${share}, after ${before}; want each to reach more nodes`)
+            if (share <= before)
+              throw wrong(`steps[${i}].percent is ${share}, after ${before}; want each to reach more nodes`)
             before = share
           }
           return { select: { ...(labels && { labels }), ...(share !== undefined && { percent: share }) }, bakeMs: own }

@@ -19,7 +19,8 @@ export function linear(percent: number, bakeMs: number): Strategy {
 /** @param first percent of the nodes, of which each step reaches `factor` times as many as the one before; 1 and 2: 1, 2, 4, 8 … */
 export function exponential(first: number, factor: number, bakeMs: number): Strategy {
   const steps: Step[] = []
-  for (let sum = first; sum < 100; sum *= factor) steps.push({ select: { percent: Math.round(sum * 100) / 100 }, bakeMs })
+  for (let sum = first; sum < 100; sum *= factor)
+    steps.push({ select: { percent: Math.round(sum * 100) / 100 }, bakeMs })
   return staged([...steps, { select: {}, bakeMs }], 'exponential')
 }
 

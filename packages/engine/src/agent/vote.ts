@@ -25,7 +25,13 @@ export type VoteState =
 
 export type VoteEvent =
   | { readonly kind: 'prepare'; readonly held: Held; readonly epoch: number }
-  | { readonly kind: 'decision'; readonly number: number; readonly digest: string; readonly epoch: number; readonly commit: boolean }
+  | {
+      readonly kind: 'decision'
+      readonly number: number
+      readonly digest: string
+      readonly epoch: number
+      readonly commit: boolean
+    }
   /** A release that all are to run came by any way: what is prepared and older was not meant to be. */
   | { readonly kind: 'release'; readonly number: number; readonly digest: string }
   /** The engine holds it ready. */
@@ -115,7 +121,13 @@ function prepare(state: VoteState, { held, epoch }: Prepare): VoteStep {
     case 'prepared': {
       if (isSame(state.ballot, held)) {
         return state.ready
-          ? [{ ...state, epoch, ballot }, [{ kind: 'keep', ballot }, { kind: 'vote-yes', ballot }]]
+          ? [
+              { ...state, epoch, ballot },
+              [
+                { kind: 'keep', ballot },
+                { kind: 'vote-yes', ballot },
+              ],
+            ]
           : begun
       }
       return [begun[0], [...(state.ready ? [{ kind: 'give-up' } as const] : []), aborted(state.ballot), ...begun[1]]]
@@ -134,7 +146,11 @@ function decision(state: VoteState, event: Decision): VoteStep {
   // Of something else, or once more.
   if (now.kind === 'idle' || now.kind === 'committing' || !isSame(now.ballot, { release: event })) return [now, []]
   if (now.kind === 'prepared') {
-    if (!commit) return [idle(now), [...(now.ready ? [{ kind: 'give-up' } as const] : []), { kind: 'forget' }, aborted(now.ballot)]]
+    if (!commit)
+      return [
+        idle(now),
+        [...(now.ready ? [{ kind: 'give-up' } as const] : []), { kind: 'forget' }, aborted(now.ballot)],
+      ]
     const { held } = now.ballot
     // It stays on disk until it is in use: whoever is killed now asks again.
     if (now.ready) return [{ kind: 'committing', epoch, ballot: now.ballot }, [{ kind: 'commit', held }]]
@@ -171,7 +187,10 @@ function idle({ epoch }: VoteState): VoteState {
   return { kind: 'idle', epoch }
 }
 
-function isSame({ held }: Ballot, { release: { number, digest } }: { release: { number: number; digest: string } }): boolean {
+function isSame(
+  { held }: Ballot,
+  { release: { number, digest } }: { release: { number: number; digest: string } },
+): boolean {
   return held.release.number === number && held.release.digest === digest
 }
 

@@ -1,6 +1,6 @@
 /** Rollouts in the SQLite store: what state each is in, what moved it, and who may move it. */
 import type { DatabaseSync } from 'node:sqlite'
-import type { RolloutEvent } from '../../rollout.ts'
+import type { RolloutEvent } from '../../rollout-state.ts'
 import { FencedError, type RolloutEventRecord, type RolloutRecord } from '../../store.ts'
 import { checkRollout } from '../preconditions.ts'
 import type { Tables } from './tables.ts'
@@ -68,9 +68,7 @@ function statements(db: DatabaseSync) {
     rollouts: db.prepare('select * from rollouts where config = ? and number < ? order by number desc limit ?'),
     openRollouts: db.prepare('select * from rollouts where is_open = 1 order by config, number'),
     openRolloutsOf: db.prepare('select * from rollouts where is_open = 1 and config = ? order by number'),
-    events: db.prepare(
-      'select * from rollout_events where config = ? and number = ? and seq > ? order by seq limit ?',
-    ),
+    events: db.prepare('select * from rollout_events where config = ? and number = ? and seq > ? order by seq limit ?'),
     lastEvent: db.prepare('select max(seq) as seq from rollout_events where config = ? and number = ?'),
     epoch: db.prepare(`select value from meta where key = 'epoch'`),
     setEpoch: db.prepare(

@@ -2,7 +2,7 @@
 import type { DatabaseSync, SQLInputValue } from 'node:sqlite'
 import { digest, type Json } from 'midflight'
 import type { NodeStatus, ReleaseInfo } from 'midflight/protocol'
-import type { RolloutEvent } from '../../rollout.ts'
+import type { RolloutEvent } from '../../rollout-state.ts'
 import type {
   AttemptRecord,
   AuditEntry,

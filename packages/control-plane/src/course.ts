@@ -1,0 +1,62 @@
+/** The rollout of a config that is under way, as its coordinator has it, and what can be said of it without asking anybody. */
+import type { Runs } from 'midflight/protocol'
+import type { Facts } from './facts.ts'
+import type { GateWatch } from './gates/watch.ts'
+import type { Control } from './rollout.ts'
+import type { Rollout, RolloutEvent, RolloutState } from './rollout-state.ts'
+import type { RolloutRecord } from './store.ts'
+
+/** Who wants something of a rollout, and why. */
+export interface Wanting {
+  readonly by: string
+  readonly reason: string
+}
+
+/** The rollout of a config that is under way. */
+export interface Course {
+  record: RolloutRecord
+  facts: Facts
+  /** A reading of the clock up to which time was counted. */
+  countedMs: number
+  /** Of its state as it is in the store. */
+  savedMs: number
+  readonly gates: GateWatch
+  /** After a failure to write the way back: when to try again. */
+  retryRollbackMs: number
+}
+
+/** What the nodes were to run when a rollout had ended. */
+export function handedOver(rollout: RolloutRecord | undefined): Runs | null {
+  if (rollout === undefined) return null
+  const { state, number, digest } = rollout
+  if (state.phase === 'completed') return { number, digest }
+  return state.phase === 'rolled-back' ? state.rollback : state.from
+}
+
+/** Only the counts or the time are others: nothing follows from that, and it need not be kept. */
+export function isPlain(before: RolloutState, after: RolloutState): boolean {
+  for (const key in after) {
+    const field = key as keyof RolloutState
+    if (field !== 'counts' && field !== 'spentMs' && field !== 'mixedMs' && before[field] !== after[field]) return false
+  }
+  return true
+}
+
+export function asRollout({ config, number, digest, strategy }: RolloutRecord): Rollout {
+  return { config, release: { number, digest }, strategy }
+}
+
+export function eventOf(control: Control, { by, reason }: Wanting): RolloutEvent {
+  switch (control) {
+    case 'pause':
+      return { kind: 'paused', by, reason }
+    case 'resume':
+      return { kind: 'resumed', by, reason }
+    case 'abort':
+      return { kind: 'aborted', by, reason }
+    case 'promote':
+      return { kind: 'promoted', by, reason }
+    case 'confirm':
+      return { kind: 'confirmed', by }
+  }
+}
