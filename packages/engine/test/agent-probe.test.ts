@@ -173,7 +173,7 @@ describe('when', () => {
     const url = new URL('../src/agent/probe.ts', import.meta.url).href
     const script = `import { createProbe } from ${JSON.stringify(url)}
       createProbe({ check: { command: ['true'] } }, ({ ok }) => console.log(ok))
-      const hanging = createProbe({ check: { command: ['sleep', '1000'] }, timeoutMs: 300000 }, () => {})
+      const hanging = createProbe({ check: { command: ['sleep', '90'] }, timeoutMs: 300000 }, () => {})
       await hanging.close()`
     const node = ['--conditions=midflight-source', '--input-type=module-typescript', '-e', script]
     expect(execFileSync(process.execPath, node, { encoding: 'utf8', timeout: 25_000 })).toBe('true\n')
@@ -352,7 +352,7 @@ describe('a command', () => {
   })
 
   test('that leaves a child behind is over when it is over itself, and the child is killed', async () => {
-    const script = `sleep 1000 & echo $! > "$1/child"; echo fine`
+    const script = `sleep 90 & echo $! > "$1/child"; echo fine`
     expect(await firstOf(shell(script))).toEqual({ ok: true, detail: 'fine' })
     const child = await pidIn('child')
     await expect.poll(() => isAlive(child), { timeout: 20_000 }).toBe(false)
@@ -360,20 +360,19 @@ describe('a command', () => {
 
   test('whose child escapes into a session of its own is judged by its exit code all the same', async () => {
     // It keeps the output open.
-    const probe = probeOf(
+    const health = await firstOf(
       shell(
-        `setsid sh -c 'echo $$ > "$1/child"; exec sleep 1000' sh "$1" & while ! [ -s "$1/child" ]; do sleep 0.01; done; echo fine`,
+        `setsid sh -c 'echo $$ > "$1/child"; exec sleep 90' sh "$1" & while ! [ -s "$1/child" ]; do sleep 0.01; done; echo fine`,
       ),
     )
-    expect(await probe.checkNow()).toEqual({ ok: true, detail: 'fine' })
+    expect(health).toEqual({ ok: true, detail: 'fine' })
     const child = await pidIn('child')
-    await probe.close()
     expect(isAlive(child)).toBe(true)
     process.kill(child, 'SIGKILL')
   })
 
   test('is gone when close has returned', async () => {
-    const probe = probeOf(shell(`echo $$ > "$1/pid"; exec sleep 1000`))
+    const probe = probeOf(shell(`echo $$ > "$1/pid"; exec sleep 90`))
     const pid = await pidIn('pid')
     await probe.close()
     expect(isAlive(pid)).toBe(false)
@@ -384,7 +383,7 @@ describe('a command', () => {
     const script = `import { createProbe } from ${JSON.stringify(url)}
       import { existsSync } from 'node:fs'
       const [file] = process.argv.slice(-1)
-      createProbe({ check: { command: ['sh', '-c', 'echo $$ > "$1"; exec sleep 1000', 'sh', file] }, timeoutMs: 300000 }, () => {})
+      createProbe({ check: { command: ['sh', '-c', 'echo $$ > "$1"; exec sleep 90', 'sh', file] }, timeoutMs: 300000 }, () => {})
       setInterval(() => existsSync(file) && process.exit(), 10)`
     const node = ['--conditions=midflight-source', '--input-type=module-typescript', '-e', script, join(folder, 'pid')]
     execFileSync(process.execPath, node, { timeout: 25_000 })
