@@ -13,6 +13,15 @@ const plane = async (options?: FakeOptions) => rig.add(await FakeControlPlane.li
 const proxied = async (fake: FakeControlPlane) => rig.add(await TcpProxy.listen(fake.port))
 const applied = (number: number) => (report: Report) => report.number === number && report.status === 'APPLIED'
 
+/** A program that runs release 1, and has said so. */
+async function running(options?: FakeOptions) {
+  const fake = await plane(options)
+  fake.publish({ limit: 1 })
+  const program = await rig.program(fake)
+  await fake.heard('hello')
+  return { fake, ...program }
+}
+
 /** Changes each release on its way to agents. */
 function altered(fake: FakeControlPlane, alter: (message: ReleaseMessage) => object) {
   fake.frames = (text) => {
@@ -22,36 +31,19 @@ function altered(fake: FakeControlPlane, alter: (message: ReleaseMessage) => obj
 }
 
 describe('a release that is not what it says', () => {
-  test('a delta that comes to another digest: the whole is asked for', async () => {
-    const fake = await plane()
-    fake.publish({ limit: 1 })
-    const { engine } = await rig.program(fake)
-    await fake.heard('hello')
-    altered(fake, (message) =>
-      message.body.kind === 'delta'
-        ? { ...message, body: { ...message.body, patch: [{ op: 'replace', path: '/limit', value: 99 }] } }
-        : message,
-    )
-    fake.publish({ limit: 2 })
-    await fake.heard('report', applied(2))
-    expect(await fake.heard('whole')).toMatchObject({ number: 2 })
-    expect(engine.live.limit).toBe(2)
-  })
-
   test.each([
+    ['that comes to another digest', { patch: [{ op: 'replace', path: '/limit', value: 99 }] }],
     ['onto a base that is not here', { base: 77 }],
     ['onto a base with another digest', { baseDigest: `sha256:${'0'.repeat(64)}` }],
     ['that does not fit', { patch: [{ op: 'remove', path: '/nowhere' }] }],
   ])('a delta %s: the whole is asked for', async (_, change) => {
-    const fake = await plane()
-    fake.publish({ limit: 1 })
-    const { engine } = await rig.program(fake)
-    await fake.heard('hello')
+    const { fake, engine } = await running()
     altered(fake, (message) =>
       message.body.kind === 'delta' ? { ...message, body: { ...message.body, ...change } } : message,
     )
     fake.publish({ limit: 2 })
     await fake.heard('report', applied(2))
+    expect(await fake.heard('whole')).toMatchObject({ number: 2 })
     expect(engine.live.limit).toBe(2)
   })
 
@@ -69,10 +61,7 @@ describe('a release that is not what it says', () => {
   })
 
   test('a whole that does not come to its digest is refused; the next good one is taken', async () => {
-    const fake = await plane()
-    fake.publish({ limit: 1 })
-    const { engine } = await rig.program(fake)
-    await fake.heard('hello')
+    const { fake, engine } = await running()
     fake.publish({ limit: 2 }, { digest: `sha256:${'0'.repeat(64)}` })
     const report = await fake.heard('report', (r) => r.number === 2 && r.status === 'FAILED')
     expect(report.detail).toMatch(/release 2 comes to sha256:[0-9a-f]{64}; want sha256:0000/)
@@ -82,10 +71,7 @@ describe('a release that is not what it says', () => {
   })
 
   test('a release of another config is refused', async () => {
-    const fake = await plane()
-    fake.publish({ limit: 1 })
-    const { engine } = await rig.program(fake)
-    await fake.heard('hello')
+    const { fake, engine } = await running()
     fake.publish({ limit: 2 }, { config: 'shop/other' })
     const report = await fake.heard('report', (r) => r.number === 2 && r.status === 'FAILED')
     expect(report.detail).toContain('is of shop/other; want shop/gateway/prod')
@@ -93,10 +79,7 @@ describe('a release that is not what it says', () => {
   })
 
   test('a number that is used twice is refused', async () => {
-    const fake = await plane()
-    fake.publish({ limit: 1 })
-    const { engine, warnings } = await rig.program(fake)
-    await fake.heard('hello')
+    const { fake, engine, warnings } = await running()
     const { release, content } = fake.made({ limit: 7 }, { number: 1 })
     fake.send(undefined, { type: 'release', release, body: { kind: 'whole', content } })
     await fake.heard('report', (r) => r.number === 1 && r.status === 'FAILED')
@@ -204,10 +187,7 @@ describe('a control plane that talks nonsense', () => {
     ['a __proto__', '{"type":"release","release":{"__proto__":1}}'],
   ]
   test.each(frames)('%s: the connection is opened anew, and nothing is lost', async (_, frame) => {
-    const fake = await plane()
-    fake.publish({ limit: 1 })
-    const { engine } = await rig.program(fake)
-    await fake.heard('hello')
+    const { fake, engine } = await running()
     for (const ws of fake.sockets) ws.send(frame)
     await until(
       () => fake.said.filter(({ message, via }) => message.type === 'hello' && via === 'websocket').length > 1,
@@ -340,10 +320,7 @@ describe('a wire that breaks', () => {
   })
 
   test('F24: a release that is lost on the WebSocket comes with the next poll', async () => {
-    const fake = await plane({ pacing: { pollMs: 200 } })
-    fake.publish({ limit: 1 })
-    const { engine } = await rig.program(fake)
-    await fake.heard('hello')
+    const { fake, engine } = await running({ pacing: { pollMs: 200 } })
     let lost = 0
     fake.frames = (text) => (text.includes('"release"') && lost++ === 0 ? [] : [text])
     fake.publish({ limit: 2 })
@@ -360,6 +337,19 @@ describe('a wire that breaks', () => {
     const fake = await plane({ port })
     fake.publish({ limit: 1 })
     await fake.heard('report', applied(1))
+    expect(engine.live.limit).toBe(1)
+  })
+
+  test('F28: one of many that start at once is told to come later, and does', async () => {
+    const fake = await plane()
+    fake.publish({ limit: 1 })
+    let polls = 0
+    fake.intercept = (_, response) => {
+      if (polls++ > 0) return false
+      response.writeHead(429, { 'retry-after': '1' }).end()
+      return true
+    }
+    const { engine } = await rig.program(fake)
     expect(engine.live.limit).toBe(1)
   })
 
@@ -396,10 +386,7 @@ describe('a wire that breaks', () => {
   })
 
   test('a report that the control plane will not hear does not end every connection', async () => {
-    const fake = await plane()
-    fake.publish({ limit: 1 })
-    const { source } = await rig.program(fake)
-    await fake.heard('hello')
+    const { fake, source } = await running()
     fake.onReport = (ws) => {
       ws.send('{"type":"error","code":"not-sent","message":"there is no such release"}')
       ws.close(1008)

@@ -87,17 +87,23 @@ export class Polling {
     this.#planChanged = new AbortController()
   }
 
-  /** One short poll by itself, before the link is open. @throws RemoteError */
+  /** A short poll by itself, before the link is open; again if the control plane says when. @throws RemoteError */
   async look(limitMs: number, signal: AbortSignal): Promise<void> {
     const limit = AbortSignal.any([signal, this.#closing, AbortSignal.timeout(limitMs)])
-    try {
-      await this.#once(0, limit)
-      if (this.#wantsWhole) await this.#once(0, limit)
-    } catch (error) {
-      if (limit.aborted && !signal.aborted) {
-        throw new RemoteError(`${this.#remote.url.origin}: no answer within ${limitMs} ms`, { cause: error })
+    for (;;) {
+      try {
+        await this.#once(0, limit)
+        if (this.#wantsWhole) await this.#once(0, limit)
+        return
+      } catch (error) {
+        if (limit.aborted && !signal.aborted) {
+          throw new RemoteError(`${this.#remote.url.origin}: no answer within ${limitMs} ms`, { cause: error })
+        }
+        const againMs = error instanceof RemoteError ? error.retryAfterMs : undefined
+        if (againMs === undefined) throw error
+        const [minMs, maxMs] = backoff(0, againMs)
+        if ((await pause(minMs + Math.random() * (maxMs - minMs), limit)) === 'stopped') throw error
       }
-      throw error
     }
   }
 
