@@ -2,7 +2,7 @@
  * Fan-out: the time from the start of a publish until the last of N nodes has the release, checked.
  *
  *   node --conditions=midflight-source bench/fanout.ts [--n=100,1000,5000] [--cases=1k,64k,rules] [--rounds=20] [--reports=all] [--apply-ms=50]
- *     [--contenders=tcp,ws,midflight] [--per-turn=10000] [--json] [--no-restart]
+ *     [--contenders=tcp,ws,midflight] [--per-turn=10000] [--json] [--no-restart] [--profile=<directory for CPU profiles of the servers>]
  *
  * One process serves, one holds all nodes, this one says when. A round of Midflight is everything: the commit on disk
  * (SQLite, flushed), the release made and framed, the writes, at each node the digest, its three reports, and the
@@ -33,6 +33,7 @@ const { values: options } = parseArgs({
     'per-turn': { type: 'string', default: '' },
     json: { type: 'boolean', default: false },
     'no-restart': { type: 'boolean', default: false },
+    profile: { type: 'string', default: '' },
   },
 })
 
@@ -49,6 +50,7 @@ interface Told {
   readonly atNs: number
   readonly durableMs: number
   readonly writtenMs: number
+  readonly writeCpuMs: number
   readonly stallMs: number
 }
 
@@ -60,7 +62,14 @@ class Child {
   constructor(script: string, setup: unknown) {
     this.process = fork(join(import.meta.dirname, 'peers', script), [JSON.stringify(setup)], {
       serialization: 'advanced',
-      execArgv: ['--conditions=midflight-source', '--max-old-space-size=8000', '--disable-warning=ExperimentalWarning'],
+      execArgv: [
+        '--conditions=midflight-source',
+        '--max-old-space-size=8000',
+        '--disable-warning=ExperimentalWarning',
+        ...(options.profile && script === 'fanout-servers.ts'
+          ? ['--cpu-prof', `--cpu-prof-dir=${options.profile}`]
+          : []),
+      ],
     })
     this.process.on('message', (told: Told) => {
       const at = this.waiting.findIndex(({ type }) => type === told.type)
@@ -87,7 +96,9 @@ class Child {
 
   async kill(): Promise<void> {
     const ended = new Promise((resolve) => this.process.once('exit', resolve))
-    this.process.kill('SIGKILL')
+    // A profile is written at an orderly end only.
+    if (options.profile) this.process.disconnect()
+    else this.process.kill('SIGKILL')
     await ended
   }
 
@@ -139,6 +150,7 @@ async function measure(
   const lasts: number[] = []
   const durable: number[] = []
   const written: number[] = []
+  const writeCpu: number[] = []
   let cpuNs = 0
   for (let i = -3; i < rounds; i++) {
     seq++
@@ -159,6 +171,7 @@ async function measure(
     lasts.push(Math.max(...ms))
     durable.push(published.durableMs)
     written.push(published.writtenMs)
+    writeCpu.push(published.writeCpuMs)
   }
   const row: Record<string, string | number> = {
     case: which,
@@ -169,6 +182,8 @@ async function measure(
     p99Ms: median(p99s),
     lastMs: median(lasts),
     cpuUs: cpuNs / 1e3 / (rounds * n),
+    // Of these, for the writes alone.
+    writeUs: (median(writeCpu) * 1e3) / n,
     peakMib: server.usage().peakKib / 1024,
     kibPerNode: (idle.rssKib - before.rssKib) / n,
     durableMs: median(durable),

@@ -71,8 +71,10 @@ async function midflight(): Promise<void> {
       publish(domain, { author: 'bench', changes: [{ config, ...edit }] })
         .then(async ({ published }) => {
           const durableMs = performance.now() - startedMs
+          const before = process.cpuUsage()
           await hub.announce(config)
-          tell({ type: 'published', durableMs, writtenMs: performance.now() - startedMs })
+          const writeCpuMs = cpuMsSince(before)
+          tell({ type: 'published', durableMs, writtenMs: performance.now() - startedMs, writeCpuMs })
         })
         .catch(problem)
     }
@@ -106,6 +108,11 @@ async function tcp(): Promise<void> {
   serve(server.address() as AddressInfo, sockets, textFrame)
 }
 
+function cpuMsSince(before: NodeJS.CpuUsage): number {
+  const { user, system } = process.cpuUsage(before)
+  return (user + system) / 1000
+}
+
 /** A text of `sizeBytes` that begins with its number. */
 function textOf(seq: number, sizeBytes: number): string {
   return `${String(seq).padStart(10, '0')}${'x'.repeat(Math.max(0, sizeBytes - 10))}`
@@ -117,8 +124,10 @@ function serve({ port }: AddressInfo, sockets: Set<Socket>, frameOf: (text: stri
     if (type !== 'publish') return
     const startedMs = performance.now()
     const frame = frameOf(textOf(seq, setup.sizeBytes))
+    const before = process.cpuUsage()
     for (const socket of sockets) socket.write(frame)
-    tell({ type: 'published', durableMs: 0, writtenMs: performance.now() - startedMs })
+    const writeCpuMs = cpuMsSince(before)
+    tell({ type: 'published', durableMs: 0, writtenMs: performance.now() - startedMs, writeCpuMs })
   })
 }
 

@@ -37,9 +37,10 @@ export function createInbox({ take, isBusy, idle }: InboxOptions): Inbox {
 
   function takeSome(): void {
     isScheduled = false
-    let taken = 0
+    let left = isBusy() ? 0 : takenPerTurn
     for (const link of waiting.keys()) {
-      if (isBusy() || taken++ === takenPerTurn) break
+      // What each leads to is done for all of them together, afterwards.
+      if (left-- === 0) break
       takeFrom(link)
     }
     schedule()

@@ -90,6 +90,13 @@ export function optional<T>(shape: Shape<T>): Shape<T> & { readonly optional: tr
   return { ...shape, optional: true }
 }
 
+/** Where a value is looked at of which nearly always nothing is wrong: then no path to it need be made. */
+const here: Path = []
+
+function behind({ path, message }: Mismatch, before: Path): Mismatch {
+  return { path: [...before, ...path], message }
+}
+
 /** An object with these fields, and perhaps others, which are passed over. */
 export function record<const F extends Fields>(fields: F): Shape<RecordOf<F>> {
   const entries = Object.entries(fields)
@@ -98,8 +105,8 @@ export function record<const F extends Fields>(fields: F): Shape<RecordOf<F>> {
       if (!isObject(value)) return { path, message: `is ${shown(value)}; want an object` }
       for (const [name, shape] of entries) {
         if (Object.hasOwn(value, name)) {
-          const found = shape.mismatch(value[name], [...path, name])
-          if (found) return found
+          const found = shape.mismatch(value[name], here)
+          if (found) return behind(found, [...path, name])
         } else if (!shape.optional) {
           return { path: [...path, name], message: 'is missing' }
         }
@@ -139,8 +146,8 @@ export function list<T>(entry: Shape<T>, max: number): Shape<readonly T[]> {
       if (!Array.isArray(value)) return { path, message: `is ${shown(value)}; want a list` }
       if (value.length > max) return { path, message: `has ${value.length} entries; want at most ${max}` }
       for (let i = 0; i < value.length; i++) {
-        const found = entry.mismatch(value[i], [...path, i])
-        if (found) return found
+        const found = entry.mismatch(value[i], here)
+        if (found) return behind(found, [...path, i])
       }
       return undefined
     },
