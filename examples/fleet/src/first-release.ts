@@ -1,7 +1,11 @@
-/** Makes the config and its first release from the gateway's example file, if there is none yet. */
+/**
+ * Makes the config and its first release from the gateway's example file, if there is none yet; and has a config that is
+ * there demand what the gateway of today does.
+ */
 import { execFile } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
+import { digest, type Json } from 'midflight'
 import { file } from 'midflight/sources/file'
 import type { Api } from './api.ts'
 import type { RunDir } from './run-dir.ts'
@@ -20,10 +24,14 @@ interface From {
 export async function firstRelease(api: Api, config: string, run: RunDir, { example, program }: From): Promise<void> {
   if (!run.has(editedFile)) run.write(editedFile, withoutSecret(await readFile(example, 'utf8')))
   const path = `/v1/configs/${encodeURIComponent(config)}`
+  const { stdout } = await promisify(execFile)(process.execPath, [...process.execArgv, program, '--schema'])
+  const schema = JSON.parse(stdout) as Json
   if (!(await api.has(path))) {
-    const { stdout } = await promisify(execFile)(process.execPath, [...process.execArgv, program, '--schema'])
     const rules = [{ rule: 'references', path: 'routes.*.upstream', to: 'upstreams' }]
-    await api.ask('POST', '/v1/configs', { name: config, schema: JSON.parse(stdout), rules })
+    await api.ask('POST', '/v1/configs', { name: config, schema, rules })
+  } else {
+    const kept = await api.ask<{ schema: Json }>('GET', `${path}/schema`)
+    if (digest(kept.schema) !== digest(schema)) await api.ask('PUT', `${path}/schema`, { schema })
   }
   // A start that was cut short may have made the config, and no release.
   const { head } = await api.ask<{ head: unknown }>('GET', path)

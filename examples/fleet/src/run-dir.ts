@@ -46,11 +46,24 @@ export class RunDir {
     return readFileSync(this.in(name), 'utf8').trim()
   }
 
-  /** For each name the port that it had, or another free one where that is taken by now. */
-  async ports<Name extends string>(names: readonly Name[]): Promise<Record<Name, number>> {
-    const kept = this.has('ports.json') ? (JSON.parse(this.read('ports.json')) as Record<string, number>) : {}
-    const taken = await Promise.all(names.map(async (name) => [name, await free(kept[name] ?? 0)] as const))
+  /** For each name the port that it had, or should have, or another free one where that is taken by now. */
+  async ports<Name extends string>(wanted: Readonly<Record<Name, number>>): Promise<Record<Name, number>> {
+    const asked = { ...wanted, ...this.keptPorts() }
+    const names = Object.keys(wanted) as Name[]
+    const taken = await Promise.all(names.map(async (name) => [name, await free(asked[name])] as const))
     return Object.fromEntries(taken) as Record<Name, number>
+  }
+
+  /** Of the last start. */
+  keptPorts(): Readonly<Record<string, number>> {
+    if (!this.has('ports.json')) return {}
+    try {
+      const kept = JSON.parse(this.read('ports.json')) as object
+      return Object.fromEntries(Object.entries(kept).filter(([, port]) => Number.isInteger(port) && port < 65_536))
+    } catch {
+      // Cut off, or written by hand: other ports do as well.
+      return {}
+    }
   }
 
   keepPorts(ports: Readonly<Record<string, number>>): void {

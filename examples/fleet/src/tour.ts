@@ -1,58 +1,68 @@
 /**
- * `npm run fleet`: a control plane, three gateway nodes as processes of their own, and a trickle of requests, in the
+ * `npm start`: a control plane, three gateway nodes as processes of their own, and a trickle of requests, in the
  * foreground, with a list of things to try. What becomes of a release on each node shows up as a line.
  */
 import { join } from 'node:path'
-import { serve, StoreError, type ControlPlane } from '@midflight/control-plane'
+import { serve, StoreError } from '@midflight/control-plane'
 import { destination, pino } from 'pino'
 import { Api } from './api.ts'
 import { editedFile, firstRelease } from './first-release.ts'
 import { followFleet } from './fleet-lines.ts'
-import { NodeProcess } from './node-process.ts'
+import { Nodes } from './nodes.ts'
 import { RunDir } from './run-dir.ts'
-import { counterText, trickle, upstream } from './trickle.ts'
+import { tourText } from './tour-text.ts'
+import { counterText, Trickle, upstream } from './trickle.ts'
 
 const config = 'shop/gateway/prod'
 const names = ['a', 'b', 'c'] as const
 const requestEveryMs = 500
-const countersEveryMs = 15_000
+const countersEveryMs = 10_000
 
 const example = join(import.meta.dirname, '..')
 const gateway = join(example, '..', 'gateway')
 const program = join(gateway, 'src', 'node.ts')
-const run = new RunDir(process.env['FLEET_RUN_DIR'] ?? join(example, 'run'))
+const elsewhere = process.env['FLEET_RUN_DIR']
+const run = new RunDir(elsewhere ?? join(example, 'run'))
+// Addresses that can be remembered, for the one fleet that most people have. 0: any free port.
+const usualPorts = elsewhere === undefined ? [7700, 7701, 7702, 7703] : [0, 0, 0, 0]
 
 /** What has been started, to be ended in the opposite order. */
 const started: (() => Promise<unknown>)[] = []
 let closing: Promise<void> | undefined
+const over = new AbortController()
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => void close())
 
 const starting = start()
 try {
   await starting
 } catch (error) {
-  console.error(error instanceof Error ? error.message : error)
-  const isElsewhere = error instanceof StoreError && error.code === 'locked'
-  if (!isElsewhere) console.error(`The tour keeps its things in ${run.shown()}; without that directory it begins anew.`)
+  console.error(reasons(error).join('\n'))
   process.exitCode = 1
   await close()
 }
 
 async function start(): Promise<void> {
-  const ports = await run.ports(['control-plane', ...names])
+  const [plane, a, b, c] = usualPorts as [number, number, number, number]
+  const before = run.keptPorts()['control-plane'] ?? plane
+  const ports = await run.ports({ 'control-plane': plane, a, b, c })
   const logger = pino(destination({ dest: run.in('control-plane.log'), sync: true }))
-  const plane = await serve({
+  let isNew = false
+  const served = await serve({
     dataDir: run.in('control-plane'),
     port: ports['control-plane'],
     logger,
     newAdminToken: !run.has('admin-token'),
-    onAdminToken: (secret) => run.write('admin-token', `${secret}\n`),
+    onAdminToken: (secret) => {
+      run.write('admin-token', `${secret}\n`)
+      isNew = true
+    },
   })
-  started.push(() => plane.close())
+  started.push(() => served.close())
   run.keepPorts(ports)
-  const api = new Api(plane.url, run.read('admin-token'))
+  const api = new Api(served.url, run.read('admin-token'))
   await firstRelease(api, config, run, { example: join(gateway, 'gateway.yaml'), program })
-  if (!run.has('agent-token')) {
+  // One that another store handed out is worth nothing to this one.
+  if (isNew || !run.has('agent-token')) {
     const token = { name: 'nodes', role: 'agent', prefix: config, expiresAt: null }
     run.write('agent-token', `${(await api.ask<{ secret: string }>('POST', '/v1/tokens', token)).secret}\n`)
   }
@@ -63,23 +73,44 @@ async function start(): Promise<void> {
   started.push(() => users.close())
   const orders = await upstream('orders')
   started.push(() => orders.close())
-  const nodes = await startNodes(plane, ports, { users: { url: users.url }, orders: { url: orders.url } })
+  const nodes = new Nodes(line, over.signal)
+  started.push(() => nodes.end())
+  await nodes.start(
+    names.map((name) => ({
+      name,
+      program,
+      directory: run.directory('nodes', name),
+      local: { server: { port: ports[name] }, upstreams: { users: { url: users.url }, orders: { url: orders.url } } },
+      controlPlane: served.url,
+      config,
+      tokenFile: run.in('agent-token'),
+      secrets: run.in('secrets'),
+    })),
+  )
   if (closing) return
-  const enough = new AbortController()
-  const addresses = nodes.map(({ address }) => address)
-  const requests = trickle(addresses, requestEveryMs, enough.signal)
-  started.push(() => (enough.abort(), requests))
+  const addresses = nodes.all.map(({ address }) => address)
+  const requests = new Trickle(addresses, requestEveryMs)
+  started.push(() => requests.end())
 
   const counters = async () => {
-    const texts = await Promise.all(nodes.map(({ name, address }) => counterText(name, address, 'users')))
-    if (!closing) line(`requests of this minute: ${texts.join(', ')}`)
+    const texts = await Promise.all(names.map((name, i) => counterText(name, addresses[i] ?? '', 'users')))
+    if (!closing)
+      line(`requests of this minute: ${texts.join(', ')}; answers since the last line: ${requests.answersText()}`)
   }
-  for (const node of nodes) {
-    node.onExit((how) => {
-      if (!closing) line(`node ${node.name} ended: ${how}`)
-    })
+  if (before !== 0 && before !== ports['control-plane']) {
+    console.log(`Port ${before} is taken by another program: the control plane is at ${ports['control-plane']} now.`)
   }
-  console.log(tour(plane, nodes))
+  console.log(
+    tourText({
+      config,
+      url: served.url,
+      nodes: nodes.all,
+      requestEveryMs,
+      kept: run.shown(),
+      edited: run.shown(editedFile),
+      token: run.shown('admin-token'),
+    }),
+  )
   const every = setInterval(() => void counters(), countersEveryMs)
   started.push(async () => clearInterval(every))
   followFleet(api, config, names.length, { line, onEverywhere: () => void counters() }).catch((error: unknown) => {
@@ -87,32 +118,22 @@ async function start(): Promise<void> {
   })
 }
 
-/** All at once. Those that started are ended later, together, also if another did not. */
-async function startNodes(
-  plane: ControlPlane,
-  ports: Readonly<Record<(typeof names)[number], number>>,
-  upstreams: object,
-): Promise<NodeProcess[]> {
-  const coming = names.map(async (name) => {
-    const node = await NodeProcess.start({
-      name,
-      program,
-      directory: run.directory('nodes', name),
-      local: { server: { port: ports[name] }, upstreams },
-      controlPlane: plane.url,
-      config,
-      tokenFile: run.in('agent-token'),
-      secrets: run.in('secrets'),
-    })
-    return node
-  })
-  const settled = await Promise.allSettled(coming)
-  const there = settled.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
-  started.push(() => Promise.all(there.map((node) => node.end())))
-  return Promise.all(coming)
+/** Why it does not start, and what to do. */
+function reasons(error: unknown): string[] {
+  const message = error instanceof Error ? error.message : String(error)
+  if (error instanceof StoreError && error.code === 'locked') {
+    const port = run.keptPorts()['control-plane']
+    return [
+      `The fleet runs already: its control plane is at http://127.0.0.1:${port ?? '?'}, and Ctrl-C where it was started ends it.`,
+      'FLEET_RUN_DIR=another-directory npm start runs a second one beside it.',
+    ]
+  }
+  return [message, `The fleet keeps its things in ${run.shown()}; without that directory it begins anew.`]
 }
 
 function close(): Promise<void> {
+  // At once: on a terminal Ctrl-C ends the nodes as well, which is no reason to start them again.
+  over.abort()
   closing ??= ended()
   return closing
 }
@@ -126,36 +147,4 @@ async function ended(): Promise<void> {
 
 function line(text: string): void {
   console.log(`${new Date().toISOString().slice(11, 19)} ${text}`)
-}
-
-function tour({ url }: ControlPlane, nodes: readonly NodeProcess[]): string {
-  const edited = run.shown(editedFile)
-  const token = run.shown('admin-token')
-  const path = `${url}/v1/configs/${encodeURIComponent(config)}`
-  return `
-Midflight fleet: ${config}
-  control plane   ${url}
-  admin token     in ${token}
-${nodes.map(({ name, address, pid }) => `  node ${name}          ${address}   process ${pid}`).join('\n')}
-  edit            ${edited}   published is applied
-
-Try, in another terminal:
-  1. export MIDFLIGHT_URL=${url} MIDFLIGHT_TOKEN="$(cat ${token})"
-     curl -si ${nodes[0]?.address}/api/users | grep -i x-rate
-       the limit of rule "users", on node a
-  2. sed -i 's/limit: 1000/limit: 3/' ${edited}
-     npx midflight publish ${config} ${edited} -m 'three a minute'
-       shows what would change, asks, and follows it to all three; what was counted before still counts
-  3. sed -i 's/limit: 3$/limit: 0/' ${edited}; npx midflight publish ${config} ${edited}
-       a bad edit: refused before it is a release
-  4. curl -s -X PATCH '${path}/content?message=by+curl' \\
-       -H "Authorization: Bearer $MIDFLIGHT_TOKEN" -H 'If-Match: *' -H 'Content-Type: application/json-patch+json' \\
-       -d '[{"op": "replace", "path": "/rules/0/limit", "value": 500}]'
-       the same without the command line
-  5. npx midflight rollback ${config} 1
-       back to what release 1 said, as a new one
-  6. npx midflight nodes ${config}; npx midflight history ${config}
-       who runs what; what was released, by whom and why
-
-Ctrl-C ends all of it, and the next start finds everything as it was. The fleet:`
 }

@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 export interface Upstream {
   readonly url: string
@@ -26,26 +27,41 @@ export async function upstream(name: string): Promise<Upstream> {
   }
 }
 
-/**
- * Asks each address every `everyMs` milliseconds, one request at a time, until `signal` aborts.
- * @returns resolves when the last requests have been answered
- */
-export async function trickle(addresses: readonly string[], everyMs: number, signal: AbortSignal): Promise<void> {
-  await Promise.all(
-    addresses.map(async (address) => {
-      while (!signal.aborted) {
-        await fetch(`${address}/api/users`).then(
-          (answer) => answer.arrayBuffer(),
-          // A node that was ended by hand: it is said where its end is noticed.
-          () => undefined,
-        )
-        await new Promise<void>((resolve) => {
-          const timer = setTimeout(resolve, everyMs)
-          signal.addEventListener('abort', () => (clearTimeout(timer), resolve()), { once: true })
-        })
-      }
-    }),
-  )
+/** Asks each address every `everyMs` milliseconds, one request at a time, until it is ended. */
+export class Trickle {
+  private readonly over = new AbortController()
+  private readonly done: Promise<unknown>
+  private answers = new Map<string, number>()
+
+  constructor(addresses: readonly string[], everyMs: number) {
+    this.done = Promise.all(addresses.map((address) => this.ask(address, everyMs)))
+  }
+
+  /** `78 × 200, 12 × 429`: what was answered since it was last asked for. */
+  answersText(): string {
+    const counted = [...this.answers].toSorted(([a], [b]) => a.localeCompare(b))
+    this.answers = new Map()
+    return counted.map(([status, count]) => `${count} × ${status}`).join(', ') || 'none'
+  }
+
+  /** Resolves when the last requests have been answered. */
+  async end(): Promise<void> {
+    this.over.abort()
+    await this.done
+  }
+
+  private async ask(address: string, everyMs: number): Promise<void> {
+    const { signal } = this.over
+    while (!signal.aborted) {
+      const status = await fetch(`${address}/api/users`).then(
+        async (answer) => (await answer.arrayBuffer(), String(answer.status)),
+        () => 'no answer',
+      )
+      this.answers.set(status, (this.answers.get(status) ?? 0) + 1)
+      // Cut short by the end.
+      await sleep(everyMs, undefined, { signal }).catch(() => undefined)
+    }
+  }
 }
 
 interface Counter {

@@ -1,5 +1,5 @@
 /**
- * `npm start`: the gateway in the foreground on a copy of the example configuration, in front of two tiny upstreams,
+ * `npm run gateway`: the gateway in the foreground on a copy of the example configuration, in front of two tiny upstreams,
  * with a list of things to try. Each reload shows up as a line, whoever asked for it.
  */
 import { copyFileSync, existsSync, mkdirSync } from 'node:fs'

@@ -1,4 +1,4 @@
-/** What `npm start` runs, as a process: the tour's addresses work, an edit of its file takes effect, Ctrl-C ends it. */
+/** What `npm run gateway` runs, as a process: the tour's addresses work, an edit of its file takes effect, Ctrl-C ends it. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
