@@ -23,6 +23,28 @@ export const defaultRetention: Retention = {
   everyMs: 3_600_000,
 }
 
+/** A process that never lives for as long as `everyMs` is to prune too; and its clock has had time to be set right. */
+const firstMs = 60_000
+
+export interface Pruning {
+  /** Writes what nodes have said that they run: it is not to be taken from them. */
+  readonly settle: () => Promise<void>
+  readonly onPruned: (pruned: Pruned) => void
+  readonly onProblem: (error: unknown) => void
+}
+
+/** Prunes soon, and then now and then. @returns what ends that. */
+export function pruning(domain: Domain, retention: Retention, { settle, onPruned, onProblem }: Pruning): () => void {
+  const wake = (): void => {
+    settle()
+      .then(() => prune(domain, retention))
+      .then(onPruned, onProblem)
+    timer = setTimeout(wake, retention.everyMs).unref()
+  }
+  let timer = setTimeout(wake, Math.min(retention.everyMs, firstMs)).unref()
+  return () => clearTimeout(timer)
+}
+
 export async function prune(domain: Domain, retention: Retention): Promise<Pruned> {
   const { keepNewest, keepDays, attemptsPerNode, idempotencyDays } = retention
   const now = domain.now().getTime()

@@ -21,6 +21,8 @@ export interface RosterOptions {
   readonly monotonicMs: () => number
   /** A node that was not heard of for this long is away. */
   readonly leaseMs: number
+  /** A node has come, or come back; its lease has ended, or it was forgotten or is another config's. Must not throw. */
+  readonly onPresence?: (change: 'joined' | 'left', node: NodeRecord) => void
 }
 
 interface Entry {
@@ -90,6 +92,11 @@ export class Roster {
     return this.uidsOf(config)
   }
 
+  /** Of all configs. */
+  *all(): Generator<NodeRecord> {
+    for (const { state } of this.entries.values()) yield state.node
+  }
+
   get size(): number {
     return this.entries.size
   }
@@ -141,7 +148,7 @@ export class Roster {
   }
 
   /** @returns what came of it; `undefined` for a node that has not said hello. */
-  heartbeat(uid: string, heartbeat: Pick<Heartbeat, 'runs' | 'status'>): Transition | undefined {
+  heartbeat(uid: string, heartbeat: Omit<Heartbeat, 'type'>): Transition | undefined {
     const entry = this.entries.get(uid)
     if (entry === undefined) return undefined
     const { runs } = entry.state.node
@@ -174,6 +181,7 @@ export class Roster {
       entry.away = true
       gone.push(node)
       this.onChange(node)
+      this.options.onPresence?.('left', node)
     }
     return gone
   }
@@ -198,6 +206,7 @@ export class Roster {
     this.waitingCount -= this.waiting.get(uid)?.length ?? 0
     this.waiting.delete(uid)
     if (now !== undefined) this.onChange(now.state.node)
+    if (now?.away === false) this.options.onPresence?.('left', now.state.node)
   }
 
   /** How far the nodes of a config are with its head, in the time of a few look-ups. */
@@ -274,8 +283,13 @@ export class Roster {
 
   private take(before: Entry | undefined, state: NodeState, isNews: boolean): void {
     const nowMs = this.options.monotonicMs()
+    const last = before?.away === false ? before.state.node : undefined
     const entry = this.put(before, state, nowMs)
     this.onChange(state.node)
+    if (last?.config !== state.node.config) {
+      if (last !== undefined) this.options.onPresence?.('left', last)
+      this.options.onPresence?.('joined', state.node)
+    }
     if (!isNews && nowMs - entry.writtenAtMs < this.options.leaseMs / 2) return
     entry.writtenAtMs = nowMs
     this.dirty.add(state.node.uid)

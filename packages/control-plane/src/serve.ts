@@ -32,7 +32,7 @@ import { metricsOf } from './metrics.ts'
 import type { Hub } from './push/delivery.ts'
 import { createHub } from './push/hub.ts'
 import { defaultHubLimits, type HubLimits } from './push/limits.ts'
-import { defaultRetention, prune, type Retention } from './retention.ts'
+import { defaultRetention, pruning, type Retention } from './retention.ts'
 import { Roster } from './roster.ts'
 import type { Store } from './store.ts'
 import { openSqlite } from './stores/sqlite.ts'
@@ -48,6 +48,8 @@ export interface TlsOptions {
   readonly key: string | Buffer
   /** PEM: certificates of agents are verified against it. Without it none are asked for. */
   readonly clientCa?: string | Buffer
+  /** PEM: lists of certificates that the authority has taken back. Each authority of `clientCa` must have one then. */
+  readonly clientCrl?: string | Buffer
   /** Who the owner of a verified certificate is. By default an agent for the config in its name `urn:midflight:agent:…`. */
   readonly principalOf?: (certificate: PeerCertificate) => Principal | undefined
 }
@@ -90,6 +92,8 @@ export interface ServeOptions {
   readonly store?: Store
   /** For tests: every answer is checked against its schema. */
   readonly checkAnswers?: boolean
+  /** For tests: the clock on the wall. */
+  readonly now?: () => Date
 }
 
 export interface ControlPlane {
@@ -99,7 +103,7 @@ export interface ControlPlane {
   readonly keys: KeyRing
   readonly hub: Hub
   /** Takes a renewed certificate; connections that are open keep the old one. @throws if there was no TLS. */
-  useCertificate(tls: Pick<TlsOptions, 'cert' | 'key' | 'clientCa'>): void
+  useCertificate(tls: Pick<TlsOptions, 'cert' | 'key' | 'clientCa' | 'clientCrl'>): void
   /** Not ready → no new connections → batches are written → agents and readers are sent away → requests end → what nodes said is stored → the store. */
   close(): Promise<void>
 }
@@ -125,12 +129,17 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
 
   async function started(): Promise<ControlPlane> {
     const keys = KeyRing.open(join(dataDir, 'keys.json'))
-    const bare = domainOf({ store, keys })
+    const bare = domainOf({ store, keys, ...(options.now && { now: options.now }) })
     const domain = { ...bare, limits: { ...bare.limits, ...limits.content } }
     const live = new Live()
     const metrics = metricsOf(store)
     const { leaseMs } = { ...defaultHubLimits, ...limits.hub }
-    const roster = await Roster.open(domain, { monotonicMs: () => performance.now(), leaseMs })
+    const roster = await Roster.open(domain, {
+      monotonicMs: () => performance.now(),
+      leaseMs,
+      onPresence: (change, { uid, config, labels, runs }) =>
+        live.add(`node-${change}`, config, { uid, config, labels, runs }),
+    })
     const hub = createHub({
       store,
       roster,
@@ -229,13 +238,11 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
     const url = `${tls ? 'https' : 'http'}://${isIPv6(host) ? `[${host}]` : host}:${bound}`
     state = 'ready'
     const retention = { ...defaultRetention, ...options.retention }
-    const pruner = setInterval(() => {
-      prune(domain, retention).then(
-        (pruned) => logger.debug({ pruned }, 'pruned'),
-        (error: unknown) => logger.error({ err: error }, 'pruning failed'),
-      )
-    }, retention.everyMs)
-    pruner.unref()
+    const stopPruning = pruning(domain, retention, {
+      settle: () => hub.flush(),
+      onPruned: (pruned) => logger.debug({ pruned }, 'pruned'),
+      onProblem: (error) => logger.error({ err: error }, 'pruning failed'),
+    })
     logger.info({ url, dataDir }, 'serving')
     let closing: Promise<void> | undefined
     return {
@@ -252,7 +259,7 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
 
     async function closed(): Promise<void> {
       state = 'closing'
-      clearInterval(pruner)
+      stopPruning()
       logger.info('closing')
       const ended = app.close()
       for (const socket of connections) if (socket.bytesRead === 0) socket.destroy()
@@ -319,19 +326,20 @@ function identifier(options: ServeOptions, token: (secret: string) => Promise<Pr
   const { authentication = 'required', tls } = options
   return identification({
     token,
-    oidc: options.oidc && oidc(options.oidc),
+    oidc: options.oidc && oidc(options.oidc, options.now),
     certificate: tls?.clientCa === undefined ? undefined : (tls.principalOf ?? agentOfCertificate),
     anyone: authentication === 'none' ? { name: 'anyone', role: 'admin', prefix: '' } : undefined,
   })
 }
 
-function tlsOf({ cert, key, clientCa }: TlsOptions): object {
+function tlsOf({ cert, key, clientCa, clientCrl }: TlsOptions): object {
   return {
     cert,
     key,
     minVersion: 'TLSv1.2',
     // Who brings none may still bring a token; one that is not good counts as none, see identity.ts.
     ...(clientCa === undefined ? {} : { ca: clientCa, requestCert: true, rejectUnauthorized: false }),
+    ...(clientCrl === undefined ? {} : { crl: clientCrl }),
   }
 }
 

@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { createServer, type Server } from 'node:http'
+import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -384,8 +384,133 @@ describe('OpenID', () => {
     }
   })
 
+  test('a flood of tokens by unknown keys asks the provider for its keys once, and those that are good still come through', async () => {
+    let asked = 0
+    const counting = createServer((_request, response) => {
+      asked++
+      response.end(JSON.stringify({ keys: [jwk] }))
+    })
+    await new Promise<void>((resolve) => counting.listen(0, '127.0.0.1', resolve))
+    const url = `http://127.0.0.1:${(counting.address() as AddressInfo).port}/keys`
+    const grants = [{ claim: 'team', value: 'shop', role: 'viewer', prefix: '' }] as const
+    const options = { issuer, audience: 'midflight', keys: { url }, grants, nameClaim: 'email' }
+    const other = await rig({ limits: generous, oidc: options })
+    try {
+      const stranger = (await generateKeyPair('ES256')).privateKey
+      const flood = await Promise.all(
+        Array.from({ length: 100 }, async (_, i) => {
+          const token = await new SignJWT({ team: 'shop', email: 'eve' })
+            .setProtectedHeader({ alg: 'ES256', kid: `unknown-${i}` })
+            .setIssuer(issuer)
+            .setAudience('midflight')
+            .setExpirationTime('1m')
+            .sign(stranger)
+          return (await other.ask('/v1/configs', { token })).status
+        }),
+      )
+      expect(new Set(flood)).toEqual(new Set([401]))
+      expect((await other.ask('/v1/configs', { token: await signed({ team: 'shop' }) })).status).toBe(200)
+      expect(asked).toBe(1)
+    } finally {
+      await other.close()
+      await new Promise((resolve) => counting.close(resolve))
+    }
+  })
+
+  test('a key that is rotated: the old stays good for as long as the provider names it, and the new is found', async () => {
+    const next = await generateKeyPair('ES256')
+    const nextJwk = { ...(await exportJWK(next.publicKey)), kid: 'k2', alg: 'ES256' }
+    const grants = [{ claim: 'team', value: 'shop', role: 'viewer', prefix: '' }] as const
+    const withKeys = (keys: JWK[]) => ({
+      oidc: { issuer, audience: 'midflight', keys: { jwks: { keys } }, grants, nameClaim: 'email' },
+    })
+    const byNext = await new SignJWT({ team: 'shop', email: 'ada' })
+      .setProtectedHeader({ alg: 'ES256', kid: 'k2' })
+      .setIssuer(issuer)
+      .setAudience('midflight')
+      .setExpirationTime('1m')
+      .sign(next.privateKey)
+    const byOld = await signed({ team: 'shop' })
+    for (const [keys, old, fresh] of [
+      [[jwk], 200, 401],
+      [[jwk, nextJwk], 200, 200],
+      [[nextJwk], 401, 200],
+    ] as const) {
+      const other = await rig(withKeys([...keys]))
+      const statuses = [byOld, byNext].map(async (token) => (await other.ask('/v1/configs', { token })).status)
+      expect(await Promise.all(statuses)).toEqual([old, fresh])
+      await other.close()
+    }
+  })
+
+  test('a token that is huge, or whose header names keys of its own, is refused like any other', async () => {
+    const eve = await generateKeyPair('ES256')
+    const own = { ...(await exportJWK(eve.publicKey)), alg: 'ES256' }
+    const claims = { groups: ['sre'], email: 'eve' }
+    const sealed = (header: object) =>
+      new SignJWT(claims)
+        .setProtectedHeader({ alg: 'ES256', ...header })
+        .setIssuer(issuer)
+        .setAudience('midflight')
+        .setExpirationTime('1m')
+        .sign(eve.privateKey)
+    const bad = [
+      await signed({ groups: ['sre'], more: 'x'.repeat(8192) }),
+      await sealed({ kid: 'k1', jwk: own }),
+      await sealed({ kid: '../../k1' }),
+      await sealed({ jku: 'http://127.0.0.1:1/keys' }),
+      `${(await signed({ groups: ['sre'] })).split('.').slice(0, 2).join('.')}.`,
+      `${await signed({ groups: ['sre'] })}.x`,
+      await signed({ groups: ['sre'], email: 'x'.repeat(201) }),
+      await signed({ groups: ['sre'], email: { name: 'admin' } }),
+    ]
+    for (const token of bad) expect((await here.ask('/v1/configs', { token })).status).toBe(401)
+    // Headers of more than 16 KiB do not even get that far.
+    const large = await signed({ groups: ['sre'], more: 'x'.repeat(20_000) })
+    expect((await here.ask('/v1/configs', { token: large })).status).toBe(431)
+  })
+
+  test('F31, F32: the clock of the server says what has expired, and what is not yet', async () => {
+    const clock = { at: Date.now() }
+    const grants = [{ claim: 'team', value: 'shop', role: 'viewer', prefix: '' }] as const
+    const options = { issuer, audience: 'midflight', keys: { jwks: { keys: [jwk] } }, grants, nameClaim: 'email' }
+    const other = await rig({ oidc: options, now: () => new Date(clock.at) })
+    try {
+      const real = clock.at
+      const token = await signed({ team: 'shop' })
+      const own = { name: 'brief', role: 'viewer', prefix: '', expiresAt: new Date(real + 3_600_000).toISOString() }
+      const { secret } = (await other.ask('/v1/tokens', { method: 'POST', body: own })).json()
+      const statuses = async () => [
+        (await other.ask('/v1/configs', { token })).status,
+        (await other.ask('/v1/configs', { token: secret })).status,
+        (await other.ask('/v1/configs')).status,
+      ]
+      expect(await statuses()).toEqual([200, 200, 200])
+      clock.at = real + 400 * 86_400_000
+      expect(await statuses()).toEqual([401, 401, 200])
+      clock.at = real - 3_600_000
+      expect(await statuses()).toEqual([401, 200, 200])
+      // Set right again, everything is as it was: nothing was thrown away meanwhile.
+      clock.at = real
+      expect(await statuses()).toEqual([200, 200, 200])
+    } finally {
+      await other.close()
+    }
+  })
+
   test('keys that cannot be had: 503, and tokens of the control plane are good all the same', async () => {
-    const down = createServer((_request, response) => response.writeHead(500).end('down'))
+    // One answers with an error, one with something else, one never.
+    const answers = [
+      (response: ServerResponse) => response.writeHead(500).end('down'),
+      (response: ServerResponse) => response.end('<html>'),
+      (response: ServerResponse) => response.end('{"keys": 7}'),
+      () => undefined,
+    ]
+    for (const answer of answers) await away(answer)
+  })
+
+  async function away(answer: (response: ServerResponse) => unknown): Promise<void> {
+    const down = createServer((_request, response) => void answer(response))
     await new Promise<void>((resolve) => down.listen(0, '127.0.0.1', resolve))
     const url = `http://127.0.0.1:${(down.address() as AddressInfo).port}/keys`
     const other = await rig({ oidc: { issuer, audience: 'midflight', keys: { url }, grants: [] } })
@@ -395,9 +520,10 @@ describe('OpenID', () => {
       expect((await other.ask('/v1/configs')).status).toBe(200)
     } finally {
       await other.close()
+      down.closeAllConnections()
       await new Promise((resolve) => down.close(resolve))
     }
-  })
+  }
 
   test('options that would let too many in are refused at the start', async () => {
     const options = { issuer, audience: 'midflight', keys: { jwks: { keys: [jwk] } }, grants: [] }
@@ -415,7 +541,7 @@ describe('client certificates', () => {
     execFileSync('openssl', args, { cwd: folder, stdio: 'pipe' })
   }
 
-  async function issued(name: string, san: string, ca = 'ca'): Promise<void> {
+  async function issued(name: string, san: string, ca = 'ca', days = '2', subject = `/CN=${name}`): Promise<void> {
     await writeFile(join(folder, `${name}.ext`), `subjectAltName=${san}\n`)
     openssl(
       'req',
@@ -429,7 +555,7 @@ describe('client certificates', () => {
       '-out',
       `${name}.csr`,
       '-subj',
-      `/CN=${name}`,
+      subject,
     )
     openssl(
       'x509',
@@ -442,7 +568,7 @@ describe('client certificates', () => {
       `${ca}.key`,
       '-CAcreateserial',
       '-days',
-      '2',
+      days,
       '-out',
       `${name}.pem`,
       '-extfile',
@@ -479,6 +605,10 @@ describe('client certificates', () => {
     await issued('node1', 'URI:urn:midflight:agent:shop')
     await issued('plain', 'DNS:node1')
     await issued('forged', 'URI:urn:midflight:agent:shop', 'stranger')
+    await issued('expired', 'URI:urn:midflight:agent:shop', 'ca', '0')
+    await issued('named', 'DNS:node2', 'ca', '2', '/CN=urn:midflight:agent:shop')
+    await issued('quoted', '@names\n[names]\nDNS.1 = "x, URI:urn:midflight:agent:shop"')
+    await issued('above', 'URI:urn:midflight:agent:')
     await issued('twice', 'URI:urn:midflight:agent:shop,URI:urn:midflight:agent:bank')
     here = await rig({
       limits: generous,
@@ -506,8 +636,8 @@ describe('client certificates', () => {
     expect((await as('node1', at(shop, '/content'))).status).toBe(404)
   })
 
-  test('none, one without such a name, one with two, one of another authority: 401', async () => {
-    for (const name of [undefined, 'plain', 'twice', 'forged']) {
+  test('none, one without such a name, with two, of another authority, expired, with the name where it does not count: 401', async () => {
+    for (const name of [undefined, 'plain', 'twice', 'forged', 'expired', 'named', 'quoted', 'above']) {
       expect([name, (await as(name, `/v1/agent/${encodeURIComponent(shop)}/poll`)).status]).toEqual([name, 401])
     }
   })
@@ -527,6 +657,34 @@ describe('client certificates', () => {
     expect(await connected('node1')).toBe('HTTP/1.1 101')
     expect(await connected('plain')).toBe('HTTP/1.1 401')
     expect(await connected('forged')).toBe('HTTP/1.1 401')
+  })
+
+  test('a certificate that was taken back, or whose authority was, is nobody from the next connection on', async () => {
+    await issued('node3', 'URI:urn:midflight:agent:shop')
+    await writeFile(join(folder, 'index.txt'), '')
+    await writeFile(join(folder, 'crl.cnf'), '[ca]\ndefault_ca=a\n[a]\ndatabase=index.txt\ndefault_md=sha256\n')
+    const ca = ['-config', 'crl.cnf', '-cert', 'ca.pem', '-keyfile', 'ca.key']
+    openssl('ca', ...ca, '-revoke', 'node3.pem')
+    openssl('ca', ...ca, '-gencrl', '-crldays', '2', '-out', 'crl.pem')
+    const own = { cert: await read('server.pem'), key: await read('server.key'), clientCa: await read('ca.pem') }
+    const other = await rig({ limits: generous, tls: own })
+    const poll = `/v1/agent/${encodeURIComponent(shop)}/poll`
+    const statuses = async (): Promise<number[]> => {
+      const asked: number[] = []
+      for (const name of ['node1', 'node3']) {
+        const tls = { ca: own.clientCa, cert: await read(`${name}.pem`), key: await read(`${name}.key`) }
+        asked.push((await ask(other.url, poll, { tls })).status)
+      }
+      return asked
+    }
+    const config = { method: 'POST', body: { name: shop }, token: other.admin, tls: { ca: own.clientCa } }
+    expect((await ask(other.url, '/v1/configs', config)).status).toBe(201)
+    expect(await statuses()).toEqual([304, 304])
+    other.plane.useCertificate({ ...own, clientCrl: await read('crl.pem') })
+    expect(await statuses()).toEqual([304, 401])
+    other.plane.useCertificate({ ...own, clientCa: await read('stranger.pem') })
+    expect(await statuses()).toEqual([401, 401])
+    await other.close()
   })
 
   test('a TLS handshake that never comes to its end is cut', async () => {

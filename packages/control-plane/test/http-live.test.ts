@@ -205,16 +205,50 @@ describe('events', () => {
     const { digest } = (await here.ask(at(name))).json().head
     const report = { type: 'report', number: 1, digest, status: 'APPLIED', attempt: 1, at: new Date().toISOString() }
     await here.ask(`${agent}/report?uid=${uid}`, { method: 'POST', body: report })
-    await Promise.all([all.until(() => all.seen.length >= 4), scoped.until(() => scoped.seen.length >= 3)])
-    expect(all.seen.map(({ event }) => event)).toEqual(['release', 'release', 'draft', 'node'])
+    await Promise.all([all.until(() => all.seen.length >= 5), scoped.until(() => scoped.seen.length >= 4)])
+    expect(all.seen.map(({ event }) => event)).toEqual(['release', 'release', 'draft', 'node-joined', 'node'])
     expect(scoped.seen.map(({ event, data }) => [event, data.number ?? data.change ?? data.status])).toEqual([
       ['release', 1],
       ['draft', 'created'],
+      ['node-joined', undefined],
       ['node', 'APPLIED'],
     ])
     expect(scoped.text).not.toContain('bank')
     expect(narrow.seen.map(({ data }) => data.config)).toEqual([other])
     for (const reader of [all, scoped, narrow]) reader.close()
+  })
+
+  test('nodes that come, go, come back, are forgotten and move are told, once each', async () => {
+    const plane = await rig({ limits: { hub: { leaseMs: 300 } } })
+    try {
+      for (const name of ['shop/a', 'bank/b']) await plane.ask('/v1/configs', { method: 'POST', body: { name } })
+      const all = new Reader(plane.url, plane.admin)
+      const bank = new Reader(plane.url, await plane.token('viewer', 'bank'))
+      await Promise.all([all.opened, bank.opened])
+      const uid = randomUUID()
+      const say = (name: string) =>
+        plane.ask(`/v1/agent/${encodeURIComponent(name)}/heartbeat`, { method: 'POST', body: hello(uid, name, null) })
+      await say('shop/a')
+      await say('shop/a')
+      await all.until(() => all.seen.length === 2)
+      await say('shop/a')
+      await say('bank/b')
+      await plane.ask(`/v1/nodes/${uid}`, { method: 'DELETE' })
+      await all.until(() => all.seen.length === 6)
+      expect(all.seen.map(({ event, data }) => `${event} ${data.uid === uid} ${data.config}`)).toEqual([
+        'node-joined true shop/a',
+        'node-left true shop/a',
+        'node-joined true shop/a',
+        'node-left true shop/a',
+        'node-joined true bank/b',
+        'node-left true bank/b',
+      ])
+      await bank.until(() => bank.seen.length === 2)
+      expect(bank.text).not.toContain('shop')
+      for (const reader of [all, bank]) reader.close()
+    } finally {
+      await plane.close()
+    }
   })
 
   test('a reader that comes back gets what it missed, once; after a gap it is told to read anew', async () => {

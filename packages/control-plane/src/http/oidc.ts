@@ -37,7 +37,7 @@ const asymmetric = ['EdDSA', 'Ed25519', 'ES256', 'ES384', 'ES512', 'PS256', 'PS3
 const defaultAlgorithms = ['EdDSA', 'Ed25519', 'ES256', 'ES384', 'PS256', 'RS256']
 
 /** @throws TypeError for options that would let too many in. */
-export function oidc(options: OidcOptions): Oidc {
+export function oidc(options: OidcOptions, now: () => Date = () => new Date()): Oidc {
   const { issuer, audience, keys, algorithms = defaultAlgorithms, grants, nameClaim = 'sub' } = options
   const { clockToleranceSeconds = 5 } = options
   if (issuer === '' || audience === '') throw new TypeError('oidc: issuer and audience must not be empty')
@@ -72,6 +72,7 @@ export function oidc(options: OidcOptions): Oidc {
         algorithms: [...algorithms],
         clockTolerance: clockToleranceSeconds,
         requiredClaims: ['exp'],
+        currentDate: now(),
       })
       return payload
     } catch (error) {
