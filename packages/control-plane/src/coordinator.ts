@@ -5,9 +5,10 @@
  *
  * It sends nothing. Which node is to run what follows from what is written (`desired.ts`); the hub is told to look.
  */
-import { asRollout, eventOf, handedOver, isPlain, type Course, type Wanting } from './course.ts'
+import { asRollout, auditOf, eventOf, handedOver, isPlain, movedAt, type Course, type Wanting } from './course.ts'
 import type { Domain } from './domain.ts'
-import { Facts } from './facts.ts'
+import { Facts, type Tally } from './facts.ts'
+import { activeFreeze, freezeMoves } from './freeze.ts'
 import type { Gate, GateResult, GateSpec } from './gates/gate.ts'
 import { GateWatch } from './gates/watch.ts'
 import { RefusedError } from './release.ts'
@@ -37,9 +38,12 @@ export interface CoordinatorOptions {
 
 /** In one go at most so much time passes: while this process stood still, nobody watched. */
 const longestTickMs = 2_000
+const defaultTickMs = 250
 const saveMs = 5_000
 const gateNodes = 1_000
 const retryMs = 1_000
+/** How often it is looked, in ticks. */
+const freezeTicks = 4
 
 export class Coordinator {
   readonly epoch: number
@@ -54,7 +58,7 @@ export class Coordinator {
   private constructor(options: CoordinatorOptions, epoch: number) {
     this.options = options
     this.epoch = epoch
-    this.endTicks = (options.turns ?? realTurns).every(options.tickMs ?? 250, () => this.tick())
+    this.endTicks = (options.turns ?? realTurns).every(options.tickMs ?? defaultTickMs, () => this.tick())
     options.roster.observe((node) => this.noticed(node))
   }
 
@@ -73,11 +77,22 @@ export class Coordinator {
     await this.lines.inTurn(config, () => this.pick(config))
   }
 
+  /** Those under way, one for each config at most. */
+  rollouts(): RolloutRecord[] {
+    return [...this.courses.values()].map(({ record }) => record)
+  }
+
   /** The rollout under way with its newest counts, or as it was left. */
   async rollout(config: string, number: number): Promise<RolloutRecord | undefined> {
     const course = this.courses.get(config)
     if (course?.record.number === number) return course.record
     return await this.options.domain.store.read((read) => read.rollout(config, number))
+  }
+
+  /** How many nodes of each of its steps are how far; `undefined` if it is not under way. */
+  steps(config: string, number: number): readonly Readonly<Tally>[] | undefined {
+    const course = this.courses.get(config)
+    return course?.record.number === number ? course.facts.bySteps() : undefined
   }
 
   /**
@@ -200,6 +215,7 @@ export class Coordinator {
       savedMs: now,
       gates,
       retryRollbackMs: -Infinity,
+      freezeLookMs: -Infinity,
     }
     return course
   }
@@ -216,7 +232,10 @@ export class Coordinator {
   }
 
   private async begin(course: Course): Promise<void> {
+    await this.heedFreezes(course)
     const { config, number, strategy, state } = course.record
+    // One that is held does not begin either; it is looked again with each tick.
+    if (this.courses.get(config) !== course || state.pauses.length > 0) return
     const { roster, domain } = this.options
     const from = state.from ?? (await domain.store.read((read) => handedOver(read.rollouts(config, number, 1)[0])))
     const nodes = roster.uids(config).flatMap((uid) => roster.node(uid) ?? [])
@@ -225,6 +244,17 @@ export class Coordinator {
     const phase = strategy.twoPhase ? 'preparing' : 'applying'
     const counts = course.facts.counts({ phase, step: 0 })
     await this.step(course, { kind: 'began', epoch: this.epoch, from, cuts, counts })
+  }
+
+  /** Holds it while a freeze lasts, and lets it go when that is over. */
+  private async heedFreezes(course: Course): Promise<void> {
+    const { domain, monotonicMs, tickMs = defaultTickMs } = this.options
+    if (monotonicMs() < course.freezeLookMs) return
+    course.freezeLookMs = monotonicMs() + freezeTicks * tickMs
+    const { config } = course.record
+    const freezes = await domain.store.read((read) => read.config(config)?.rollout?.freezes ?? [])
+    const moves = freezeMoves(course.record, activeFreeze(freezes, domain.now()), author)
+    for (const move of moves) await this.step(course, move, move)
   }
 
   private async recover(course: Course): Promise<void> {
@@ -262,13 +292,7 @@ export class Coordinator {
   }
 
   private after(before: RolloutRecord, state: RolloutState): RolloutRecord {
-    const at = this.options.domain.now().toISOString()
-    return {
-      ...before,
-      state,
-      startedAt: before.startedAt ?? (state.phase === 'queued' ? null : at),
-      endedAt: hasEnded(state) ? at : null,
-    }
+    return movedAt(this.options.domain.now().toISOString(), before, state)
   }
 
   private async write(record: RolloutRecord, event: RolloutEvent, wanting?: Wanting): Promise<void> {
@@ -279,16 +303,8 @@ export class Coordinator {
   private put(tx: StoreTx, record: RolloutRecord, event: RolloutEvent, wanting?: Wanting): void {
     const at = this.options.domain.now().toISOString()
     tx.moveRollout(record, event, this.epoch, at)
-    const { config, number, state } = record
-    if (wanting === undefined && !hasEnded(state) && state.phase !== 'failed') return
-    const actor = wanting?.by ?? author
-    const action = wanting === undefined ? `rollout-${state.phase}` : `rollout-${event.kind}`
-    const detail = {
-      number,
-      ...(wanting && { reason: wanting.reason }),
-      ...(state.failure && { found: state.failure.found }),
-    }
-    tx.appendAudit({ at, actor, action, config, detail })
+    const entry = auditOf(record, event, wanting)
+    if (entry !== undefined) tx.appendAudit({ at, actor: wanting?.by ?? author, config: record.config, ...entry })
   }
 
   private async rollBack(course: Course, failure: Failure): Promise<void> {
@@ -370,6 +386,8 @@ export class Coordinator {
   private async tickIn(config: string): Promise<void> {
     const course = this.courses.get(config)
     if (course === undefined) return await this.pick(config)
+    if (course.record.state.phase === 'queued') return await this.begin(course)
+    await this.heedFreezes(course)
     await this.pass(course)
     if (this.courses.get(config) !== course || hasEnded(course.record.state)) return await this.pick(config)
     const now = this.options.monotonicMs()

@@ -3,8 +3,8 @@ import type { Runs } from 'midflight/protocol'
 import type { Facts } from './facts.ts'
 import type { GateWatch } from './gates/watch.ts'
 import type { Control } from './rollout.ts'
-import type { Rollout, RolloutEvent, RolloutState } from './rollout-state.ts'
-import type { RolloutRecord } from './store.ts'
+import { hasEnded, type Rollout, type RolloutEvent, type RolloutState } from './rollout-state.ts'
+import type { AuditEntry, RolloutRecord } from './store.ts'
 
 /** Who wants something of a rollout, and why. */
 export interface Wanting {
@@ -23,6 +23,8 @@ export interface Course {
   readonly gates: GateWatch
   /** After a failure to write the way back: when to try again. */
   retryRollbackMs: number
+  /** When it is to be looked next whether a freeze holds it, by the monotonic clock. */
+  freezeLookMs: number
 }
 
 /** What the nodes were to run when a rollout had ended. */
@@ -44,6 +46,25 @@ export function isPlain(before: RolloutState, after: RolloutState): boolean {
 
 export function asRollout({ config, number, digest, strategy }: RolloutRecord): Rollout {
   return { config, release: { number, digest }, strategy }
+}
+
+export function movedAt(at: string, before: RolloutRecord, state: RolloutState): RolloutRecord {
+  const startedAt = before.startedAt ?? (state.phase === 'queued' ? null : at)
+  return { ...before, state, startedAt, endedAt: hasEnded(state) ? at : null }
+}
+
+/** What goes into the audit log: what somebody wanted, and how it ended; steps on the way are among its events. */
+export function auditOf(
+  { number, state }: RolloutRecord,
+  { kind }: RolloutEvent,
+  wanting: Wanting | undefined,
+): Pick<AuditEntry, 'action' | 'detail'> | undefined {
+  if (wanting === undefined && !hasEnded(state) && state.phase !== 'failed') return undefined
+  const found = state.failure && { found: state.failure.found }
+  return {
+    action: `rollout-${wanting === undefined ? state.phase : kind}`,
+    detail: { number, ...(wanting && { reason: wanting.reason }), ...found },
+  }
 }
 
 export function eventOf(control: Control, { by, reason }: Wanting): RolloutEvent {

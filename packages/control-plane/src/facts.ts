@@ -44,7 +44,7 @@ interface Entry extends Found {
   readonly zone: string
 }
 
-type Tally = Record<Fact, number>
+export type Tally = Record<Fact, number>
 
 const maxReasons = 5
 const maxReasonLength = 300
@@ -113,6 +113,11 @@ export class Facts {
     sum.reasons = this.reasons(first, last)
     if (this.strategy.absent.kind === 'per-zone') sum.missingInZone = this.missingInZone(first, last)
     return sum
+  }
+
+  /** Of each step for itself, also of those that were not begun. */
+  bySteps(): readonly Readonly<Tally>[] {
+    return this.tallies
   }
 
   /** The nodes of the steps that were begun, for those who ask about their health elsewhere. */

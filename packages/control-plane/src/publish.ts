@@ -11,6 +11,7 @@ import { digest, type Json } from 'midflight'
 import { mismatchText, releaseInfo, type ReleaseInfo } from 'midflight/protocol'
 import { signed, type Domain } from './domain.ts'
 import { edited, editValue, isPatch } from './edit.ts'
+import { activeFreeze } from './freeze.ts'
 import { answerOf, keyOf, remember, type Key } from './idempotency.ts'
 import {
   ConflictError,
@@ -27,6 +28,7 @@ import { queued } from './rollout-state.ts'
 import { verifyRelease } from './signing.ts'
 import type { ConfigRecord, RolloutAdvice, StoreRead, StoreTx } from './store.ts'
 import { instant } from './strategies/all-at-once.ts'
+import type { StrategySpec } from './strategies/spec.ts'
 import type { Strategy } from './strategy.ts'
 import { requireValid } from './validation.ts'
 
@@ -102,6 +104,10 @@ export interface Intent {
 export interface RolloutOrder {
   readonly strategy: Strategy
   readonly advice?: RolloutAdvice
+  /** As it was asked for, where somebody did: part of what an idempotency key stands for. */
+  readonly spec?: StrategySpec
+  /** Refused while a rollout of the config is under way, unless the glass is broken. */
+  readonly alone?: boolean
 }
 
 export interface Part extends Pick<ConfigChange, 'config' | 'ifMatch' | 'message' | 'force' | 'signed'> {
@@ -141,7 +147,7 @@ export async function release(domain: Domain, intent: Intent): Promise<Result> {
 
 /** The request as it is remembered under its key. */
 function requestOf({ author, parts }: Intent): Json {
-  const changes = parts.map(({ config, ifMatch, message, force, signed: by, kind, rollbackOf, edit }) => ({
+  const changes = parts.map(({ config, ifMatch, message, force, signed: by, kind, rollbackOf, edit, rollout }) => ({
     config,
     ifMatch: ifMatch ?? null,
     message: message ?? '',
@@ -150,6 +156,7 @@ function requestOf({ author, parts }: Intent): Json {
     kind,
     rollbackOf: rollbackOf ?? null,
     edit: editValue(edit),
+    ...(typeof rollout === 'object' && rollout.spec && { strategy: rollout.spec as unknown as Json }),
   }))
   return [author, ...changes]
 }
@@ -207,10 +214,10 @@ function commit(
     return demandsMoved || (isPatch(part.edit) && current.head?.number !== config.head?.number)
   })
   if (moved) return 'moved'
-  const planned = made.map((one) => next(domain, tx, intent, one))
-  const published = planned.map(({ release: info, created, content }) => {
+  const planned = made.map((one) => ({ part: one.part, ...next(domain, tx, intent, one) }))
+  const published = planned.map(({ part, release: info, created, content }) => {
     if (created) tx.addRelease(info, content)
-    if (created) addRollout(domain, tx, intent, info)
+    if (created) addRollout(domain, tx, intent, part, info)
     return { config: info.config, release: info, created }
   })
   for (const one of published) if (one.created) audit(domain, tx, intent, one, published)
@@ -220,15 +227,14 @@ function commit(
 }
 
 /** In the same transaction as the release: a head whose rollout is not on record would go to everyone. */
-function addRollout(
-  domain: Domain,
-  tx: StoreTx,
-  { parts, actor }: Intent,
-  { config, number, digest: content, parent }: ReleaseInfo,
-): void {
-  const order = parts.find((part) => part.config === config)?.rollout
+function addRollout(domain: Domain, tx: StoreTx, { actor, breakGlass }: Intent, part: Part, info: ReleaseInfo): void {
+  const { config, number, digest: content, parent } = info
+  const order = part.rollout
   if (order === 'none') return
   const isFree = tx.openRollouts(config).length === 0
+  if (order?.alone === true && !isFree && breakGlass === undefined) {
+    throw new RefusedError('state', `a rollout of ${config} is under way; to publish at once in its place, break the glass`)
+  }
   if (order === undefined && isFree) return
   const before = parent === null || !isFree ? undefined : releaseIn(tx, config, parent)
   tx.addRollout({
@@ -242,6 +248,7 @@ function addRollout(
     endedAt: null,
     state: queued(before === undefined ? null : { number: before.number, digest: before.digest }),
     ...(order?.advice && { advice: order.advice }),
+    ...((breakGlass !== undefined || part.kind === 'rollback') && { urgent: true }),
   })
 }
 
@@ -259,6 +266,7 @@ function next(domain: Domain, tx: StoreTx, intent: Intent, made: Made): Publishe
       `${config.name} is published with the approval of ${config.reviewers}; make a draft, or break the glass`,
     )
   }
+  requireThawed(domain, config, intent, part)
   const info: ReleaseInfo = {
     config: config.name,
     number: head.number + 1,
@@ -272,6 +280,15 @@ function next(domain: Domain, tx: StoreTx, intent: Intent, made: Made): Publishe
   }
   const wanted = part.signed === undefined ? signed(domain, info) : signedElsewhere(domain, head, info, part.signed)
   return { config: config.name, release: wanted, created: true, content }
+}
+
+/** Nothing holds up the way back. @throws RefusedError `frozen` */
+function requireThawed(domain: Domain, { name, rollout }: ConfigRecord, { breakGlass }: Intent, { kind }: Part): void {
+  if (rollout === undefined || breakGlass !== undefined || kind === 'rollback') return
+  const freeze = activeFreeze(rollout.freezes, domain.now())
+  if (freeze === undefined) return
+  const until = `is frozen until ${freeze.endsAt} (${freeze.reason})`
+  throw new RefusedError('frozen', `${name} ${until}; a draft can be made now and published then, or break the glass`)
 }
 
 /** @throws ConflictError if it was signed for another place in the sequence; RefusedError if the signature is not good. */

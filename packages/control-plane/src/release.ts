@@ -19,6 +19,7 @@ export type RefusalCode =
   | 'denied' // this person may not do this
   | 'signature' // it is signed, and the signature is not good
   | 'state' // a rollout is not in a state in which this could be done
+  | 'frozen' // nothing is to be changed now
   | 'busy' // others write faster than this could be tried again
 
 /** A request that was refused. Nothing was changed. */

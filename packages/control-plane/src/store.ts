@@ -9,9 +9,11 @@
 import type { Json } from 'midflight'
 import type { NodeStatus, ReleaseInfo } from 'midflight/protocol'
 import type { Role } from './access.ts'
+import type { Freeze } from './freeze.ts'
 import type { RolloutEvent, RolloutState } from './rollout-state.ts'
 import type { Strategy } from './strategy.ts'
 import type { Rule } from './rules.ts'
+import type { StrategySpec } from './strategies/spec.ts'
 
 export interface Store {
   /**
@@ -154,8 +156,16 @@ export interface ConfigRecord {
   readonly rules: readonly Rule[]
   /** How many others must approve a publish; 0 to 16. */
   readonly reviewers: number
+  /** How its releases are brought to the nodes where nobody says otherwise. */
+  readonly rollout?: RolloutPolicy
   /** The newest release. */
   readonly head: { readonly number: number; readonly digest: string } | null
+}
+
+export interface RolloutPolicy {
+  /** `null`: to all at once, as without a rollout. */
+  readonly strategy: StrategySpec | null
+  readonly freezes: readonly Freeze[]
 }
 
 export interface NodeRecord {
@@ -197,6 +207,8 @@ export interface RolloutRecord {
   readonly state: RolloutState
   /** What was said of the risk before, so that it can be judged by what came of it. */
   readonly advice?: RolloutAdvice
+  /** No freeze holds it: the glass was broken for it, or it is a way back. */
+  readonly urgent?: true
 }
 
 export interface RolloutAdvice {

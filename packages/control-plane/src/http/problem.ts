@@ -35,6 +35,7 @@ export const problems = {
   'store-damaged': [500, 'The store is damaged'],
   busy: [503, 'Busy'],
   state: [409, 'Not in this state'],
+  frozen: [409, 'Nothing is to be changed now'],
   unavailable: [503, 'Not available now'],
   unknown: [503, 'Whether it happened is not known'],
   full: [507, 'No room on the disk'],
