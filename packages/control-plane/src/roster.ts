@@ -9,9 +9,9 @@
 import type { Heartbeat, Hello, NodeStatus, Report } from 'midflight/protocol'
 import type { Wanted } from './desired.ts'
 import type { Domain } from './domain.ts'
-import { beat, givenUp, joined, reported, whyNot } from './fleet.ts'
-import type { Heard, NodeState, Reason, Transition } from './fleet.ts'
-import { configIn, releaseIn } from './publish.ts'
+import { beat, givenUp, joined, reported } from './fleet.ts'
+import type { Heard, NodeState, Transition } from './fleet.ts'
+import { configIn } from './publish.ts'
 import { RefusedError } from './release.ts'
 import type { AttemptRecord, NodeRecord, StoreTx } from './store.ts'
 import { Tally, type Progress } from './tally.ts'
@@ -373,33 +373,4 @@ function known(tx: StoreTx, attempts: readonly AttemptRecord[]): AttemptRecord[]
     }
     return release?.digest === attempt.digest
   })
-}
-
-/** A node that does not run a release, and why. */
-export interface Laggard {
-  readonly node: NodeRecord
-  readonly reason: Reason
-}
-
-export interface LaggardQuery {
-  readonly config: string
-  readonly number: number
-  readonly status?: NodeStatus
-  readonly after?: string | undefined
-  readonly limit: number
-}
-
-/** "Nodes not on release N, and why", by uid. */
-export async function laggards(
-  domain: Domain,
-  roster: Roster,
-  { config, number, status, after, limit }: LaggardQuery,
-): Promise<{ readonly laggards: readonly Laggard[]; readonly next: string | undefined }> {
-  const wanted = await domain.store.read((read) => releaseIn(read, config, number))
-  const reasonOf = (node: NodeRecord): Reason | undefined => whyNot(wanted, node, roster.isAway(node.uid))
-  const isOne = (node: NodeRecord): boolean =>
-    (status === undefined || node.status === status) && reasonOf(node) !== undefined
-  const found = roster.nodes(config, isOne, after, limit)
-  const laggards = found.map((node): Laggard => ({ node, reason: reasonOf(node) as Reason }))
-  return { laggards, next: found.length < limit ? undefined : found.at(-1)?.uid }
 }
