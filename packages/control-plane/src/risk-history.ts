@@ -88,7 +88,7 @@ export function riskInputFrom(read: StoreRead, config: ConfigRecord, question: R
   }
 }
 
-/** The newest release with this very content that ran well. */
+/** The newest release with this very content, if it ran well. */
 function ranBefore(
   read: StoreRead,
   config: ConfigRecord,
@@ -97,10 +97,10 @@ function ranBefore(
   outcomes: Outcomes,
 ): number | null {
   const isIt = ({ number, digest: its }: ReleaseInfo): boolean => its === content && number !== config.head?.number
-  const recent = releases.find((release) => isIt(release) && outcomes.get(release.number) === 'completed')
-  if (recent !== undefined) return recent.number
+  const recent = releases.find((release) => isIt(release) && outcomes.has(release.number))
+  if (recent !== undefined) return outcomes.get(recent.number) === 'completed' ? recent.number : null
   const target = rollbackOf === undefined ? undefined : read.release(config.name, rollbackOf)
-  if (target === undefined || !isIt(target) || outcomes.has(target.number)) return null
+  if (target === undefined || !isIt(target)) return null
   const [next] = read.releases(config.name, target.number + 2, 1)
   const outcome =
     outcomeOf?.(target) ?? (isUndoneBy(next, target) ? 'rolled-back' : appliedOutcome(read, config, target.number))

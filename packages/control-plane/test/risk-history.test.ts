@@ -111,6 +111,19 @@ describe.each(stores)('on %s', (_name, open) => {
     expect((await inputOf(domain, limitOf(77))).returnsTo).toBeNull()
   })
 
+  test('what ran well once and was rolled back when it came again is not known as good', async () => {
+    const domain = await ready(await open())
+    await publishOne(domain, { content: structuredClone(limits) })
+    await tried(domain, 'APPLIED')
+    await publishOne(domain, limitOf(1))
+    await tried(domain, 'APPLIED')
+    await publishOne(domain, { content: structuredClone(limits) })
+    await tried(domain, 'APPLIED')
+    await rollback(domain, { config, to: 2, author: 'bob' })
+    await tried(domain, 'APPLIED')
+    expect((await inputOf(domain, { content: structuredClone(limits) })).returnsTo).toBeNull()
+  })
+
   test('a rollback to what is older than what is looked at is known as such too', async () => {
     const domain = await ready(await open())
     await publishOne(domain, { content: structuredClone(limits) })
