@@ -6,7 +6,7 @@
  * Leases go by the monotonic clock: setting the clock on the wall makes nobody away and nobody present (F31, F32), and
  * the clocks of the nodes do not matter (F33).
  */
-import type { Heartbeat, Hello, NodeStatus, Report } from 'midflight/protocol'
+import type { Heartbeat, Hello, Report } from 'midflight/protocol'
 import type { Wanted } from './desired.ts'
 import type { Domain } from './domain.ts'
 import { beat, givenUp, joined, reported } from './fleet.ts'
