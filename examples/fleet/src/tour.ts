@@ -63,7 +63,8 @@ async function start(): Promise<void> {
   await firstRelease(api, config, run, { example: join(gateway, 'gateway.yaml'), program })
   // One that another store handed out is worth nothing to this one.
   if (isNew || !run.has('agent-token')) {
-    const token = { name: 'nodes', role: 'agent', prefix: config, expiresAt: null }
+    // Of a name there is one good token: an earlier one may be good still.
+    const token = { name: `nodes since ${new Date().toISOString()}`, role: 'agent', prefix: config, expiresAt: null }
     run.write('agent-token', `${(await api.ask<{ secret: string }>('POST', '/v1/tokens', token)).secret}\n`)
   }
   run.directory('secrets')

@@ -23,10 +23,12 @@ function told(type: string, text: (name: string) => string, fields: JsonObject, 
       const bad = ['FAILED', 'ROLLED_BACK', 'DEGRADED'].includes(status)
       const colour = bad ? paint.red : status === 'APPLIED' ? paint.green : paint.yellow
       const runs = fields['runs'] as { number?: number } | null | undefined
-      const name = nameOf({ uid: '', labels: labelsIn(fields['labels']) })
-      const who = [name, printable(text('uid').slice(0, 8))].filter((part) => part !== '').join(' ')
-      return `  node ${who} ${colour(status)}${runs == null ? '' : `, runs ${runs.number ?? '?'}`}`
+      return `  node ${whoIn(fields)} ${colour(status)}${runs == null ? '' : `, runs ${runs.number ?? '?'}`}`
     }
+    case 'node-joined':
+      return `  node ${whoIn(fields)} ${paint.green('came')}`
+    case 'node-left':
+      return `  node ${whoIn(fields)} ${paint.yellow('left')}`
     case 'draft':
       return `${paint.cyan('◆')} draft ${text('id')} ${text('change')}${text('author') === '' ? '' : ` (of ${text('author')})`}`
     case 'config':
@@ -35,6 +37,11 @@ function told(type: string, text: (name: string) => string, fields: JsonObject, 
       // From a newer version than this one.
       return printable(type)
   }
+}
+
+function whoIn({ uid, labels }: JsonObject): string {
+  const name = nameOf({ uid: '', labels: labelsIn(labels) })
+  return [name, printable(String(uid ?? '').slice(0, 8))].filter((part) => part !== '').join(' ')
 }
 
 function labelsIn(value: Json | undefined): Record<string, string> {
