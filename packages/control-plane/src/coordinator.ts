@@ -287,6 +287,8 @@ export class Coordinator {
       if (command.kind === 'make-rollback') await this.rollBack(course, command.failure)
       else this.later(config, () => this.pick(config))
     }
+    // Whoever waits behind one that has nothing to go back to takes its place.
+    if (state.phase === 'failed' && before.phase !== 'failed') this.later(config, () => this.pick(config))
     // What is counted changes with the step.
     if (!hasEnded(state) && (state.step !== before.step || state.phase !== before.phase)) await this.count(course)
   }
