@@ -340,6 +340,23 @@ describe('a wire that breaks', () => {
     expect(engine.live.limit).toBe(1)
   })
 
+  test('F28: where nobody listens no poll is tried, and afterwards the socket is what brings the newest', async () => {
+    let fake = await plane()
+    fake.publish({ limit: 1 })
+    const { source, warnings } = await rig.program(fake)
+    await fake.heard('hello')
+    const { port, releases } = fake
+    await fake.close()
+    await until(() => warnings.some((text) => text.includes('ECONNREFUSED')))
+    fake = await plane({ port, releases })
+    const requests: (string | undefined)[] = []
+    fake.intercept = (request) => (requests.push(request.url), false)
+    fake.publish({ limit: 2 })
+    await fake.heard('report', (report, via) => via === 'websocket' && applied(2)(report))
+    expect(source.status().via).toBe('websocket')
+    expect(requests).toEqual([])
+  })
+
   test('F28: one of many that start at once is told to come later, and does', async () => {
     const fake = await plane()
     fake.publish({ limit: 1 })

@@ -24,6 +24,13 @@ export type Connection =
   | ({ readonly kind: 'waiting' } & Away)
   | { readonly kind: 'closed' }
 
+/** What is known of a connection that was lost. */
+export interface Drop {
+  readonly retryAfterMs?: number | undefined
+  /** Nothing there takes connections. */
+  readonly nobody?: boolean | undefined
+}
+
 interface Away {
   /** In a row. */
   readonly failures: number
@@ -40,7 +47,7 @@ export type ConnectionEvent =
   /** The control plane wants the node to come back later, after at most so many milliseconds. */
   | { readonly kind: 'sent-away'; readonly maxMs: number }
   /** The other side has closed, refused, or said what makes no sense. */
-  | { readonly kind: 'dropped'; readonly retryAfterMs?: number | undefined }
+  | ({ readonly kind: 'dropped' } & Drop)
   /** The control plane does not take this node while another has its uid. */
   | { readonly kind: 'turned-away' }
   /** Nothing was heard for longer than the lease, or what is sent does not leave. */
@@ -124,7 +131,7 @@ function lost(
   const { failures } = state
   switch (event.kind) {
     case 'dropped':
-      return failed(failures, timer, event.retryAfterMs)
+      return failed(failures, timer, event)
     case 'silent':
       return failed(failures, timer)
     case 'sent-away':
@@ -138,8 +145,9 @@ function lost(
   }
 }
 
-function failed(failures: number, timer: Timer, retryAfterMs?: number): ConnectionStep {
-  const meanwhile = retryAfterMs ? 'now-and-then' : 'instead'
+function failed(failures: number, timer: Timer, { retryAfterMs, nobody }: Drop = {}): ConnectionStep {
+  // Where nobody is, no poll is answered either, and once somebody is, polls would only be in the way of sockets.
+  const meanwhile = nobody ? 'none' : retryAfterMs ? 'now-and-then' : 'instead'
   return waiting({ failures: failures + 1, meanwhile }, timer, backoff(failures, retryAfterMs))
 }
 

@@ -12,6 +12,7 @@ import {
   type Connection,
   type ConnectionCommand,
   type ConnectionEvent,
+  type Drop,
   type Timer,
 } from './connection.ts'
 import { Contact } from './contact.ts'
@@ -159,10 +160,10 @@ export class Link {
   #connect(): void {
     const number = ++this.#sockets
     const current = () => number === this.#sockets
-    const dropped = (reason: string, retryAfterMs?: number) => {
+    const dropped = (reason: string, drop?: Drop) => {
       if (!current()) return
       if (!this.#polling.working) this.#contact.lost(reason)
-      this.#on({ kind: 'dropped', retryAfterMs })
+      this.#on({ kind: 'dropped', ...drop })
     }
     readToken(this.#remote).then(
       (token) => {

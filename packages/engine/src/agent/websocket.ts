@@ -6,6 +6,7 @@ import type { Socket as NetSocket } from 'node:net'
 import type { WebSocket as WsSocket } from 'ws'
 import { maxReleaseBytes } from '../protocol/codec.ts'
 import { subprotocol } from '../protocol/messages.ts'
+import type { Drop } from './connection.ts'
 import { retryAfterMs } from './request.ts'
 import { socketUrl, tokenText, type Remote } from './remote.ts'
 
@@ -28,7 +29,7 @@ export interface SocketEvents {
   message(frame: string | Uint8Array | undefined): void
   /** Any sign of life. */
   alive(): void
-  dropped(reason: string, retryAfterMs?: number): void
+  dropped(reason: string, drop?: Drop): void
 }
 
 /** `token` was read before; the socket begins to open at once. */
@@ -66,11 +67,11 @@ function viaPackage(
   let live = true
   let wire: NetSocket | undefined
   socket.on('upgrade', (response) => (wire = response.socket))
-  const dropped = (reason: string, afterMs?: number) => {
+  const dropped = (reason: string, drop?: Drop) => {
     if (!live) return
     live = false
     socket.terminate()
-    events.dropped(reason, afterMs)
+    events.dropped(reason, drop)
   }
   socket.on('open', () => live && events.opened())
   socket.on('message', (data: Buffer, isBinary) => {
@@ -80,13 +81,14 @@ function viaPackage(
   })
   for (const sign of ['ping', 'pong'] as const) socket.on(sign, () => live && events.alive())
   socket.on('unexpected-response', (request, response) => {
-    dropped(
-      `the control plane answers ${response.statusCode} to the WebSocket`,
-      retryAfterMs(response.headers['retry-after']),
-    )
+    dropped(`the control plane answers ${response.statusCode} to the WebSocket`, {
+      retryAfterMs: retryAfterMs(response.headers['retry-after']),
+    })
     request.destroy()
   })
-  socket.on('error', (error) => dropped(error.message))
+  socket.on('error', (error: NodeJS.ErrnoException) => {
+    dropped(error.message || (error.code ?? 'unknown'), { nobody: nobody.has(error.code ?? '') })
+  })
   socket.on('close', (code, reason) => dropped(closeText(code, reason.toString())))
   return {
     send: (text) => socket.send(text, () => {}), // what could not be sent shows as `close`
@@ -106,6 +108,8 @@ function viaPackage(
     },
   }
 }
+
+const nobody: ReadonlySet<string> = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN'])
 
 /** How long a goodbye may take before the socket is cut. */
 const goodbyeMs = 1_000
