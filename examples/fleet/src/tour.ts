@@ -46,6 +46,7 @@ async function start(): Promise<void> {
   const before = run.keptPorts()['control-plane'] ?? plane
   const ports = await run.ports({ 'control-plane': plane, a, b, c })
   const logger = pino(destination({ dest: run.in('control-plane.log'), sync: true }))
+  const isFirst = !run.has('control-plane/store.db')
   let isNew = false
   const served = await serve({
     dataDir: run.in('control-plane'),
@@ -64,7 +65,12 @@ async function start(): Promise<void> {
   // One that another store handed out is worth nothing to this one.
   if (isNew || !run.has('agent-token')) {
     // Of a name there is one good token: an earlier one may be good still.
-    const token = { name: `nodes since ${new Date().toISOString()}`, role: 'agent', prefix: config, expiresAt: null }
+    const token = {
+      name: isFirst ? 'nodes' : `nodes since ${new Date().toISOString()}`,
+      role: 'agent',
+      prefix: config,
+      expiresAt: null,
+    }
     run.write('agent-token', `${(await api.ask<{ secret: string }>('POST', '/v1/tokens', token)).secret}\n`)
   }
   run.directory('secrets')

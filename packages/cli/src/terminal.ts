@@ -107,7 +107,8 @@ export function refuse(terminal: Terminal, refusal: Refusal, json: boolean): voi
   for (const issue of issues) {
     // A message that is made of its issues has said it.
     if (message.includes(`${issue.path} ${issue.message}`)) continue
-    terminal.note(`  ${paint.yellow(printable(issue.path))} ${paint.red(printable(issue.message))}`)
+    const place = issue.path === '' ? '' : `${paint.yellow(printable(issue.path))} `
+    terminal.note(`  ${place}${paint.red(printable(issue.message))}`)
   }
   if (hint !== undefined) terminal.note(`  ${paint.dim(printable(hint))}`)
   if (json) {
