@@ -96,11 +96,10 @@ function ranBefore(
   releases: readonly ReleaseInfo[],
   outcomes: Outcomes,
 ): number | null {
-  const isIt = ({ number, digest: its }: ReleaseInfo): boolean => its === content && number !== config.head?.number
-  const recent = releases.find((release) => isIt(release) && outcomes.has(release.number))
+  const recent = releases.find((release) => release.digest === content && outcomes.has(release.number))
   if (recent !== undefined) return outcomes.get(recent.number) === 'completed' ? recent.number : null
   const target = rollbackOf === undefined ? undefined : read.release(config.name, rollbackOf)
-  if (target === undefined || !isIt(target)) return null
+  if (target?.digest !== content) return null
   const [next] = read.releases(config.name, target.number + 2, 1)
   const outcome =
     outcomeOf?.(target) ?? (isUndoneBy(next, target) ? 'rolled-back' : appliedOutcome(read, config, target.number))
@@ -246,7 +245,6 @@ function apart(before: readonly Json[], after: readonly Json[]): [readonly Json[
   while (end < shorter - start && old.at(-1 - end) === now.at(-1 - end)) end++
   const was = old.slice(start, old.length - end)
   const is = now.slice(start, now.length - end)
-  if (was.length !== is.length) return [was, is]
   return [was.filter((entry, i) => entry !== is[i]), is.filter((entry, i) => entry !== was[i])]
 }
 

@@ -298,6 +298,6 @@ function pathsText(paths: readonly string[]): string {
 /** On one line, however it was named. */
 function pathText(path: string): string {
   if (path === '') return 'the root'
-  const cut = path.length <= maxPathLength ? path : `${path.slice(0, maxPathLength).toWellFormed()}…`
+  const cut = path.length <= maxPathLength ? path : `${path.slice(0, maxPathLength)}…`
   return cut.replaceAll(/\p{C}|\p{Zl}|\p{Zp}/gu, (found) => `\\u{${found.codePointAt(0)?.toString(16)}}`)
 }

@@ -99,6 +99,14 @@ describe.each(stores)('on %s', (_name, open) => {
     })
   })
 
+  test('one that is released again as it is was not taken back', async () => {
+    const domain = await ready(await open())
+    await publishOne(domain, { content: structuredClone(limits) })
+    await tried(domain, 'APPLIED')
+    await rollback(domain, { config, to: 1, author: 'bob', force: true })
+    expect((await inputOf(domain, limitOf(2))).past).toEqual([{ path: 'rules.r1.limit', changed: 1, bad: 0 }])
+  })
+
   test('what ran well and comes back is known as such; what was rolled back is not', async () => {
     const domain = await ready(await open())
     await publishOne(domain, { content: structuredClone(limits) })

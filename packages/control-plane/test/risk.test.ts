@@ -132,6 +132,18 @@ describe('what the score is made of', () => {
     expect(worse).toMatchObject({ score: 81, level: 'high' })
   })
 
+  test('of several paths the least proven one counts, and the one that went badly most often', () => {
+    const past = [
+      { path: 'a', changed: 9, bad: 0 },
+      { path: 'b', changed: 3, bad: 1 },
+      { path: 'c', changed: 9, bad: 2 },
+      { path: 'd', changed: 5, bad: 1 },
+    ]
+    const texts = riskOf(given({ past })).reasons.map(({ points: its, text }) => `${its} ${text}`)
+    expect(texts).toContain('20 c was changed 9 times in the last 30 releases, and 2 of those went badly')
+    expect(texts).toContain('3 b was changed well by only 2 of the last 30 releases')
+  })
+
   test('the way back to what ran before is low, whatever it undoes', () => {
     const bad = given({
       changes: [removed('a', 400), { kind: 'added', path: 'b', values: 400 }],
