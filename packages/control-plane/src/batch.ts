@@ -13,7 +13,7 @@ import { fullJitterMs } from './desired.ts'
 import type { Domain } from './domain.ts'
 import { edited, editValue } from './edit.ts'
 import { answerOf, answerTo, keyOf, remember, type Key } from './idempotency.ts'
-import { configIn, release } from './publish.ts'
+import { configIn, release, type RolloutOrder } from './publish.ts'
 import { IdempotencyError, RefusedError, type Edit, type Published, type PublishResult } from './release.ts'
 import { StoreError, type ConfigRecord, type StoreRead, type StoreTx } from './store.ts'
 import { invalid, issuesIn } from './validation.ts'
@@ -33,6 +33,8 @@ export interface BatchOptions {
   readonly onPublished?: (result: PublishResult, seconds: number) => void
   /** They could not be written, and are tried again. */
   readonly onTrouble?: (error: unknown) => void
+  /** How a release with this content is brought to the nodes. Without it: to all at once. */
+  readonly orderOf?: ((config: string, content: Json) => Promise<RolloutOrder | undefined>) | undefined
 }
 
 /** A clock that can wake somebody; in tests one that is moved by hand. */
@@ -236,6 +238,7 @@ export class Batch {
               ifMatch: head === 0 ? 'none' : head,
               message: messageOf(accepted),
               edit: { content },
+              rollout: await this.options.orderOf?.(config, content),
             },
           ],
           require: (read) => requireUnanswered(read, accepted),

@@ -1,5 +1,5 @@
 /** The batches of all configs, each made when its first update comes, and what they may hold together. */
-import { Batch, realClock, type Batched, type BatchClock, type Update } from './batch.ts'
+import { Batch, realClock, type Batched, type BatchClock, type BatchOptions, type Update } from './batch.ts'
 import type { Domain } from './domain.ts'
 import { editValue } from './edit.ts'
 import { jsonBytes } from './json-size.ts'
@@ -29,6 +29,8 @@ export interface BatchesOptions {
   readonly onPublished: (result: PublishResult, seconds: number) => void
   readonly onTrouble: (error: unknown) => void
   readonly clock?: BatchClock
+  /** How a batch of a config, with what it comes to, is brought to the nodes. Without it: to all at once. */
+  readonly orderOf?: BatchOptions['orderOf']
 }
 
 /** In the audit log, where it says whose updates they were. */
@@ -79,8 +81,8 @@ export class Batches {
     const known = this.batches.get(config)
     if (known !== undefined) return known
     if (this.closed) throw new RefusedError('busy', 'it is closing; this update was not published')
-    const { limits, onPublished, onTrouble, clock = realClock } = this.options
-    const batch = new Batch(this.domain, { config, author, ...limits, clock, onPublished, onTrouble })
+    const { limits, onPublished, onTrouble, clock = realClock, orderOf } = this.options
+    const batch = new Batch(this.domain, { config, author, ...limits, clock, onPublished, onTrouble, orderOf })
     this.batches.set(config, batch)
     return batch
   }

@@ -8,7 +8,7 @@ import { digest, type Json } from 'midflight'
 import type { Domain } from './domain.ts'
 import { edited, editValue } from './edit.ts'
 import { planDigest } from './plan.ts'
-import { configIn, headOf, release, requireText } from './publish.ts'
+import { configIn, headOf, release, requireText, type RolloutOrder } from './publish.ts'
 import { RefusedError, requireHead, type Edit, type PublishResult } from './release.ts'
 import type { DraftRecord, StoreRead, StoreTx } from './store.ts'
 import { requireValid } from './validation.ts'
@@ -136,13 +136,15 @@ export interface PublishDraft {
   /** Whose idempotency keys these are; by default those of `by`. */
   readonly caller?: string
   readonly idempotencyKey?: string
+  /** How it is brought to the nodes. */
+  readonly rollout?: RolloutOrder
   /** Publishes without the approvals that are missing. The reason goes into the audit log. */
   readonly breakGlass?: { readonly reason: string }
 }
 
 /** @throws as `publish` does; RefusedError `review` if approvals are missing or it is another plan; ConflictError. */
 export async function publishDraft(domain: Domain, request: PublishDraft): Promise<PublishResult> {
-  const { id, by, caller, idempotencyKey, breakGlass } = request
+  const { id, by, caller, idempotencyKey, breakGlass, rollout } = request
   const { draft, content } = await domain.store.read((read) => {
     const found = read.draft(id)
     if (found === undefined) throw new RefusedError('not-found', `there is no draft ${JSON.stringify(id)}`)
@@ -163,6 +165,7 @@ export async function publishDraft(domain: Domain, request: PublishDraft): Promi
         message: draft.message,
         ifMatch: draft.base ?? 'none',
         edit: { content },
+        rollout,
       },
     ],
     require(read) {

@@ -2,7 +2,7 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { NodeStatus } from 'midflight/protocol'
 import type { Hub } from './push/delivery.ts'
-import type { Store } from './store.ts'
+import type { RolloutRecord, Store } from './store.ts'
 
 export type PublishResultLabel = 'released' | 'unchanged' | 'replayed' | 'refused' | 'failed'
 
@@ -14,6 +14,8 @@ export interface Metrics {
   batched(result: 'released' | 'refused' | 'unknown'): void
   rateLimited(by: 'address' | 'token' | 'failures'): void
   liveClients(change: 1 | -1): void
+  /** It has moved. */
+  rollout(rollout: RolloutRecord): void
   /** Delivery, read when metrics are asked for. */
   observe(hub: Hub): void
   /** How many updates wait for their batch, read when metrics are asked for. */
@@ -91,6 +93,7 @@ export function metricsOf(store: Store): Metrics {
     batched: (result) => batched.inc({ result }),
     rateLimited: (by) => limited.inc({ by }),
     liveClients: (change) => clients.inc(change),
+    rollout: rolloutMetrics(registry, store),
     observe: (hub) => observeHub(registry, hub),
     observeWaiting(waiting) {
       new Gauge({
@@ -102,6 +105,49 @@ export function metricsOf(store: Store): Metrics {
         },
       })
     },
+  }
+}
+
+const longSeconds = [1, 5, 15, 60, 300, 900, 3_600, 14_400, 86_400, 604_800]
+
+function rolloutMetrics(registry: Registry, store: Store): Metrics['rollout'] {
+  const registers = [registry]
+  new Gauge({
+    name: 'midflight_rollouts',
+    help: 'Rollouts that have not ended, by phase.',
+    labelNames: ['phase'],
+    registers,
+    async collect() {
+      this.reset()
+      for (const { state } of await store.read((read) => read.openRollouts())) this.inc({ phase: state.phase })
+    },
+  })
+  const ended = new Counter({
+    name: 'midflight_rollouts_ended_total',
+    help: 'Rollouts that have ended, by how.',
+    labelNames: ['result'],
+    registers,
+  })
+  const took = new Histogram({
+    name: 'midflight_rollout_duration_seconds',
+    help: 'From the first step to the end, by how it ended.',
+    labelNames: ['result'],
+    buckets: longSeconds,
+    registers,
+  })
+  const mixed = new Histogram({
+    name: 'midflight_rollout_mixed_window_seconds',
+    help: 'Two-phase: from the first commit to the last, at most.',
+    buckets: seconds,
+    registers,
+  })
+  return ({ state, strategy, startedAt, endedAt }) => {
+    if (endedAt === null) return
+    ended.inc({ result: state.phase })
+    if (startedAt === null) return
+    // By the clock on the wall, which may have been set meanwhile.
+    took.observe({ result: state.phase }, Math.max(0, (Date.parse(endedAt) - Date.parse(startedAt)) / 1000))
+    if (strategy.twoPhase && state.phase === 'completed') mixed.observe(state.mixedMs / 1000)
   }
 }
 

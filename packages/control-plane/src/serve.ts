@@ -25,10 +25,12 @@ import { Problem, problemOf } from './http/problem.ts'
 import { announce } from './http/released.ts'
 import type { App } from './http/route.ts'
 import { createServer, defaultHttpLimits, type HttpLimits } from './http/server.ts'
+import { newsOf } from './http/strategies.ts'
 import { refuse } from './http/upgrade.ts'
 import { KeyRing } from './key-ring.ts'
 import { isLoopback } from './loopback.ts'
 import { metricsOf } from './metrics.ts'
+import { orderOf } from './order.ts'
 import type { Hub } from './push/delivery.ts'
 import { createHub } from './push/hub.ts'
 import { defaultHubLimits, type HubLimits } from './push/limits.ts'
@@ -156,10 +158,15 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
       monotonicMs: () => performance.now(),
       gateOf: (spec) => gates.gate(spec),
       moved: (config) => hub.announce(config),
-      onMoved: (rollout) => live.add('rollout', rollout.config, rollout as unknown as Json),
+      onMoved(rollout, event) {
+        live.add('rollout', rollout.config, newsOf(rollout, event) as Json)
+        metrics.rollout(rollout)
+      },
       onProblem: (error) => logger.error({ err: error }, 'a rollout is held up'),
     })
     const batches = new Batches(domain, {
+      orderOf: (config, content) =>
+        orderOf({ domain, roster, gates }, { config, spec: undefined, edit: { content }, author: 'batch' }),
       limits: { ...defaultBatchLimits, ...limits.batch },
       onPublished(result, seconds) {
         metrics.publish('batch', result.published.some(({ created }) => created) ? 'released' : 'unchanged', seconds)

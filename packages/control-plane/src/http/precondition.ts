@@ -54,7 +54,7 @@ export async function optionalIfMatchOf(
 }
 
 /** Strong tags only: a weak one never matches (RFC 9110, 13.1.1). */
-function tagsIn(header: string): string[] {
+export function tagsIn(header: string): string[] {
   const tags = [...header.matchAll(/(W\/)?"([\x21\x23-\x7e]*)"/g)]
   if (tags.length === 0) {
     throw new Problem('bad-request', `If-Match is ${JSON.stringify(header.slice(0, 100))}; want a quoted ETag`)

@@ -29,7 +29,7 @@ export const Uuid = Type.String({
 })
 export const AnyJson = Type.Unknown({ description: 'any JSON' })
 const Message = Type.String({ maxLength: 8192, description: 'why, for people' })
-const orNull = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()])
+export const orNull = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()])
 /** Nothing else may be there: a field that is misspelt is told, not passed over. */
 const exact = { additionalProperties: false } as const
 
@@ -98,6 +98,18 @@ export const Published = Type.Object({
   release: Release,
   created: Type.Boolean(described('false: the content is that of the head, so there is no new release')),
   replayed: Type.Boolean(described('this is the answer to an earlier request with the same Idempotency-Key')),
+  rollout: Type.Optional(
+    Type.Object(
+      {
+        number: ReleaseNumber,
+        kind: Type.String(),
+        steps: Type.Integer(),
+        phase: Type.String(described('when this was answered')),
+        advice: Type.Optional(Type.Unknown(described('what is said of the risk'))),
+      },
+      described('how it is brought to the nodes; not there: to all at once, as nothing else was asked for'),
+    ),
+  ),
 })
 export const PublishedAll = Type.Object({
   published: Type.Array(Type.Object({ config: ConfigName, release: Release, created: Type.Boolean() })),
@@ -169,6 +181,9 @@ export const PublishQuery = Type.Object(
     message: Type.Optional(Message),
     force: Type.Optional(Type.Literal('true')),
     breakGlass: Type.Optional(Type.String({ minLength: 1, maxLength: 4096, description: 'the reason' })),
+    strategy: Type.Optional(
+      Type.String({ minLength: 1, maxLength: 16_384, description: 'one word, such as staged, or a strategy as JSON' }),
+    ),
   },
   exact,
 )

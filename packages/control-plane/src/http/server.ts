@@ -25,6 +25,7 @@ import { eventRoutes } from './routes/events.ts'
 import { nodeRoutes } from './routes/nodes.ts'
 import { operationRoutes } from './routes/operations.ts'
 import { releaseRoutes } from './routes/releases.ts'
+import { rolloutRoutes } from './routes/rollouts.ts'
 import { tokenRoutes } from './routes/tokens.ts'
 import { refuse } from './upgrade.ts'
 import { compileAnswerCheck, compileValidator } from './validate.ts'
@@ -115,6 +116,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
     contentRoutes(all, parts)
     batchRoutes(all, parts)
     releaseRoutes(all, parts)
+    rolloutRoutes(all, parts)
     draftRoutes(all, parts)
     nodeRoutes(all, parts)
     tokenRoutes(all, parts)

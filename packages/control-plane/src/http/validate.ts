@@ -11,6 +11,7 @@ const places: Readonly<Record<string, string>> = {
   querystring: 'the query',
   params: 'the path',
   headers: 'the headers',
+  strategy: 'the strategy',
 }
 
 export const compileValidator: FastifySchemaCompiler<TSchema> = ({ schema, httpPart }) => {

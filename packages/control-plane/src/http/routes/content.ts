@@ -4,19 +4,23 @@ import type { Json, PatchOperation } from 'midflight'
 import Type from 'typebox'
 import { callerOf } from '../../access.ts'
 import { planPublish } from '../../plan.ts'
-import { configIn, publish, releaseIn, type PublishRequest } from '../../publish.ts'
+import { configIn, publish, releaseIn, type PublishRequest, type RolloutOrder } from '../../publish.ts'
 import { RefusedError, type ConfigChange, type Edit } from '../../release.ts'
+import { forecast } from '../../order.ts'
+import type { StrategySpec } from '../../strategies/spec.ts'
 import { json, jsonPatch, mediaTypeOf, mergePatch } from '../body.ts'
 import { allow, principalOf } from '../permit.ts'
 import { etagOf, idempotencyKeyOf, ifMatchOf, isKnown } from '../precondition.ts'
 import { issueOf, Problem } from '../problem.ts'
 import { announce, counted } from '../released.ts'
+import { FleetOf, RiskOf, RolloutForecast, Strategy } from '../rollout-schemas.ts'
 import type { App, Parts } from '../route.ts'
 import {
   answers,
   AnyJson,
   NameParams,
   PatchBody,
+  orNull,
   Plan,
   PlanRequest,
   Published,
@@ -25,6 +29,7 @@ import {
   PublishQuery,
   ReleaseNumber,
 } from '../schemas.ts'
+import { ordered, rolloutIn, specIn } from '../strategies.ts'
 
 const tags = ['content']
 
@@ -108,15 +113,18 @@ export function contentRoutes(app: App, parts: Parts): void {
         summary: 'What a publish would change; nothing is stored',
         tags,
         params: NameParams,
-        body: PlanRequest,
-        response: answers({ 200: Plan }),
+        body: Type.Object({ ...PlanRequest.properties, strategy: Type.Optional(Strategy) }, { additionalProperties: false }),
+        response: answers({ 200: Type.Object({ ...Plan.properties, risk: orNull(RiskOf), fleet: orNull(FleetOf), rollout: RolloutForecast }) }),
       },
     },
     async (request, reply) => {
-      const change = { ...request.body, config: request.params.name } as unknown as ConfigChange
-      const plan = await planPublish(domain, change)
+      const { strategy, ...edit } = request.body
+      const config = request.params.name
+      const plan = await planPublish(domain, { ...edit, config } as unknown as ConfigChange)
+      const spec = strategy as StrategySpec | undefined
+      const meaning = await forecast(parts, plan, { config, spec, author: principalOf(request).name })
       if (plan.head.digest !== null) reply.header('etag', etagOf(plan.head.digest))
-      return { ...plan, issues: plan.issues.map(issueOf) }
+      return { ...plan, issues: plan.issues.map(issueOf), ...meaning }
     },
   )
 
@@ -129,26 +137,41 @@ export function contentRoutes(app: App, parts: Parts): void {
         operationId: 'publishMany',
         summary: 'Publish several configs at once: all of them or none',
         tags,
-        body: PublishMany,
+        body: Type.Object(
+          { ...PublishMany.properties, strategy: Type.Optional(Strategy) },
+          { additionalProperties: false },
+        ),
         response: answers({ 200: PublishedAll, 201: PublishedAll }),
       },
     },
     async (request, reply) => {
-      const { changes, breakGlass } = request.body
+      const { changes, strategy, breakGlass } = request.body
+      const spec = strategy as StrategySpec | undefined
       for (const { config } of changes) {
         allow(request, 'publish', config)
         if (breakGlass !== undefined) allow(request, 'break-glass', config)
       }
+      const asked = whose(request)
+      const orders = new Map<string, RolloutOrder>()
+      for (const { config, ...edit } of changes) {
+        const asks = { config, spec, edit: edit as unknown as Edit, author: asked.author }
+        const { rollout } = await ordered(parts, asks)
+        if (rollout !== undefined) orders.set(config, rollout)
+      }
       const result = await counted(parts, 'publish', () =>
         publish(domain, {
+          rolloutOf: (config) => orders.get(config),
           changes: changes.map(({ ifMatch, ...change }) => ({ ...change, ifMatch: ifMatch ?? 'none' })) as never,
-          ...whose(request),
+          ...asked,
           ...(breakGlass === undefined ? {} : { breakGlass }),
         }),
       )
       announce(parts, result)
       reply.code(result.published.some(({ created }) => created) ? 201 : 200)
-      return result
+      const published = await Promise.all(
+        result.published.map(async (one) => ({ ...one, ...(await rolloutIn(parts, one)) })),
+      )
+      return { ...result, published }
     },
   )
 }
@@ -164,17 +187,21 @@ export function patchIn(request: FastifyRequest): Edit {
 
 type PublishOne = FastifyRequest<{
   Params: { name: string }
-  Querystring: { message?: string; force?: 'true'; breakGlass?: string }
+  Querystring: { message?: string; force?: 'true'; breakGlass?: string; strategy?: string }
 }>
 
-async function publishOne(parts: Parts, asked: FastifyRequest, reply: FastifyReply, edit: Edit): Promise<unknown> {
-  const request = asked as PublishOne
+async function publishOne(parts: Parts, plain: FastifyRequest, reply: FastifyReply, edit: Edit): Promise<unknown> {
+  const request = plain as PublishOne
   const { name } = request.params
-  const { message, force, breakGlass } = request.query
+  const { message, force, breakGlass, strategy } = request.query
+  const spec = specIn(strategy)
   if (breakGlass !== undefined) allow(request, 'break-glass', name)
   const ifMatch = await ifMatchOf(request, parts.domain, name)
+  const asked = whose(request)
+  const { rollout } = await ordered(parts, { config: name, spec, edit, author: asked.author })
   const { published, replayed } = await counted(parts, 'publish', () =>
     publish(parts.domain, {
+      ...(rollout && { rolloutOf: () => rollout }),
       changes: [
         {
           config: name,
@@ -184,7 +211,7 @@ async function publishOne(parts: Parts, asked: FastifyRequest, reply: FastifyRep
           ...(force && { force: true }),
         },
       ],
-      ...whose(request),
+      ...asked,
       ...(breakGlass === undefined ? {} : { breakGlass: { reason: breakGlass } }),
     }),
   )
@@ -193,7 +220,7 @@ async function publishOne(parts: Parts, asked: FastifyRequest, reply: FastifyRep
   if (one === undefined) throw new Error(`a publish of ${name} came to nothing`)
   reply.header('etag', etagOf(one.release.digest)).code(one.created ? 201 : 200)
   if (one.created) reply.header('location', `/v1/configs/${encodeURIComponent(name)}/releases/${one.release.number}`)
-  return { release: one.release, created: one.created, replayed }
+  return { release: one.release, created: one.created, replayed, ...(await rolloutIn(parts, one)) }
 }
 
 export function whose(request: FastifyRequest): Pick<PublishRequest, 'author' | 'caller' | 'idempotencyKey'> {

@@ -13,11 +13,13 @@ import {
   type DraftView,
 } from '../../drafts.ts'
 import { configIn } from '../../publish.ts'
+import type { StrategySpec } from '../../strategies/spec.ts'
 import { json } from '../body.ts'
 import { allow, may, principalOf } from '../permit.ts'
 import { etagOf, idempotencyKeyOf } from '../precondition.ts'
 import { Problem } from '../problem.ts'
 import { announce, counted } from '../released.ts'
+import { Strategy } from '../rollout-schemas.ts'
 import { page, sizeOf, type App, type Parts } from '../route.ts'
 import {
   answers,
@@ -34,6 +36,7 @@ import {
   PublishDraftRequest,
   Uuid,
 } from '../schemas.ts'
+import { ordered, rolloutIn } from '../strategies.ts'
 
 const tags = ['drafts']
 
@@ -198,21 +201,29 @@ export function draftRoutes(app: App, parts: Parts): void {
         summary: 'Release an approved draft',
         tags,
         params: IdParams,
-        body: PublishDraftRequest,
+        body: Type.Object(
+          { ...PublishDraftRequest.properties, strategy: Type.Optional(Strategy) },
+          { additionalProperties: false },
+        ),
         response: answers({ 200: Published, 201: Published }),
       },
     },
     async (request, reply) => {
       const { id } = request.params
       const { draft } = await draftFor(request, 'publish', id)
-      const { digest, breakGlass } = request.body
+      const { digest, breakGlass, strategy } = request.body
       if (breakGlass !== undefined) allow(request, 'break-glass', draft.config)
       const idempotencyKey = idempotencyKeyOf(request)
+      const content = await domain.store.read((read) => read.draftContent(id))
+      const spec = strategy as StrategySpec | undefined
+      const asks = { config: draft.config, spec, edit: { content: content ?? null }, author: draft.author }
+      const order = await ordered(parts, asks)
       const result = await counted(parts, 'publish', () =>
         publishDraft(domain, {
           id,
           by: principalOf(request).name,
           caller: callerOf(principalOf(request)),
+          ...order,
           ...(digest === undefined ? {} : { digest }),
           ...(breakGlass === undefined ? {} : { breakGlass }),
           ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
@@ -223,7 +234,7 @@ export function draftRoutes(app: App, parts: Parts): void {
       if (one === undefined) throw new Error(`the draft ${id} came to nothing`)
       live.add('draft', draft.config, { id, change: 'published' })
       reply.header('etag', etagOf(one.release.digest)).code(one.created ? 201 : 200)
-      return { release: one.release, created: one.created, replayed: result.replayed }
+      return { release: one.release, created: one.created, replayed: result.replayed, ...(await rolloutIn(parts, one)) }
     },
   )
 

@@ -4,10 +4,12 @@ import { blame } from '../../blame.ts'
 import { diffReleases } from '../../plan.ts'
 import { configIn, releaseIn } from '../../publish.ts'
 import { rollback } from '../../rollback.ts'
+import type { StrategySpec } from '../../strategies/spec.ts'
 import { json } from '../body.ts'
 import { allow } from '../permit.ts'
 import { etagOf, optionalIfMatchOf } from '../precondition.ts'
 import { announce, counted } from '../released.ts'
+import { Strategy } from '../rollout-schemas.ts'
 import { page, sizeOf, type App, type Parts } from '../route.ts'
 import {
   answers,
@@ -22,6 +24,7 @@ import {
   ReleaseParams,
   RollbackRequest,
 } from '../schemas.ts'
+import { ordered, rolloutIn } from '../strategies.ts'
 import { whose } from './content.ts'
 
 const tags = ['releases']
@@ -120,6 +123,18 @@ export function releaseRoutes(app: App, parts: Parts): void {
     async (request) => await blame(domain, request.params.name, request.query.path),
   )
 
+  /** Whether it may go back there, the rollback itself says. */
+  async function orderBack(
+    config: string,
+    to: number,
+    spec: StrategySpec | undefined,
+    author: string,
+  ): ReturnType<typeof ordered> {
+    if (spec === undefined) return {}
+    const content = await domain.store.read((read) => read.content(config, to))
+    return content === undefined ? {} : await ordered(parts, { config, spec, edit: { content }, author, isRollback: true })
+  }
+
   app.post(
     '/v1/configs/:name/rollback',
     {
@@ -129,7 +144,10 @@ export function releaseRoutes(app: App, parts: Parts): void {
         summary: 'A new release with the content of an older one, which a node has run',
         tags,
         params: NameParams,
-        body: RollbackRequest,
+        body: Type.Object(
+          { ...RollbackRequest.properties, strategy: Type.Optional(Strategy) },
+          { additionalProperties: false },
+        ),
         response: answers({ 200: Published, 201: Published }),
       },
     },
@@ -139,9 +157,12 @@ export function releaseRoutes(app: App, parts: Parts): void {
       // What nodes have reported until now counts.
       await parts.hub.flush()
       const ifMatch = await optionalIfMatchOf(request, domain, name)
+      const { strategy, ...back } = request.body
+      const order = await orderBack(name, back.to, strategy as StrategySpec | undefined, whose(request).author)
       const result = await counted(parts, 'rollback', () =>
         rollback(domain, {
-          ...request.body,
+          ...back,
+          ...order,
           config: name,
           ...whose(request),
           ...(ifMatch === undefined ? {} : { ifMatch }),
@@ -151,7 +172,7 @@ export function releaseRoutes(app: App, parts: Parts): void {
       const [one] = result.published
       if (one === undefined) throw new Error(`a rollback of ${name} came to nothing`)
       reply.header('etag', etagOf(one.release.digest)).code(one.created ? 201 : 200)
-      return { release: one.release, created: one.created, replayed: result.replayed }
+      return { release: one.release, created: one.created, replayed: result.replayed, ...(await rolloutIn(parts, one)) }
     },
   )
 }
