@@ -66,7 +66,11 @@ export class FakeControlPlane {
     this.#options = options
     this.config = options.config ?? 'shop/gateway/prod'
     this.releases = [...(options.releases ?? [])]
-    const answer = (request: IncomingMessage, response: ServerResponse) => void this.#answer(request, response)
+    const answer = (request: IncomingMessage, response: ServerResponse) =>
+      void this.#answer(request, response).catch((error: unknown) => {
+        // An agent that was killed in the middle of what it said.
+        if (!request.destroyed) throw error
+      })
     this.#server = options.tls
       ? createTlsServer({ ...options.tls, requestCert: options.tls.ca !== undefined, rejectUnauthorized: true }, answer)
       : createServer(answer)
