@@ -114,6 +114,16 @@ describe('a batch of up to four, or a long time', () => {
   })
 })
 
+test('nodes that wait are told of the release of a batch as of any', async () => {
+  const here = await rig({ limits: { batch: { windowMs: 1 } } })
+  await configured(here, {})
+  const poll = here.ask(`/v1/agent/${encodeURIComponent(name)}/poll?index=1&wait=20s`)
+  await update(here, { a: 1 })
+  const { status, headers } = await poll
+  expect([status, headers['x-midflight-index']]).toEqual([200, '2'])
+  await here.close()
+})
+
 test('closing writes what waits in the window, and answers it', async () => {
   const here = await rig({ limits: { batch: { windowMs: hour } } })
   await configured(here, {})

@@ -87,6 +87,19 @@ test('variables that are allowed, and defaults', async () => {
   delete process.env['MIDFLIGHT_ZONE']
 })
 
+test('what a reference comes to is text, also where it looks like a number; `$${` is one that is meant as text', async () => {
+  const { secretsDir } = await secrets()
+  await writeFile(join(secretsDir, 'limit'), '5')
+  const fake = rig.add(await FakeControlPlane.listen())
+  fake.publish({ limit: 1, text: '${file:limit} $${file:limit}' })
+  const { engine } = await rig.program(fake, { references: { secretsDir } })
+  expect(engine.live.text).toBe('5 ${file:limit}')
+  fake.publish({ limit: '${file:limit}' as never })
+  const report = await fake.heard('report', (said) => said.number === 2 && said.status === 'FAILED')
+  expect(report.detail).toContain('limit is ‹secret›; want a number of at least 1')
+  expect(engine.live.limit).toBe(1)
+})
+
 test('without the option they are text like any other', async () => {
   const fake = rig.add(await FakeControlPlane.listen())
   fake.publish({ limit: 1, text: '${file:/etc/passwd} ${HOME}' })
