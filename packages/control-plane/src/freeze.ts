@@ -137,11 +137,15 @@ function checkOrder(
   wanted: string,
 ): Issue[] {
   const issues = Object.entries({ from, to }).flatMap(([name, text]) =>
-    numberOf(text) === undefined ? [wrong([...at, name], `is ${JSON.stringify(text.slice(0, 40))}; want ${wanted}`)] : [],
+    numberOf(text) === undefined
+      ? [wrong([...at, name], `is ${JSON.stringify(text.slice(0, 40))}; want ${wanted}`)]
+      : [],
   )
   if (issues.length > 0) return issues
   if ((numberOf(from) as number) < (numberOf(to) as number)) return []
-  return [wrong([...at, 'to'], `is ${JSON.stringify(to)}, which is not after ${JSON.stringify(from)}; want a later one`)]
+  return [
+    wrong([...at, 'to'], `is ${JSON.stringify(to)}, which is not after ${JSON.stringify(from)}; want a later one`),
+  ]
 }
 
 /** Minutes since midnight. */

@@ -67,7 +67,11 @@ export function requireGates({ gates }: Pick<OrderParts, 'gates'>, { gates: spec
   const issues = specs === undefined ? [] : gates.problems(specs)
   if (issues.length === 0) return
   const placed = issues.map((issue) => ({ ...issue, path: ['gates', ...issue.path] }))
-  throw new RefusedError('invalid', `the strategy cannot be used: ${placed[0]?.path.join('.')} ${placed[0]?.message}`, placed)
+  throw new RefusedError(
+    'invalid',
+    `the strategy cannot be used: ${placed[0]?.path.join('.')} ${placed[0]?.message}`,
+    placed,
+  )
 }
 
 function valuesOf({ roster }: OrderParts, config: string, label: string): string[] {
@@ -76,12 +80,7 @@ function valuesOf({ roster }: OrderParts, config: string, label: string): string
 }
 
 /** What cannot be published is not judged: why it cannot is said by the publish itself. */
-async function riskOfEdit(
-  parts: OrderParts,
-  config: string,
-  edit: Edit,
-  author: string,
-): Promise<Risk | undefined> {
+async function riskOfEdit(parts: OrderParts, config: string, edit: Edit, author: string): Promise<Risk | undefined> {
   try {
     const plan = await planPublish(parts.domain, { ...edit, config })
     return plan.issues.length > 0 ? undefined : await riskOfPlan(parts, config, plan, author)

@@ -233,7 +233,10 @@ function addRollout(domain: Domain, tx: StoreTx, { actor, breakGlass }: Intent, 
   if (order === 'none') return
   const isFree = tx.openRollouts(config).length === 0
   if (order?.alone === true && !isFree && breakGlass === undefined) {
-    throw new RefusedError('state', `a rollout of ${config} is under way; to publish at once in its place, break the glass`)
+    throw new RefusedError(
+      'state',
+      `a rollout of ${config} is under way; to publish at once in its place, break the glass`,
+    )
   }
   if (order === undefined && isFree) return
   const before = parent === null || !isFree ? undefined : releaseIn(tx, config, parent)

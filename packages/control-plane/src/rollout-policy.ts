@@ -42,7 +42,10 @@ export async function changeRolloutPolicy(
     const { head: _, ...record } = configIn(tx, name)
     const before = policyOf(record)
     if (ifMatch !== undefined && !ifMatch.includes(policyDigest(before))) {
-      throw new RefusedError('conflict', `the rollout policy of ${name} was changed since; it is ${policyDigest(before)}`)
+      throw new RefusedError(
+        'conflict',
+        `the rollout policy of ${name} was changed since; it is ${policyDigest(before)}`,
+      )
     }
     const policy = { ...before, ...change }
     tx.putConfig({ ...record, rollout: policy })
@@ -55,7 +58,10 @@ export async function changeRolloutPolicy(
 /** Which zones there are, and what the risk will be, is known when something is published. */
 function requireStrategy(spec: StrategySpec): void {
   if (spec.kind === 'instant') {
-    throw new RefusedError('invalid', 'the strategy cannot be used: instant is for emergencies; want another as the default')
+    throw new RefusedError(
+      'invalid',
+      'the strategy cannot be used: instant is for emergencies; want another as the default',
+    )
   }
   strategyOf(settled(spec, undefined), () => ['any'])
 }

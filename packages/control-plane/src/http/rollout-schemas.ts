@@ -34,7 +34,11 @@ export const Strategy = Type.Object(
           Type.Object({ kind: Type.Literal('count'), max: Type.Number() }, exact),
           Type.Object({ kind: Type.Literal('percent'), max: Type.Number() }, exact),
           Type.Object(
-            { kind: Type.Literal('per-zone'), max: Type.Number(), label: Type.String({ minLength: 1, maxLength: 128 }) },
+            {
+              kind: Type.Literal('per-zone'),
+              max: Type.Number(),
+              label: Type.String({ minLength: 1, maxLength: 128 }),
+            },
             exact,
           ),
         ],

@@ -113,8 +113,18 @@ export function contentRoutes(app: App, parts: Parts): void {
         summary: 'What a publish would change; nothing is stored',
         tags,
         params: NameParams,
-        body: Type.Object({ ...PlanRequest.properties, strategy: Type.Optional(Strategy) }, { additionalProperties: false }),
-        response: answers({ 200: Type.Object({ ...Plan.properties, risk: orNull(RiskOf), fleet: orNull(FleetOf), rollout: RolloutForecast }) }),
+        body: Type.Object(
+          { ...PlanRequest.properties, strategy: Type.Optional(Strategy) },
+          { additionalProperties: false },
+        ),
+        response: answers({
+          200: Type.Object({
+            ...Plan.properties,
+            risk: orNull(RiskOf),
+            fleet: orNull(FleetOf),
+            rollout: RolloutForecast,
+          }),
+        }),
       },
     },
     async (request, reply) => {

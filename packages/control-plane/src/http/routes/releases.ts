@@ -132,7 +132,9 @@ export function releaseRoutes(app: App, parts: Parts): void {
   ): ReturnType<typeof ordered> {
     if (spec === undefined) return {}
     const content = await domain.store.read((read) => read.content(config, to))
-    return content === undefined ? {} : await ordered(parts, { config, spec, edit: { content }, author, isRollback: true })
+    return content === undefined
+      ? {}
+      : await ordered(parts, { config, spec, edit: { content }, author, isRollback: true })
   }
 
   app.post(

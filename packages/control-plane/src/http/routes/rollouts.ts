@@ -14,7 +14,14 @@ import { json } from '../body.ts'
 import { principalOf } from '../permit.ts'
 import { etagOf, tagsIn } from '../precondition.ts'
 import { page, sizeOf, type App, type Parts } from '../route.ts'
-import { Control as ControlBody, Policy, PolicyChange, RiskReport, RolloutDetail, RolloutSummary } from '../rollout-schemas.ts'
+import {
+  Control as ControlBody,
+  Policy,
+  PolicyChange,
+  RiskReport,
+  RolloutDetail,
+  RolloutSummary,
+} from '../rollout-schemas.ts'
 import { answers, ConfigName, NameParams, pageOf, pageQuery, ReleaseNumber } from '../schemas.ts'
 import { summaryOf } from '../strategies.ts'
 
@@ -160,7 +167,8 @@ export function rolloutRoutes(app: App, parts: Parts): void {
     const isFreeze = reason.startsWith(freezePause)
     if (control === 'pause') {
       if (isFreeze) throw new RefusedError('invalid', `the reason begins with "${freezePause}", as those of freezes do`)
-      if (state.pauses.length >= maxPauses) throw new RefusedError('state', `${which} is paused for ${maxPauses} reasons`)
+      if (state.pauses.length >= maxPauses)
+        throw new RefusedError('state', `${which} is paused for ${maxPauses} reasons`)
     }
     if (control === 'resume' && state.phase !== 'failed' && endedAt === null) {
       if (isFreeze) throw new RefusedError('frozen', `${which} goes on by itself when the freeze is over`)
@@ -203,7 +211,8 @@ export function rolloutRoutes(app: App, parts: Parts): void {
       config: { access: { for: 'config', permission: 'configure' }, consumes: [json] },
       schema: {
         operationId: 'putRolloutPolicy',
-        summary: 'Change the strategy or the freezes; what is left out stays. If-Match may name the ones that were seen',
+        summary:
+          'Change the strategy or the freezes; what is left out stays. If-Match may name the ones that were seen',
         tags,
         params: NameParams,
         body: PolicyChange,
