@@ -95,7 +95,7 @@ function narrow(root: Growing, max: number): void {
     for (const place of level.toSorted((a, b) => a.children.size - b.children.size)) {
       if (places + place.children.size > max && place.children.size > 0) merge(place)
       places += place.children.size
-      next.push(...place.children.values())
+      for (const child of place.children.values()) next.push(child)
     }
     level = next
   }

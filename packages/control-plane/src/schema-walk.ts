@@ -27,7 +27,7 @@ export function schemaBelow({ root, parts }: SchemaPlace, step: string): SchemaP
   const found = parts.flatMap((part): (Json | undefined)[] => {
     const properties = objectIn(part['properties'])
     const named = properties !== undefined && Object.hasOwn(properties, step) ? [properties[step]] : []
-    const patterned = Object.values(objectIn(part['patternProperties']) ?? {})
+    const patterned = Object.values(objectIn(part['patternProperties']) ?? {}).slice(0, maxParts)
     const prefix = Array.isArray(part['prefixItems']) ? [(part['prefixItems'] as readonly Json[])[Number(step)]] : []
     const rest = named.length > 0 ? [] : [part['additionalProperties']]
     return [...named, ...patterned, ...prefix, ...rest, part['items']]
@@ -52,13 +52,11 @@ export function holdsMark({ root, parts }: SchemaPlace, mark: string): boolean {
   for (let node = open.pop(); node !== undefined && seen.size < maxSearched; node = open.pop()) {
     if (typeof node !== 'object' || node === null || seen.has(node)) continue
     seen.add(node)
-    if (Array.isArray(node)) {
-      open.push(...(node as readonly Json[]))
-      continue
-    }
-    const part = node as JsonObject
+    for (const below of Object.values(node)) open.push(below as Json)
+    const part = objectIn(node)
+    if (part === undefined) continue
     if (part[mark] === true) return true
-    open.push(...Object.values(part), referred(root, part) ?? null)
+    open.push(referred(root, part) ?? null)
   }
   return false
 }
@@ -70,7 +68,9 @@ function expanded(root: Json, found: readonly (Json | undefined)[]): SchemaPlace
     const part = objectIn(open[i])
     if (part === undefined || parts.has(part)) continue
     parts.add(part)
-    for (const word of combined) if (Array.isArray(part[word])) open.push(...(part[word] as readonly Json[]))
+    for (const word of combined) {
+      if (Array.isArray(part[word])) open.push(...(part[word] as readonly Json[]).slice(0, maxParts))
+    }
     for (const word of single) open.push(part[word])
     open.push(referred(root, part))
   }

@@ -115,6 +115,9 @@ describe('what components do with it', () => {
     expect(restartsFor('added', 'jobs.a')).toBe('entries hot')
     expect(restartsFor('removed', 'pools.a')).toBe('entries hot')
     expect(restartsFor('moved', 'jobs.a')).toBe('entries hot')
+    expect(actions([{ kind: 'moved', path: 'jobs.a' }], [{ ...entries, restartFor: ['jobs.a'] }])).toEqual([
+      'entries hot',
+    ])
     expect(restartsFor('changed', 'pools.a')).toBe('entries restart pools.a')
     expect(restartsFor('removed', 'jobs.a.socket')).toBe('entries restart jobs.a.socket')
   })
@@ -123,7 +126,12 @@ describe('what components do with it', () => {
     const entries: ReportedComponent = { name: 'entries', hot: 'partial', restartFor: ['jobs.*.socket'] }
     const added = Array.from({ length: 10_000 }, (_, i): ChangedPath => ({ kind: 'added', path: `jobs.j${i}` }))
     expect(actions(added, [entries])).toEqual(['entries hot'])
-    expect(actions([...added, changed('jobs.old.socket')], [entries])).toEqual(['entries restart jobs.*.socket'])
+    const one = [...added, changed('jobs.old.socket')]
+    expect(actions(one, [entries])).toEqual(['entries restart jobs.*.socket'])
+    // Its name was given up: it may be one that came, or the one that changed.
+    expect(actions(one, [{ ...entries, restartFor: ['jobs.old.socket'] }])).toEqual([
+      'entries restart jobs.old.socket jobs.*.socket',
+    ])
   })
 
   test('one that says what it reads, and reads nothing of it, is left out', () => {

@@ -333,6 +333,31 @@ describe('the mark x-midflight-consistent', () => {
 })
 
 describe('bounds', () => {
+  test('a schema with long lists and with parts that refer to each other', async () => {
+    const many = Array.from({ length: 200_000 }, (_, i) => i)
+    const schema: Json = {
+      properties: { note: { enum: many }, a: { $ref: '#/properties/b' }, b: { $ref: '#/properties/a' } },
+      $defs: { x: { 'x-midflight-consistent': true } },
+      allOf: [{ $ref: '#' }],
+    }
+    const domain = await ready(await memory(), { schema: null })
+    await publishOne(domain, { content: { a: { c: 1 } } })
+    const asked = await domain.store.read((read) =>
+      riskInputFrom(
+        read,
+        { ...configIn(read, config), schema },
+        {
+          changes: [{ kind: 'changed', path: 'a.c' }],
+          content: '',
+          restartPaths: [],
+          author: 'ada',
+          nodes: { affected: 1, total: 1 },
+        },
+      ),
+    )
+    expect(asked.consistent).toBe(false)
+  })
+
   test('a hundred thousand changes at once: each counts, and the past is asked at a thousand places at most', async () => {
     const domain = await ready(await memory())
     const rulesOf = (limit: number): Json => ({
