@@ -2,14 +2,15 @@
  * Fan-out: the time from the start of a publish until the last of N nodes has the release, checked.
  *
  *   node --conditions=midflight-source bench/fanout.ts [--n=100,1000,5000] [--cases=1k,64k,rules] [--rounds=20] [--reports=all] [--apply-ms=50]
- *     [--contenders=tcp,ws,midflight] [--per-turn=10000] [--json] [--no-restart] [--profile=<directory for CPU profiles of the servers>]
+ *     [--contenders=tcp,ws,midflight] [--per-turn=10000] [--json] [--no-restart] [--flood=5] [--profile=<directory for CPU profiles of the servers>]
  *
  * One process serves, one holds all nodes, this one says when. A round of Midflight is everything: the commit on disk
  * (SQLite, flushed), the release made and framed, the writes, at each node the digest, its three reports, and the
  * server's record of them. `ws` writes one frame of the same size to each socket and hears nothing back, `tcp` is that
  * without WebSocket; for a small change in something large they appear twice, with the whole and with 256 bytes.
  * Each time is the median over the rounds of what it was within a round. Ratios are to the smallest frame of `ws` in the
- * same run, with the same N. `applyMs`: as all nodes share one core, they answer after the time that applying takes.
+ * same run, with the same N. `updatesPerS`: releases made one after the other for `flood` seconds, of which each node gets
+ * the newest whenever it is done with one; `settleMs` later all have the last. `applyMs`: as all nodes share one core, they answer after the time that applying takes.
  */
 import { fork, type ChildProcess } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
@@ -33,6 +34,7 @@ const { values: options } = parseArgs({
     'per-turn': { type: 'string', default: '' },
     json: { type: 'boolean', default: false },
     'no-restart': { type: 'boolean', default: false },
+    flood: { type: 'string', default: '5' },
     profile: { type: 'string', default: '' },
   },
 })
@@ -43,6 +45,8 @@ const sizes: Readonly<Record<Case, readonly number[]>> = { '1k': [1024], '64k': 
 
 interface Told {
   readonly type: string
+  readonly seq: number
+  readonly ms: number
   readonly port: number
   readonly head: Runs
   readonly times: Float64Array
@@ -193,6 +197,17 @@ async function measure(
     // The longest time for which nothing else got a turn: the fan-out itself, or the writing of what was reported.
     server.say({ type: 'counts' })
     row.stallMs = (await server.hear('counts')).stallMs
+  }
+  if (contender === 'midflight' && options.flood !== '0') {
+    server.say({ type: 'flood', seq: seq + 1, ms: Number(options.flood) * 1000 })
+    const flooded = await server.hear('flooded')
+    const endNs = nowNs()
+    row.updatesPerS = ((flooded.seq - seq) * 1000) / flooded.ms
+    seq = flooded.seq
+    nodes.say({ type: 'await', seq })
+    await nodes.hear('awaiting')
+    await nodes.hear('arrived')
+    row.settleMs = (nowNs() - endNs) / 1e6
   }
   if (contender === 'midflight' && !options['no-restart'] && n >= 1000) {
     await server.kill()

@@ -8,6 +8,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { connect, type Socket } from 'node:net'
 import { applyPatch, digest, type Json } from 'midflight'
 import { encode, subprotocol, type AgentMessage, type ReleaseMessage, type Runs } from 'midflight/protocol'
+import { backoff } from '../../packages/engine/src/agent/connection.ts'
 import { contentOf, type Case } from './fanout-cases.ts'
 
 export interface NodesSetup {
@@ -78,13 +79,9 @@ class Node {
     this.socket.on('close', () => {
       if (this.isIn) welcomed--
       this.isIn = false
-      // As agents do: full jitter, and not before the server says.
-      const ms =
-        retryAfterMs > 0
-          ? retryAfterMs * (1 + Math.random() / 2)
-          : Math.random() * Math.min(30_000, 1000 * 2 ** this.failures)
-      this.failures++
-      setTimeout(() => this.open(), ms)
+      // As agents do.
+      const [minMs, maxMs] = backoff(this.failures++, retryAfterMs)
+      setTimeout(() => this.open(), minMs + Math.random() * (maxMs - minMs))
     })
   }
 
@@ -140,6 +137,10 @@ class Node {
     this.runs = runs
     if (runs.number === wanted) this.arrive()
     if (setup.reports !== 'none') answer(this.socket, reports)
+  }
+
+  arriveIfOn(number: number): void {
+    if (this.runs.number >= number) this.arrive()
   }
 
   private arrive(): void {
@@ -219,6 +220,7 @@ process.on('message', ({ type, seq }: { type: string; seq: number }) => {
     arrived = 0
     times = new Float64Array(setup.count)
     process.send?.({ type: 'awaiting' })
+    for (const node of nodes) node.arriveIfOn(seq)
   }
 })
 process.on('disconnect', () => process.exit(0))

@@ -64,12 +64,26 @@ async function midflight(): Promise<void> {
     port: (server.address() as AddressInfo).port,
     head: { number: head!.number, digest: head!.digest },
   })
-  process.on('message', (message: { type: string; seq: number }) => {
+  /** Publishes one after the other; who is still busy with one goes on with the newest. */
+  async function flood(first: number, ms: number): Promise<{ seq: number; ms: number; cpuMs: number }> {
+    const startedMs = performance.now()
+    const before = process.cpuUsage()
+    let seq = first
+    for (; performance.now() < startedMs + ms; seq++) {
+      await publish(domain, { author: 'bench', changes: [{ config, ...editOf(setup.case, seq) }] })
+      hub.announce(config).catch(problem)
+      // As requests do, each comes in a turn of its own.
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    return { seq: seq - 1, ms: performance.now() - startedMs, cpuMs: cpuMsSince(before) }
+  }
+
+  process.on('message', (message: { type: string; seq: number; ms?: number }) => {
     if (message.type === 'publish') {
       const edit = editOf(setup.case, message.seq)
       const startedMs = performance.now()
       publish(domain, { author: 'bench', changes: [{ config, ...edit }] })
-        .then(async ({ published }) => {
+        .then(async () => {
           const durableMs = performance.now() - startedMs
           const before = process.cpuUsage()
           await hub.announce(config)
@@ -77,6 +91,12 @@ async function midflight(): Promise<void> {
           tell({ type: 'published', durableMs, writtenMs: performance.now() - startedMs, writeCpuMs })
         })
         .catch(problem)
+    }
+    if (message.type === 'flood') {
+      flood(message.seq, message.ms ?? 0).then(
+        (told) => tell({ type: 'flooded', ...told }),
+        (error: unknown) => problem(error),
+      )
     }
     if (message.type === 'counts') tell({ type: 'counts', stallMs: stalls.max / 1e6 })
     if (message.type === 'reset') stalls.reset()

@@ -1,7 +1,7 @@
 /** What delivery offers to the rest of the control plane, and what it needs. How it is done is `hub.ts`. */
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import type { Hello, ReleaseInfo, Report, Welcome } from 'midflight/protocol'
+import type { Hello, Report, Welcome } from 'midflight/protocol'
 import type { Principal } from '../access.ts'
 import type { Patience } from '../desired.ts'
 import type { Roster } from '../roster.ts'

@@ -2,7 +2,8 @@
  * Brings every link what it should run next. Links stand in one queue; each is looked at when its turn comes, so what it
  * is sent is the newest at that moment, however many releases were announced meanwhile. Everyone else gets a turn after
  * some thousand writes, and not before: whoever has the release answers at once, and to read the answers in between
- * would make the last ones wait several times as long.
+ * would make the last ones wait several times as long. After a long pass they have twice as long as it took: those who
+ * publish without a pause then get ahead of the nodes, which go on with the newest and are spared what came in between.
  */
 import { encode, type ReleaseInfo } from 'midflight/protocol'
 import { deliveredAt, nextStep, type Patience, type Releases, type Wish } from '../desired.ts'
@@ -31,8 +32,10 @@ export interface Fanout {
   isBusy(): boolean
   /** Links in the queue. */
   queued(): number
-  /** Resolves when the queue is empty. */
+  /** Resolves when nobody is written to. */
   idle(): Promise<void>
+  /** Resolves when the queue is empty. */
+  done(): Promise<void>
   readonly counts: Readonly<FanoutCounts>
 }
 
@@ -49,6 +52,10 @@ export interface FanoutOptions {
 
 /** When a release could not be made into a message, and is tried again. */
 const retryMs = 10_000
+/** A pass that took so long, in milliseconds, is followed by a rest; of at most so many. */
+const longPassMs = 10
+const maxRestMs = 200
+const restSteps = 8
 
 export function createFanout(options: FanoutOptions): Fanout {
   const { frames, channels, roster, limits } = options
@@ -58,48 +65,68 @@ export function createFanout(options: FanoutOptions): Fanout {
   let last: { readonly wanted: Asked; readonly made: Package } | undefined
   /** All who are told a decision are told the same. */
   let decided: { readonly message: string; readonly frame: Buffer } | undefined
+  let resting: Promise<void> | undefined
   let turnWrites = 0
   let turnBytes = 0
 
   function look(link: Link): void {
     queue.add(link)
+    if (!resting) start()
+  }
+
+  function start(): void {
     running ??= run()
       .catch(options.problem)
       .finally(() => {
         running = undefined
+        if (queue.size > 0 && !resting) start()
       })
   }
 
   async function run(): Promise<void> {
     // Whoever is put into the queue in this turn shares one pass.
     await Promise.resolve()
+    while (queue.size > 0 && !resting) {
+      const startedMs = options.nowMs()
+      await pass()
+      const tookMs = options.nowMs() - startedMs
+      if (tookMs >= longPassMs) resting = rest(Math.min(2 * tookMs, maxRestMs))
+    }
+  }
+
+  /** In steps: one of them may be over before those who have answered at once were all heard. */
+  async function rest(ms: number): Promise<void> {
+    for (let i = 0; i < restSteps; i++) await new Promise((resolve) => setTimeout(resolve, ms / restSteps))
+    resting = undefined
+    if (queue.size > 0) start()
+  }
+
+  async function pass(): Promise<void> {
     turnWrites = turnBytes = 0
     last = undefined
-    while (queue.size > 0) {
-      const groups: { readonly wanted: Asked; readonly links: Link[] }[] = []
-      let isFirst = true
-      for (const link of taken()) {
-        const wanted = next(link)
-        if (wanted === undefined) continue
-        const made = ready(wanted)
-        if (made) {
-          deliver(link, made)
-          if (isLong()) await turn()
-          continue
-        }
-        // After a publish nearly all want the same: it is made at once, and the others need not be asked twice.
-        if (isFirst) {
-          isFirst = false
-          await deliverTo([link], wanted)
-          continue
-        }
-        // Most want what the one before wants.
-        const group = groups.findLast((one) => isSame(one.wanted, wanted))
-        if (group) group.links.push(link)
-        else groups.push({ wanted, links: [link] })
+    const groups: { readonly wanted: Asked; readonly links: Link[] }[] = []
+    let isFirst = true
+    for (const link of taken()) {
+      const wanted = next(link)
+      if (wanted === undefined) continue
+      const made = ready(wanted)
+      if (made) {
+        deliver(link, made)
+        if (isLong()) await turn()
+        continue
       }
-      for (const { wanted, links } of groups) await deliverTo(links, wanted)
+      // After a publish nearly all want the same: it is made at once, and the others need not be asked twice.
+      if (isFirst) {
+        isFirst = false
+        await deliverTo([link], wanted)
+        continue
+      }
+      // Most want what the one before wants.
+      const group = groups.findLast((one) => isSame(one.wanted, wanted))
+      if (group) group.links.push(link)
+      else groups.push({ wanted, links: [link] })
     }
+    for (const { wanted, links } of groups) await deliverTo(links, wanted)
   }
 
   /** If it is at hand. Thousands ask for what the one before asked for. */
@@ -188,7 +215,13 @@ export function createFanout(options: FanoutOptions): Fanout {
     now: number,
   ): void {
     link.dueAtMs = now + options.patience.resendMs
-    const message = encode({ type: 'decision', number, digest, epoch: Math.max(epoch, rollout?.state.epoch ?? 0), decision })
+    const message = encode({
+      type: 'decision',
+      number,
+      digest,
+      epoch: Math.max(epoch, rollout?.state.epoch ?? 0),
+      decision,
+    })
     if (link.decided?.message === message && now < link.decided.atMs + options.patience.resendMs) return
     link.decided = { message, atMs: now }
     if (message !== decided?.message) decided = { message, frame: textFrame(message) }
@@ -218,6 +251,9 @@ export function createFanout(options: FanoutOptions): Fanout {
     queued: () => queue.size,
     async idle() {
       while (running) await running
+    },
+    async done() {
+      while (running || (resting && queue.size > 0)) await (running ?? resting)
     },
     counts,
   }

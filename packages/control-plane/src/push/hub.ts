@@ -7,7 +7,7 @@
  */
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import type { AgentMessage, Hello, ReleaseInfo, Report, Runs, Welcome } from 'midflight/protocol'
+import type { AgentMessage, Hello, Report, Runs, Welcome } from 'midflight/protocol'
 import { decide, type Principal } from '../access.ts'
 import { defaultPatience, desired as headForAll, failedAt } from '../desired.ts'
 import type { Transition } from '../fleet.ts'
@@ -334,7 +334,7 @@ export function createHub(options: HubOptions): Hub {
     const channel = await channels.refresh(config)
     if (!channel) return
     fanout.lookAtAll(channel)
-    await fanout.idle()
+    await fanout.done()
     await polls.wake(channel)
   }
 
