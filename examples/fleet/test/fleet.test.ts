@@ -188,7 +188,7 @@ test('a gateway that was killed is said to be, and is started again at its addre
   expect(isAlive(pid)).toBe(false)
 }, 240_000)
 
-test('ports that are taken by now are said to be, and others are used', async () => {
+test('ports that are taken by now are said to be, and others are used; tokens that are lost are made anew', async () => {
   const dir = await directory()
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -199,6 +199,12 @@ test('ports that are taken by now are said to be, and others are used', async ()
   await shown(`Port ${port} is taken by another program: the control plane is at ${new URL(url).port} now.`)
   child.kill('SIGINT')
   expect(await exit).toEqual([0, null])
+
+  await Promise.all(['admin-token', 'agent-token'].map((name) => rm(join(dir, name))))
+  const again = await tour(dir)
+  for (const { name } of again.nodes) await again.shown(`node ${name}: release 1 APPLIED`)
+  again.child.kill('SIGINT')
+  expect(await again.exit).toEqual([0, null])
 }, 240_000)
 
 test('I7: while the control plane does not answer, the gateways do; killed, it leaves no node behind', async () => {

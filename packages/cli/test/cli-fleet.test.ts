@@ -150,10 +150,11 @@ test('watch --config shows releases and nodes as they come', async () => {
   const seen = lines(child)
   await once(child.stderr!, 'data')
   await node(to, config, token)
+  await seen.until((line) => /node zone=a [0-9a-f]{8} came$/.test(line))
   await change(to, ['info', 'debug'])
   await to.run('publish', config, 'gateway.yaml', '-y', '-m', 'louder')
   await seen.until((line) => line.endsWith('● shop/gateway 2 published by admin: louder'))
-  await seen.until((line) => /node .* APPLIED, runs 2$/.test(line))
+  await seen.until((line) => /node zone=a [0-9a-f]{8} APPLIED, runs 2$/.test(line))
   child.kill('SIGINT')
   expect((await ran).code).toBe(130)
   expect((await to.run('watch', '--config', 'shop/none')).err).toContain(
