@@ -170,7 +170,11 @@ function judged(rollout: Rollout, state: RolloutState): RolloutStep {
       if (tooMany(rollout, counts)) return fail(state, failedNodes(counts))
       const missing = counts.waiting + counts.prepared
       if (missing === 0) {
-        if (counts.applied === 0 && counts.failed === 0) return advanced(rollout, state)
+        if (counts.applied + counts.failed + counts.unhealthy + counts.lost === 0) {
+          // Nobody is there who could show that it is well: others are not to have it before that is known.
+          if (counts.away > 0 && strategy.steps.length > 1) return [state, []]
+          return advanced(rollout, state)
+        }
         return judged(rollout, { ...state, phase: 'baking', spentMs: 0, passed: [] })
       }
       if (spentMs < strategy.applyMs) return [state, []]

@@ -13,12 +13,15 @@ export interface Ballot {
   readonly epoch: number
 }
 
+/** Why nobody waits for the vote any more: it was decided against, or what all are to run has come another way. */
+type Unwanted = 'aborted' | 'overtaken' | undefined
+
 export type VoteState =
   | { readonly kind: 'idle'; readonly epoch: number }
-  /** The engine is at it. `unwanted`: it was decided against, or something newer came meanwhile. */
-  | { readonly kind: 'preparing'; readonly epoch: number; readonly ballot: Ballot; readonly unwanted: boolean }
+  /** The engine is at it. */
+  | { readonly kind: 'preparing'; readonly epoch: number; readonly ballot: Ballot; readonly unwanted: Unwanted }
   /** Ready in the engine, and being written to disk. */
-  | { readonly kind: 'keeping'; readonly epoch: number; readonly ballot: Ballot; readonly unwanted: boolean }
+  | { readonly kind: 'keeping'; readonly epoch: number; readonly ballot: Ballot; readonly unwanted: Unwanted }
   /** `ready`: the engine holds it ready; not so after a restart. */
   | { readonly kind: 'prepared'; readonly epoch: number; readonly ballot: Ballot; readonly ready: boolean }
   | { readonly kind: 'committing'; readonly epoch: number; readonly ballot: Ballot }
@@ -40,7 +43,7 @@ export type VoteEvent =
   | { readonly kind: 'unstaged'; readonly status: FinalStatus; readonly detail: string | undefined }
   /** It is on disk, or `problem`. */
   | { readonly kind: 'kept'; readonly problem: string | undefined }
-  /** The engine gave it up by itself: it closes. */
+  /** The engine holds it ready no more: it closes, or is needed for other reloads. */
   | { readonly kind: 'let-go' }
   | { readonly kind: 'committed' }
   /** Found on disk at the start. */
@@ -89,7 +92,7 @@ export function next(state: VoteState, event: VoteEvent): VoteStep {
       return release(state, event)
     case 'staged':
       if (state.kind !== 'preparing') return [state, [{ kind: 'give-up' }]]
-      if (state.unwanted) return [idle(state), [{ kind: 'give-up' }, aborted(state.ballot)]]
+      if (state.unwanted) return [idle(state), [{ kind: 'give-up' }, ...told(state.unwanted, state.ballot)]]
       return [{ ...state, kind: 'keeping' }, [{ kind: 'keep', ballot: state.ballot }]]
     case 'unstaged': {
       if (state.kind !== 'preparing') return [state, []]
@@ -99,6 +102,7 @@ export function next(state: VoteState, event: VoteEvent): VoteStep {
     case 'kept':
       return kept(state, event.problem)
     case 'let-go':
+      if (state.kind === 'keeping') return [idle(state), [{ kind: 'forget' }]]
       return state.kind === 'prepared' ? [{ ...state, ready: false }, []] : [state, []]
     case 'committed':
       return state.kind === 'committing' ? [idle(state), [{ kind: 'forget' }]] : [state, []]
@@ -109,15 +113,19 @@ type Prepare = VoteEvent & { kind: 'prepare' }
 
 function prepare(state: VoteState, { held, epoch }: Prepare): VoteStep {
   if (epoch < state.epoch) return [state, [stale('asks to prepare', held.release.number, epoch, state.epoch)]]
+  // Overtaken on its way by a newer one, which is not given up for it.
+  if (state.kind !== 'idle' && held.release.number < state.ballot.held.release.number) return [{ ...state, epoch }, []]
   const ballot: Ballot = { held, epoch }
-  const begun: VoteStep = [{ kind: 'preparing', epoch, ballot, unwanted: false }, [{ kind: 'stage', held }]]
+  const begun: VoteStep = [{ kind: 'preparing', epoch, ballot, unwanted: undefined }, [{ kind: 'stage', held }]]
   switch (state.kind) {
     case 'idle':
       return begun
     case 'preparing':
     case 'keeping':
       // The answer is on its way, or what it was about is wanted no more; then it is asked for again.
-      return isSame(state.ballot, held) ? [{ ...state, epoch, ballot }, []] : [{ ...state, epoch, unwanted: true }, []]
+      return isSame(state.ballot, held)
+        ? [{ ...state, epoch, ballot }, []]
+        : [{ ...state, epoch, unwanted: 'aborted' }, []]
     case 'prepared': {
       if (isSame(state.ballot, held)) {
         return state.ready
@@ -157,7 +165,7 @@ function decision(state: VoteState, event: Decision): VoteStep {
     return [idle(now), [{ kind: 'take', held }, { kind: 'forget' }]]
   }
   // Decided before it had voted: then it was not waited for, and is to run it like those who were away.
-  return commit ? [now, []] : [{ ...now, unwanted: true }, []]
+  return commit ? [now, []] : [{ ...now, unwanted: 'aborted' }, []]
 }
 
 type Release = VoteEvent & { kind: 'release' }
@@ -166,7 +174,7 @@ function release(state: VoteState, { number, digest }: Release): VoteStep {
   if (state.kind === 'idle' || state.kind === 'committing') return [state, []]
   const { held } = state.ballot
   if (number < held.release.number) return [state, []]
-  if (state.kind !== 'prepared') return [{ ...state, unwanted: true }, []]
+  if (state.kind !== 'prepared') return [{ ...state, unwanted: 'overtaken' }, []]
   if (number === held.release.number && digest === held.release.digest && state.ready) {
     return [{ kind: 'committing', epoch: state.epoch, ballot: state.ballot }, [{ kind: 'commit', held }]]
   }
@@ -176,7 +184,7 @@ function release(state: VoteState, { number, digest }: Release): VoteStep {
 function kept(state: VoteState, problem: string | undefined): VoteStep {
   if (state.kind !== 'keeping') return [state, []]
   const { ballot, epoch } = state
-  if (state.unwanted) return [idle(state), [{ kind: 'give-up' }, { kind: 'forget' }, aborted(ballot)]]
+  if (state.unwanted) return [idle(state), [{ kind: 'give-up' }, { kind: 'forget' }, ...told(state.unwanted, ballot)]]
   if (problem === undefined) return [{ kind: 'prepared', epoch, ballot, ready: true }, [{ kind: 'vote-yes', ballot }]]
   // A yes that a restart forgets is none (I8).
   const no: VoteCommand = { kind: 'vote-no', held: ballot.held, status: 'FAILED', detail: problem }
@@ -192,6 +200,11 @@ function isSame(
   { release: { number, digest } }: { release: { number: number; digest: string } },
 ): boolean {
   return held.release.number === number && held.release.digest === digest
+}
+
+/** Of one that was overtaken nothing is said: it may be in use already. */
+function told(unwanted: Unwanted, ballot: Ballot): VoteCommand[] {
+  return unwanted === 'aborted' ? [aborted(ballot)] : []
 }
 
 function aborted({ held }: Ballot): VoteCommand {
