@@ -152,10 +152,11 @@ export class Batch {
     else this.wakeAfter(this.queue.length >= this.options.maxUpdates ? 0 : this.options.windowMs)
   }
 
-  /** Tries once more to write what waits. What could not be written is refused: it is in no release, or it is unknown. */
+  /** Writes what waits, or tries to once more. What could not be written is refused: it is in no release, or it is unknown. */
   async close(): Promise<void> {
     this.closed = true
-    await this.flush()
+    do await this.flush()
+    while (this.queue.length > 0 && this.failures === 0)
     this.cancel?.()
     const left = this.queue
     this.queue = []
@@ -183,8 +184,8 @@ export class Batch {
     try {
       const ended = (await this.findOut()) ?? (await this.publish(this.queue.slice(0, this.options.maxUpdates)))
       this.failures = 0
-      if (ended.result !== undefined) this.options.onPublished?.(ended.result, (performance.now() - began) / 1000)
       this.settle(ended)
+      if (ended.result !== undefined) this.options.onPublished?.(ended.result, (performance.now() - began) / 1000)
     } catch (error) {
       // The store's trouble, not theirs: they stay, in order, and hear of it when they are in a release.
       this.failures++

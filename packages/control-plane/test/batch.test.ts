@@ -176,6 +176,20 @@ test('I4: a batch whose end is unknown is found out, and not published twice', a
   expect(await headContent(domain)).toEqual({ list: ['once'], meanwhile: true, late: true })
 })
 
+test('closing writes all that waits, also if that is more than one batch', async () => {
+  const domain = await ready(await memory(), {})
+  await publishOne(domain, { content: {} })
+  const store = failing(domain.store)
+  const { batch } = batchOf({ ...domain, store }, { maxUpdates: 10 })
+  store.fail = 'full'
+  const results = Array.from({ length: 25 }, (_, i) => batch.add(set('ada', { [`k${i}`]: i })))
+  await batch.flush()
+  store.fail = undefined
+  await batch.close()
+  expect((await Promise.all(results)).map(({ updates }) => updates).filter((n) => n === 10)).toHaveLength(20)
+  expect(Object.keys((await headContent(domain)) as object)).toHaveLength(25)
+})
+
 test('closing writes what waits; what cannot be written is refused, and says so', async () => {
   const store = failing(await memory())
   const domain = await ready(store, {})
