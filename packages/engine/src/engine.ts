@@ -10,26 +10,30 @@ import { paced } from './debounce.ts'
 import { digest } from './digest.ts'
 import type { Event } from './event.ts'
 import { firstConfiguration, type First } from './first.ts'
+import { apart, watching } from './asking.ts'
 import { openJournal, type OpenJournal } from './journal.ts'
 import { issueText } from './issue.ts'
 import { parsePath, type Json } from './json.ts'
 import { lastGoodIn } from './last-good.ts'
+import { tellSources, type Instead } from './load.ts'
 import { ReloadMetrics } from './metrics.ts'
 import { Notifier } from './notify.ts'
 import { join } from 'node:path'
 import { harmless, standardError, type Logger } from './logger.ts'
-import type { Engine, PreparedReload, StartOptions } from './options.ts'
-import { outcomeText, succeeded, type Outcome, type PlanOutcome } from './outcome.ts'
+import type { Engine, StartOptions } from './options.ts'
+import { outcomeText, succeeded, type Outcome, type PlanOutcome, type PreparedReload } from './outcome.ts'
 import { ordered } from './plan.ts'
-import { abort, commit, dressed, plan, reload, stage, type Core, type Live, type Run } from './reload.ts'
+import { prepare } from './prepared.ts'
+import { abort, commit, dressed, plan, reload, stage } from './reload.ts'
+import type { Core, Ended, Given, Live, Run } from './reload.ts'
 import { compile, type AnySchema, type ConfigOf, type PathOf, type ValueAt } from './schema.ts'
 import { redactorFor } from './secrets.ts'
 import { settingsOf } from './settings.ts'
-import type { Source } from './source.ts'
+import type { AttachedEngine, Source } from './source.ts'
 import { ReloadStats } from './stats.ts'
 import type { ComponentSupport, Stats, Status } from './status.ts'
 import type { ComponentState } from './transaction.ts'
-import { isTrigger, type Lifecycle, type OpenEndpoint, type ReloadRequest, type Trigger } from './trigger.ts'
+import type { Lifecycle, OpenEndpoint, ReloadRequest, Trigger } from './trigger.ts'
 import { Watchers } from './watchers.ts'
 
 const pace = { firstMs: 0, growth: 2, maxMs: 2_000 }
@@ -75,7 +79,7 @@ interface Batch {
   readonly outcome: Promise<Outcome>
 }
 
-type Given = Omit<Core, 'states' | 'closing' | 'record' | 'swap' | 'live' | 'attempted' | 'pendingRestart'>
+type Begun = Omit<Core, 'states' | 'closing' | 'record' | 'swap' | 'live' | 'attempted' | 'pendingRestart'>
 
 class RunningEngine<C> implements Engine<C> {
   live = undefined as unknown as Frozen<C>
@@ -107,7 +111,7 @@ class RunningEngine<C> implements Engine<C> {
     journal: OpenJournal,
     logger: Logger | undefined,
     warnings: Map<string, string>,
-    given: Given,
+    given: Begun,
   ) {
     this.events = journal
     this.#logger = logger
@@ -137,7 +141,7 @@ class RunningEngine<C> implements Engine<C> {
   async begin(options: StartOptions<AnySchema>): Promise<void> {
     // Before anything else: a SIGHUP that comes early must not end the process.
     for (const trigger of apart(options)) this.#listening.push(this.#listen(trigger))
-    for (const source of options.sources) source.components?.(this.support())
+    for (const source of options.sources) source.attached?.(this.#attachedTo(source))
     const run = this.#newRun([{ trigger: 'start' }])
     this.#first = await this.#exclusive(() => firstConfiguration(this.#core, run, options.bundled as Json | undefined))
     const { from, outcomes, ageMs, reason } = this.#first
@@ -167,40 +171,8 @@ class RunningEngine<C> implements Engine<C> {
     return this.#plan({ trigger: 'call' })
   }
 
-  async prepare(config: Json): Promise<PreparedReload | Outcome> {
-    let release = () => {}
-    const settled = new Promise<void>((resolve) => (release = resolve))
-    return new Promise((resolve, reject) => {
-      this.#exclusive(async () => {
-        const run = this.#newRun([{ trigger: 'prepare' }])
-        const staged = await stage(this.#core, run, { kind: 'documents', documents: [{ config }], save: true })
-        if ('ended' in staged) {
-          resolve(this.#settled(dressed(this.#core, run, staged.ended)))
-          return
-        }
-        const once = async (how: typeof commit) => {
-          try {
-            return this.#settled(dressed(this.#core, run, (await how(this.#core, staged)).ended))
-          } finally {
-            release()
-          }
-        }
-        let outcome: Promise<Outcome> | undefined
-        const rollback = () => (outcome ??= once(abort))
-        const giveUp = () => void rollback()
-        if (this.#closing.signal.aborted) giveUp()
-        else this.#closing.signal.addEventListener('abort', giveUp)
-        resolve({
-          kind: 'prepared',
-          plan: staged.plan,
-          digest: this.#digestOf(staged.live.config),
-          commit: () => (outcome ??= once(commit)),
-          rollback,
-        })
-        await settled
-        this.#closing.signal.removeEventListener('abort', giveUp)
-      }).catch(reject)
-    })
+  prepare(config: Json): Promise<PreparedReload | Outcome> {
+    return this.#prepare({ kind: 'documents', documents: [{ config }], save: true })
   }
 
   watch<const P extends PathOf<C>>(
@@ -295,6 +267,40 @@ class RunningEngine<C> implements Engine<C> {
     return this.#exclusive(() => plan(this.#core, this.#newRun([request])))
   }
 
+  #prepare(given: Given | Instead): Promise<PreparedReload | Outcome> {
+    return new Promise((resolve, reject) => {
+      this.#exclusive(async () => {
+        const run = this.#newRun([{ trigger: 'prepare' }])
+        const end = ({ ended }: Ended) => {
+          const outcome = this.#settled(dressed(this.#core, run, ended))
+          if (given.kind === 'instead') {
+            const others = this.#core.sources.filter((source) => source !== given.source)
+            tellSources(others, outcome, (message) => this.#warn('source', message))
+          }
+          return outcome
+        }
+        const staged = await stage(this.#core, run, given)
+        if ('ended' in staged) return resolve(end(staged))
+        const { prepared, settled } = prepare(
+          { plan: staged.plan, digest: this.#digestOf(staged.live.config) },
+          async () => end(await commit(this.#core, staged)),
+          async () => end(await abort(this.#core, staged)),
+          this.#closing.signal,
+        )
+        resolve(prepared)
+        await settled
+      }).catch(reject)
+    })
+  }
+
+  #attachedTo(source: Source): AttachedEngine {
+    return {
+      support: this.support(),
+      prepare: (document) => this.#prepare({ kind: 'instead', source, document }),
+      redact: (text) => redactorFor(this.#core, this.#core.live?.merged).text(text),
+    }
+  }
+
   /** One at a time, in the order of the calls. */
   #exclusive<T>(work: () => Promise<T>): Promise<T> {
     const turn = this.#turn.then(async () => {
@@ -387,14 +393,4 @@ class RunningEngine<C> implements Engine<C> {
       metrics: () => this.metrics(),
     }
   }
-}
-
-/** The sources that ask for reloads themselves. */
-/** The triggers that are no source as well: those are listened to once, and after they have been loaded. */
-function apart({ triggers, sources }: StartOptions<AnySchema>): readonly Trigger[] {
-  return (triggers ?? []).filter((trigger) => !watching(sources).includes(trigger))
-}
-
-function watching(sources: readonly Source[]): Trigger[] {
-  return sources.flatMap((source) => (isTrigger(source) ? [source] : []))
 }

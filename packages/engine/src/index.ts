@@ -13,7 +13,7 @@ export { at, parsePath, pathText, pointerText, parsePointer, type Json, type Jso
 export type { KeyedComponent, KeyedOptions } from './keyed.ts'
 export type { Logger } from './logger.ts'
 export { NotificationError, notifyWith, type Notification } from './notify.ts'
-export type { Engine, PreparedReload, StartOptions } from './options.ts'
+export type { Engine, StartOptions } from './options.ts'
 export { outcomeText, succeeded } from './outcome.ts'
 export type {
   ComponentResult,
@@ -28,7 +28,7 @@ export type {
 export { applyMergePatch, applyPatch, fromPatch, toPatch, PatchError, type PatchOperation } from './patch.ts'
 export { jsonSchema, SchemaError, type AnySchema, type ConfigOf, type JsonSchema } from './schema.ts'
 export { check, share, type Keys, type Limits } from './snapshot.ts'
-export { SourceError, type Document, type Source } from './source.ts'
+export { SourceError, type AttachedEngine, type Document, type Source } from './source.ts'
 export { StartError } from './start-error.ts'
 export type { ComponentStatus, ComponentSupport, Stats, Status } from './status.ts'
 export { parseText, type ParsedText } from './text/parse.ts'

@@ -23,8 +23,8 @@ export interface LastGood {
 export interface LastGoodStore {
   /** Durable when it resolves. Rejects if it could not be written; the slot before it is then still whole. */
   save(config: Json, secrets: readonly SecretValue[]): Promise<void>
-  /** The newest whole one; `damaged` says what was wrong with a newer one that had to be passed over. */
-  load(): Promise<{ readonly found?: LastGood; readonly damaged: readonly string[] }>
+  /** The newest whole one, and the one before it; `damaged` says what was wrong with a newer one that had to be passed over. */
+  load(): Promise<{ readonly found?: LastGood; readonly before?: LastGood; readonly damaged: readonly string[] }>
 }
 
 interface Trailer {
@@ -60,9 +60,11 @@ export function lastGoodIn(directory: string): LastGoodStore {
     async load() {
       const { read, newest } = await readAll()
       const found = read[newest]
+      const before = read[1 - newest]
       return {
         damaged: read.flatMap((slot) => (slot && 'damaged' in slot ? [slot.damaged] : [])),
         ...(found && 'config' in found && { found }),
+        ...(before && 'config' in before && { before }),
       }
     },
   }

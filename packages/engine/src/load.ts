@@ -9,15 +9,29 @@ export type Loaded =
   | { readonly kind: 'failed'; readonly issues: readonly Issue[]; readonly transient: boolean }
   | { readonly kind: 'stopped' }
 
+/** A document to be used as that of a source, in place of what it would load. */
+export interface Instead {
+  readonly kind: 'instead'
+  readonly source: Source
+  readonly document: Document
+}
+
 /** @param limitMs for each of the sources, in milliseconds. */
-export async function load(sources: readonly Source[], limitMs: number, stop: AbortSignal): Promise<Loaded> {
+export async function load(
+  sources: readonly Source[],
+  limitMs: number,
+  stop: AbortSignal,
+  instead?: Instead,
+): Promise<Loaded> {
   if (stop.aborted) return { kind: 'stopped' }
   if (sources.length === 0) {
     const issue: Issue = { code: 'empty', path: [], message: 'there is no source to load from' }
     return { kind: 'failed', issues: [issue], transient: false }
   }
   const results = await Promise.allSettled(
-    sources.map((source) => within(limitMs, stop, (signal) => read(source, signal))),
+    sources.map(async (source) =>
+      source === instead?.source ? instead.document : within(limitMs, stop, (signal) => read(source, signal)),
+    ),
   )
   const documents: Document[] = []
   const failures: { readonly name: string; readonly error: unknown }[] = []

@@ -5,7 +5,7 @@ import type { Journal } from './event.ts'
 import type { Json } from './json.ts'
 import type { Logger } from './logger.ts'
 import type { Notification } from './notify.ts'
-import type { Outcome, Plan, PlanOutcome } from './outcome.ts'
+import type { Outcome, PlanOutcome, PreparedReload } from './outcome.ts'
 import type { Retries } from './settings.ts'
 import type { AnySchema, ConfigOf, PathOf, ValueAt } from './schema.ts'
 import type { Limits } from './snapshot.ts'
@@ -39,15 +39,6 @@ export interface StartOptions<S extends AnySchema> {
   readonly notify?: readonly Notification[]
   /** Where outcomes and warnings are written, a line each. Standard error by default; `false` for nowhere. */
   readonly logger?: Logger | false
-}
-
-/** A configuration that every component has prepared; nothing is visible yet. No reload runs until it is settled. */
-export interface PreparedReload {
-  readonly kind: 'prepared'
-  readonly plan: Plan
-  readonly digest: string
-  commit(): Promise<Outcome>
-  rollback(): Promise<Outcome>
 }
 
 export interface Engine<C> {

@@ -106,6 +106,15 @@ export type PlanOutcome =
   | Exclude<Outcome, { kind: 'committed' }>
   | (Base & { readonly kind: 'ready'; readonly plan: Plan; readonly components: readonly ComponentResult[] })
 
+/** A configuration that every component has prepared; nothing is visible yet. No reload runs until it is settled. */
+export interface PreparedReload {
+  readonly kind: 'prepared'
+  readonly plan: Plan
+  readonly digest: string
+  commit(): Promise<Outcome>
+  rollback(): Promise<Outcome>
+}
+
 /** Whether the configuration that was asked for is now live. */
 export function succeeded(outcome: { readonly kind: string }): boolean {
   return outcome.kind === 'committed' || outcome.kind === 'unchanged' || outcome.kind === 'ready'

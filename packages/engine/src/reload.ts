@@ -17,7 +17,7 @@ import { heldBack } from './held.ts'
 import type { Issue } from './issue.ts'
 import { pathText, type Json, type Path } from './json.ts'
 import type { LastGoodStore } from './last-good.ts'
-import { load, tellSources, type Loaded } from './load.ts'
+import { load, tellSources, type Instead, type Loaded } from './load.ts'
 import { checkMember, membersOf } from './members.ts'
 import { merge, type Merged } from './merge.ts'
 import type { ComponentResult, Outcome, Plan, PlanOutcome } from './outcome.ts'
@@ -87,7 +87,7 @@ type Dress = Pick<
   'run' | 'triggers' | 'startedAt' | 'durationMs' | 'durationsMs' | 'retries' | 'pendingRestart'
 >
 
-interface Ended {
+export interface Ended {
   readonly ended: Body
   readonly transient: boolean
 }
@@ -134,7 +134,7 @@ export async function plan(core: Core, run: Run): Promise<PlanOutcome> {
   return dressed(dry, run, failed ? ended : ready(staged)) as PlanOutcome
 }
 
-/** A document from elsewhere than the sources: the fleet's two-phase commit, the last good, the bundled one. */
+/** A document from elsewhere than the sources: a caller's, the last good, the bundled one. */
 export interface Given {
   readonly kind: 'documents'
   readonly documents: readonly [Document]
@@ -142,12 +142,14 @@ export interface Given {
   readonly save: boolean
 }
 
-export async function stage(core: Core, run: Run, given?: Given): Promise<Ended | Staged> {
+export async function stage(core: Core, run: Run, given?: Given | Instead): Promise<Ended | Staged> {
   const { live } = core
 
-  const loaded = given
-    ? given
-    : await timed(run.durationsMs, 'load', () => load(core.sources, core.deadlines.loadMs, core.closing))
+  const instead = given?.kind === 'instead' ? given : undefined
+  const loaded =
+    given?.kind === 'documents'
+      ? given
+      : await timed(run.durationsMs, 'load', () => load(core.sources, core.deadlines.loadMs, core.closing, instead))
   if (loaded.kind === 'stopped') return closed()
   if (loaded.kind === 'failed') return notLoaded(core, loaded)
   const merged = merge(loaded.documents)
@@ -213,7 +215,7 @@ export async function stage(core: Core, run: Run, given?: Given): Promise<Ended 
     tx,
     redact,
     pendingRestart,
-    save: given?.save ?? true,
+    save: given?.kind === 'documents' ? given.save : true,
   }
   const failed = await timed(run.durationsMs, 'prepare', () => prepareAll(tx, members, core.closing))
   return failed ? rolledBack(core, staged, 'prepare', failed) : staged

@@ -5,7 +5,7 @@
 import type { Issue, Origin } from './issue.ts'
 import { issueText } from './issue.ts'
 import type { Json, Path } from './json.ts'
-import type { Outcome } from './outcome.ts'
+import type { Outcome, PreparedReload } from './outcome.ts'
 import type { ComponentSupport } from './status.ts'
 
 /** Reads one whole document. Throws SourceError; never returns a part of one. */
@@ -16,8 +16,8 @@ export interface Source {
    * when nothing changed: the engine then compares references and does no further work.
    */
   load(signal: AbortSignal): Promise<Document>
-  /** What the components can take while they run. Called once, before the first load. For sources that tell others about it. */
-  components?(support: readonly ComponentSupport[]): void
+  /** Called once, before the first load. For sources that tell others about the engine, or that others decide for. */
+  attached?(engine: AttachedEngine): void
   /**
    * What became of the run for which `load` was called last; `undefined` if that was a dry run. For sources that tell
    * others about it. Must return at once.
@@ -27,6 +27,19 @@ export interface Source {
   close?(): Promise<void>
   /** Reads a secret by its reference again, for a start from the last good configuration, which holds only references. */
   resolve?(reference: string, signal: AbortSignal): Promise<string>
+}
+
+/** The engine that a source belongs to, as far as the source may ask of it. */
+export interface AttachedEngine {
+  /** What the components can take while they run. */
+  readonly support: readonly ComponentSupport[]
+  /**
+   * Prepares a reload with `document` as this source's, and the others' loaded as usual. Waits for its turn; then no
+   * reload runs until it is committed or rolled back. The source's own `settled` is not called for it.
+   */
+  prepare(document: Document): Promise<PreparedReload | Outcome>
+  /** `text` without the secrets of what is live. */
+  redact(text: string): string
 }
 
 /** One whole configuration as a source saw it at one moment. */

@@ -52,7 +52,7 @@ const states = {
     before: ready,
   },
   'trying again': { kind: 'applying', seen: 5, runs: r4, newest: r5, trying: r5, attempts: 2, before: refused },
-  current: { kind: 'current', seen: 5, runs: r5 },
+  current: { kind: 'current', seen: 5, runs: r5, attempts: 1 },
   refused,
   'rolled back': { ...refused, status: 'ROLLED_BACK', retrying: true },
   closed: { kind: 'closed', seen: 5, runs: r5 },

@@ -3,7 +3,7 @@
  * plane and never goes back (I5, I7). Files of mode 0600 in a directory of mode 0700, for one process at a time.
  */
 import { createHash, randomUUID } from 'node:crypto'
-import { mkdir, open, readFile, rename } from 'node:fs/promises'
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { digest } from '../digest.ts'
 import { isObject, type Json } from '../json.ts'
@@ -13,11 +13,17 @@ import { releaseInfo, type ReleaseInfo } from '../protocol/release.ts'
 import { freezeDeep } from '../snapshot.ts'
 import { lockDirectory, LockedError, type Lock } from './lock.ts'
 import type { Held } from './node.ts'
+import { notesIn, type Notes } from './notes.ts'
+import type { Ballot } from './vote.ts'
 
 export interface Kept {
   readonly held: Held | undefined
+  /** What was in use before it. */
+  readonly before: Held | undefined
   readonly savedAt: Date | undefined
   readonly auditHead: string | undefined
+  readonly ballot: Ballot | undefined
+  readonly notes: Notes
   /** What was there and cannot be used. */
   readonly damaged: readonly string[]
 }
@@ -30,6 +36,10 @@ export interface Disk {
   load(): Promise<Kept>
   /** Durable when it resolves. */
   save(held: Held, auditHead: string | undefined): Promise<void>
+  /** Durable when it resolves. `undefined`: nothing is prepared. */
+  keep(ballot: Ballot | undefined): Promise<void>
+  /** Durable when it resolves. */
+  note(notes: Notes): Promise<void>
   /** Another process may have it. */
   release(): Promise<void>
 }
@@ -39,6 +49,8 @@ const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 export function diskIn(stateDir: string, config: string): Disk {
   const directory = join(stateDir, 'agent', folderFor(config))
   const slots = lastGoodIn(directory)
+  const ballots = lastGoodIn(join(directory, 'prepared'))
+  const notes = lastGoodIn(join(directory, 'notes'))
   let lock: Lock | undefined
   return {
     async claim() {
@@ -64,14 +76,35 @@ export function diskIn(stateDir: string, config: string): Disk {
       return { uid: made, damaged: `${path} held no uid, so this node is a new one` }
     },
     async load() {
-      const { found, damaged } = await slots.load()
-      if (!found) return { held: undefined, savedAt: undefined, auditHead: undefined, damaged }
-      const { held, auditHead, problem } = read(found.config, config)
-      const all = problem === undefined ? damaged : [...damaged, `${directory}: ${problem}`]
-      return { held, savedAt: found.savedAt, auditHead, damaged: all }
+      const [all, kept, noted] = await Promise.all([slots.load(), ballots.load(), notes.load()])
+      const damaged = [...all.damaged, ...kept.damaged, ...noted.damaged]
+      const newest = all.found && read(all.found.config, config)
+      if (newest?.problem !== undefined) damaged.push(`${directory}: ${newest.problem}`)
+      const prepared = kept.found && read(kept.found.config, config)
+      const epoch = isObject(kept.found?.config) ? kept.found.config['epoch'] : undefined
+      if (prepared?.problem !== undefined) damaged.push(`${directory}/prepared: ${prepared.problem}`)
+      return {
+        held: newest?.held,
+        before: all.before && read(all.before.config, config).held,
+        savedAt: newest?.held && all.found?.savedAt,
+        auditHead: newest?.auditHead,
+        ballot: prepared?.held && typeof epoch === 'number' ? { held: prepared.held, epoch } : undefined,
+        notes: notesIn(noted.found?.config, noted.damaged.length === 0),
+        damaged,
+      }
     },
     async save({ release, content }, auditHead) {
       await slots.save({ release: plain(release), content, ...(auditHead !== undefined && { auditHead }) }, [])
+    },
+    async keep(ballot) {
+      if (ballot) {
+        const { held, epoch } = ballot
+        return await ballots.save({ release: plain(held.release), content: held.content, epoch }, [])
+      }
+      await rm(join(directory, 'prepared'), { recursive: true, force: true })
+    },
+    async note(all) {
+      await notes.save(all as unknown as Json, [])
     },
     async release() {
       await lock?.release()

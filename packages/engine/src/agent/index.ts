@@ -7,17 +7,21 @@ import { configNameProblem } from '../protocol/names.ts'
 import { maxMessageBytes } from '../protocol/codec.ts'
 import { agentMessage, type Hello } from '../protocol/messages.ts'
 import { mismatchText } from '../protocol/shape.ts'
-import type { Source } from '../source.ts'
-import type { ComponentSupport } from '../status.ts'
+import type { AttachedEngine, Source } from '../source.ts'
 import type { Trigger } from '../trigger.ts'
 import { diskIn, type Disk } from './disk.ts'
-import { besidesIdentityBytes, Member, type AgentStatus } from './member.ts'
+import { noNotes } from './notes.ts'
+import { besidesIdentityBytes, Member } from './member.ts'
+import type { AgentStatus } from './member-shapes.ts'
+import { probeSettings, type ProbeOptions } from './probe.ts'
 import { anyRelease, policyOf, type VerifyOptions } from './policy.ts'
 import { referencesOf, type ReferenceOptions } from './references.ts'
 import { isExposed, type Remote, type TlsOptions, type Token } from './remote.ts'
 
 export type { Via } from './link.ts'
-export type { AgentStatus } from './member.ts'
+export type { AgentStatus } from './member-shapes.ts'
+export type { ProbeOptions } from './probe.ts'
+export type { Check } from './probe-check.ts'
 export type { VerifyOptions } from './policy.ts'
 export type { ReferenceOptions } from './references.ts'
 export type { TlsOptions, Token } from './remote.ts'
@@ -48,10 +52,18 @@ export interface ControlPlaneOptions {
    * like any other.
    */
   readonly references?: ReferenceOptions
+  /**
+   * A process that dies within this time after it took a release, without a clean close, starts from the release before
+   * it, reports it as poisoned, and does not take it again. Milliseconds, 0 to 86,400,000, default 30,000; 0: never.
+   * Needs a `stateDir`.
+   */
+  readonly poisonMs?: number
+  /** Asks whether this program is well, again and again and after each commit; the fleet is told. */
+  readonly probe?: ProbeOptions
 }
 
 export interface ControlPlane extends Source, Trigger {
-  components(support: readonly ComponentSupport[]): void
+  attached(engine: AttachedEngine): void
   settled(outcome: Outcome | undefined): void
   /** Called by the engine when it closes. Leaves no socket, timer or request behind. */
   close(): Promise<void>
@@ -79,7 +91,10 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
   const policy = options.verify ? policyOf(options.verify) : anyRelease
   const remote: Remote = { url, config, token: options.token, tls: options.tls, agent: agentFor(url, options.tls) }
   const references = options.references && referencesOf(options.references)
-  const member = new Member({ remote, policy, disk, identity, references })
+  const { probe } = options
+  if (probe) probeSettings(probe)
+  const poisonMs = checkedPoisonMs(options.poisonMs)
+  const member = new Member({ remote, policy, disk, identity, references, poisonMs, probe })
   if (options.token !== undefined && isExposed(url)) {
     member.warn(`the token goes to ${url.origin} in the clear; want https`)
   }
@@ -87,12 +102,17 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
     name: `control-plane ${config}`,
     load: (signal) => member.load(signal),
     requests: (signal, onWarning) => member.requests(signal, onWarning),
-    components: (support) => member.tellComponents(support),
+    attached: (engine) => member.attach(engine),
     settled: (outcome) => member.settled(outcome),
     close: () => member.close(),
     ...(references && { resolve: references.resolve }),
     status: () => member.status(),
   }
+}
+
+function checkedPoisonMs(ms = 30_000): number {
+  if (ms >= 0 && ms <= 86_400_000) return ms
+  throw new RangeError(`controlPlane(): poisonMs is ${ms}; want 0 to 86,400,000`)
 }
 
 function urlOf(text: string): URL {
@@ -130,8 +150,18 @@ function noDisk(): Disk {
   return {
     claim: async () => {},
     uid: async () => ({ uid }),
-    load: async () => ({ held: undefined, savedAt: undefined, auditHead: undefined, damaged: [] }),
+    load: async () => ({
+      held: undefined,
+      before: undefined,
+      savedAt: undefined,
+      auditHead: undefined,
+      ballot: undefined,
+      notes: noNotes,
+      damaged: [],
+    }),
     save: async () => {},
+    keep: async () => {},
+    note: async () => {},
     release: async () => {},
   }
 }

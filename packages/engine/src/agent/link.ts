@@ -5,7 +5,7 @@
  */
 import { errorText, pause } from '../deadline.ts'
 import { decodeFromServer, encode } from '../protocol/codec.ts'
-import type { AgentMessage, ErrorMessage, Heartbeat, Report } from '../protocol/messages.ts'
+import type { AgentMessage, Confirm, Decision, ErrorMessage, Heartbeat, Report } from '../protocol/messages.ts'
 import {
   pollPlan,
   step,
@@ -25,6 +25,8 @@ import { readToken, socketOpener, type OpenSocket, type Socket } from './websock
 /** What the link asks of the node, and tells it. */
 export interface LinkEnd extends PollEnd {
   heartbeat(): Heartbeat
+  decide(message: Decision): void
+  confirm(message: Confirm): void
   warn(message: string): void
 }
 
@@ -53,6 +55,7 @@ export class Link {
   #waiting: Report[] = []
   #last: Report | undefined
   #posting: Promise<void> | undefined
+  #changed = false
 
   constructor(remote: Remote, end: LinkEnd) {
     this.#remote = remote
@@ -90,6 +93,17 @@ export class Link {
     this.#waiting.push(report)
     if (this.#waiting.length > maxWaiting) this.#waiting.shift()
     this.#sendWaiting()
+  }
+
+  /** Something that heartbeats say has changed. Several changes at once are said once. */
+  sayChange(): void {
+    if (this.#changed) return
+    this.#changed = true
+    queueMicrotask(() => {
+      this.#changed = false
+      if (this.#connection.kind === 'online') this.#say(this.#end.heartbeat())
+      else this.#polling.sayChange()
+    })
   }
 
   askWhole(number: number): void {
@@ -195,6 +209,10 @@ export class Link {
           return this.#end.head(message.head, message.auditHead)
         case 'release':
           return this.#end.hear(message)
+        case 'decision':
+          return this.#end.decide(message)
+        case 'confirm':
+          return this.#end.confirm(message)
         case 'pace':
           this.#contact.take({ ...this.#contact.pacing, pollMs: message.pollMs })
           if (message.reconnectAfterMs !== undefined) this.#on({ kind: 'sent-away', maxMs: message.reconnectAfterMs })

@@ -5,14 +5,15 @@
 import { errorText, pause } from '../deadline.ts'
 import type { Outcome } from '../outcome.ts'
 import { maxMessageBytes } from '../protocol/codec.ts'
-import type { Heartbeat, Hello, ReleaseMessage, Report, Runs } from '../protocol/messages.ts'
+import type { Confirm, Decision, Heartbeat, Hello, ReleaseMessage, Report, Runs } from '../protocol/messages.ts'
 import { cut, detailOf, statusOf, type NodeStatus } from '../protocol/status.ts'
-import { SourceError, type Document } from '../source.ts'
-import type { ComponentSupport } from '../status.ts'
+import { SourceError, type AttachedEngine, type Document } from '../source.ts'
 import type { ReloadRequest } from '../trigger.ts'
 import { toldOf } from './components.ts'
-import type { Disk } from './disk.ts'
-import { Link, type LinkEnd, type Via } from './link.ts'
+import { Documents } from './documents.ts'
+import { HealthOfNode } from './health.ts'
+import { Link, type LinkEnd } from './link.ts'
+import type { AgentStatus, MemberOptions } from './member-shapes.ts'
 import {
   desired,
   isNews,
@@ -24,37 +25,12 @@ import {
   type NodeCommand,
   type NodeEvent,
   type NodeState,
+  type Refused,
 } from './node.ts'
-import type { Policy } from './policy.ts'
 import { receive } from './receive.ts'
-import type { References } from './references.ts'
-import type { Remote } from './remote.ts'
 import { StateDir } from './state-dir.ts'
-
-/** Of this node, as far as the fleet is concerned. */
-export interface AgentStatus {
-  readonly uid: string | undefined
-  readonly via: Via
-  readonly status: NodeStatus
-  readonly runs: Runs | null
-  /** The newest release that was heard of. */
-  readonly seen: number | null
-  /** When the control plane was last heard; what runs may be older than what it has published since. */
-  readonly heardAt: string | undefined
-  /** Milliseconds since then, or since what was found on disk was saved; `undefined` if neither ever was. */
-  readonly staleMs: number | undefined
-  /** Why a restart may begin with an older release, or as a new node. */
-  readonly diskProblem: string | undefined
-}
-
-export interface MemberOptions {
-  readonly remote: Remote
-  readonly policy: Policy
-  readonly disk: Disk
-  readonly identity: Pick<Hello, 'config' | 'labels' | 'agent'>
-  /** `undefined`: references in a release are text like any other. */
-  readonly references: References | undefined
-}
+import { Trial } from './trial.ts'
+import { mayRetry, Voting } from './voting.ts'
 
 /** How long a load before the first connection waits for the control plane, if there is something on disk, and if not. */
 const lookMs = { withDisk: 5_000, without: 20_000 }
@@ -63,18 +39,26 @@ const claimAgainMs = 2_000
 /** Of a `hello`, for what is neither identity nor components: a release, a status, the head of the audit log. */
 export const besidesIdentityBytes = 4096
 
+type Told = Omit<NodeCommand & { kind: 'report' }, 'kind'> & { readonly epoch?: number }
+
 export class Member implements LinkEnd {
   readonly #options: MemberOptions
   readonly #link: Link
+  readonly #documents: Documents
+  readonly #health: HealthOfNode
   readonly #stateDir: StateDir
+  readonly #trial: Trial
+  readonly #voting: Voting
+  #engine: AttachedEngine | undefined
   #components: Hello['components']
   #node: NodeState = newNode
   #begun: Promise<void> | undefined
+  /** What was on disk, and so has stood its trial. */
+  #restored: Held | undefined
   #open = false
   #asked: { readonly force: boolean } | undefined
   #wake = () => {}
   #retry: NodeJS.Timeout | undefined
-  #document: { readonly of: Held; readonly document: Document } | undefined
   #warned: string | undefined
   #onWarning: ((message: string) => void) | undefined
   readonly #warnings: string[] = []
@@ -82,7 +66,29 @@ export class Member implements LinkEnd {
   constructor(options: MemberOptions) {
     this.#options = options
     this.#link = new Link(options.remote, this)
+    this.#documents = new Documents(options.references)
+    this.#health = new HealthOfNode(options.probe, {
+      running: () => runsOf(this.#node)?.release.number,
+      redact: (text) => this.#engine?.redact(text) ?? '',
+      changed: () => this.#changed(),
+    })
     this.#stateDir = new StateDir(options.disk, options.policy, (message) => this.warn(message))
+    this.#trial = new Trial(
+      {
+        note: (changes) => this.#stateDir.note(changes),
+        goBack: (target, refused) => this.#goBack(target, refused),
+      },
+      options.poisonMs,
+    )
+    this.#voting = new Voting({
+      document: (held, signal) => this.#documents.of(held, signal),
+      keep: (ballot, epoch) => this.#stateDir.keep(ballot, epoch),
+      begin: (held) => this.#trial.begin(held, this.#before()),
+      report: ({ release }, status, more) => this.#report({ release, status, attempt: 1, ...more }),
+      node: (event) => this.#on(event),
+      changed: () => this.#changed(),
+      warn: (message) => this.warn(message),
+    })
   }
 
   /** The newest verified release. @throws SourceError, transient, if there is none. */
@@ -100,7 +106,7 @@ export class Member implements LinkEnd {
       }
     }
     signal.throwIfAborted()
-    const held = desired(this.#node)
+    const held = await this.#onTrial(signal)
     if (!held) {
       const { config } = this.#options.remote
       const message = `nothing was received of ${config} from ${this.#options.remote.url.origin}: ${why}`
@@ -108,19 +114,37 @@ export class Member implements LinkEnd {
     }
     this.#asked = undefined
     this.#on({ kind: 'loading' })
-    // Each time, as what is referred to may have changed.
-    if (this.#options.references) return this.#options.references.document(held, signal)
-    if (this.#document?.of !== held) this.#document = { of: held, document: documentOf(held) }
-    return this.#document.document
+    return this.#documents.of(held, signal)
+  }
+
+  /** What the engine is to take; noted on disk, where it is new. */
+  async #onTrial(signal: AbortSignal): Promise<Held | null> {
+    for (;;) {
+      const held = desired(this.#node)
+      if (!held || this.#node.kind === 'back' || held === runsOf(this.#node) || held === this.#restored) return held
+      await this.#trial.begin(held, this.#before())
+      signal.throwIfAborted()
+      // Something newer may have come meanwhile.
+      if (desired(this.#node) === held) return held
+    }
+  }
+
+  /** What there is to go back to. */
+  #before(): Held | undefined {
+    return runsOf(this.#node) ?? this.#restored
   }
 
   settled(outcome: Outcome | undefined): void {
     const status = outcome && statusOf(outcome)
-    if (!outcome || !status) return this.#on({ kind: 'unsettled' })
-    this.#on({ kind: 'settled', status, detail: detailOf(outcome), mayRetry: mayRetry(outcome) })
+    if (!outcome || !status) this.#on({ kind: 'unsettled' })
+    else this.#on({ kind: 'settled', status, detail: detailOf(outcome), mayRetry: mayRetry(outcome) })
+    if (status !== 'APPLIED') this.#trial.dropped()
   }
 
-  tellComponents(support: readonly ComponentSupport[]): void {
+  attach(engine: AttachedEngine): void {
+    this.#engine = engine
+    this.#voting.attach(engine)
+    const { support } = engine
     const identityBytes = Buffer.byteLength(JSON.stringify(this.#options.identity))
     const { components, whole } = toldOf(support, maxMessageBytes - besidesIdentityBytes - identityBytes)
     if (!whole) {
@@ -136,12 +160,16 @@ export class Member implements LinkEnd {
   ): AsyncGenerator<ReloadRequest, void, undefined> {
     this.#onWarning = onWarning
     for (const message of this.#warnings.splice(0)) onWarning?.(message)
-    const onAbort = () => this.#wake()
+    const onAbort = () => {
+      this.#voting.close()
+      this.#wake()
+    }
     signal.addEventListener('abort', onAbort)
     try {
       await this.#beginSoon(signal)
       if (signal.aborted) return
       this.#open = true
+      this.#health.open()
       await this.#link.open()
       while (!signal.aborted) {
         if (this.#asked) {
@@ -158,6 +186,9 @@ export class Member implements LinkEnd {
   /** Not when `requests` ends: what a commit that still runs comes to is to be kept and reported first. */
   async close(): Promise<void> {
     this.#on({ kind: 'close' })
+    this.#voting.close()
+    this.#trial.close()
+    await this.#health.close()
     await this.#begun?.catch(() => {}) // said by whoever began
     await this.#stateDir.saved
     await this.#link.close()
@@ -170,9 +201,11 @@ export class Member implements LinkEnd {
     return {
       uid: this.#stateDir.uid,
       via,
-      status: nodeStatusOf(this.#node),
+      status: this.#status(),
       runs: runs(this.#node),
       seen: this.#node.seen,
+      prepared: this.#voting.prepared,
+      health: this.#health.reported,
       heardAt: contactAt?.toISOString(),
       staleMs: since && Math.max(0, Date.now() - since.getTime()),
       diskProblem: this.#stateDir.problem,
@@ -187,14 +220,30 @@ export class Member implements LinkEnd {
       ...this.#options.identity,
       runs: runs(this.#node),
       seen: this.#node.seen,
-      status: nodeStatusOf(this.#node),
+      status: this.#status(),
+      ...this.#told(),
       ...(this.#components && { components: this.#components }),
       ...(auditHead !== undefined && { auditHead }),
     }
   }
 
   heartbeat(): Heartbeat {
-    return { type: 'heartbeat', runs: runs(this.#node), status: nodeStatusOf(this.#node) }
+    return { type: 'heartbeat', runs: runs(this.#node), status: this.#status(), ...this.#told() }
+  }
+
+  #status(): NodeStatus {
+    return this.#voting.status ?? nodeStatusOf(this.#node)
+  }
+
+  #told(): Pick<Heartbeat, 'prepared' | 'health'> {
+    const { prepared } = this.#voting
+    const health = this.#health.reported
+    return { ...(prepared && { prepared }), ...(health && { health }) }
+  }
+
+  /** After what is to be known of it is on disk and reported. */
+  #changed(): void {
+    void this.#stateDir.saved.then(() => this.#link.sayChange())
   }
 
   index(): number {
@@ -207,8 +256,25 @@ export class Member implements LinkEnd {
       const known = desired(this.#node)?.release
       if (known?.number !== message.release.number || known.digest === message.release.digest) return
     }
-    const bases = [desired(this.#node), runsOf(this.#node)].filter((held) => held !== null)
-    this.#on(receive(message, this.#options.remote.config, this.#options.policy, bases))
+    const { prepare, release, revertMs } = message
+    // It runs something newer, or will not have it: what it says of itself shows that.
+    if (prepare && !isNews(this.#node, release.number)) return this.#changed()
+    const bases = [desired(this.#node), runsOf(this.#node), this.#voting.held].filter((held) => !!held)
+    const event = receive(message, this.#options.remote.config, this.#options.policy, bases)
+    if (event.kind !== 'release') return this.#on(event)
+    this.#trial.wants(release, revertMs)
+    if (prepare) {
+      this.#on({ kind: 'head', number: release.number })
+      this.#voting.prepare(event.held, prepare.epoch, prepare.voteMs)
+    } else if (!this.#voting.release(release)) this.#on(event)
+  }
+
+  decide(message: Decision): void {
+    this.#voting.decide(message)
+  }
+
+  confirm(message: Confirm): void {
+    this.#trial.confirmed(message)
   }
 
   head(number: number | null, auditHead?: string): void {
@@ -243,8 +309,29 @@ export class Member implements LinkEnd {
   }
 
   async #restore(): Promise<void> {
-    const held = await this.#stateDir.restore()
-    if (held) this.#on({ kind: 'restored', held })
+    const { held, before, ballot, notes } = await this.#stateDir.restore()
+    const back = this.#trial.restore({ held, before, notes })
+    this.#restored = back?.target ?? held
+    if (back) {
+      this.warn(`starts from release ${back.target.release.number}: ${back.refused.detail}`)
+      this.#on({ kind: 'go-back', ...back })
+    } else if (held) this.#on({ kind: 'restored', held })
+    const number = ballot?.held.release.number ?? 0
+    const isOpen = number > Math.max(held?.release.number ?? 0, back?.refused.number ?? 0)
+    if (ballot && !isOpen) void this.#stateDir.keep(undefined, ballot.epoch)
+    this.#voting.restore(notes.epoch, isOpen ? ballot : undefined)
+  }
+
+  #goBack(target: Held, { number, digest, detail }: Omit<Refused, 'attempts'>): boolean {
+    const state = this.#node
+    if (state.kind !== 'current' && state.kind !== 'failed') return state.kind === 'closed'
+    const refused: Refused = { number, digest, detail, attempts: state.attempts }
+    void this.#stateDir.note({ refused, unconfirmed: undefined, suspect: undefined })
+    // The engine needs its turn for it.
+    this.#voting.letGo()
+    this.warn(detail)
+    this.#on({ kind: 'go-back', target, refused })
+    return true
   }
 
   #on(event: NodeEvent): void {
@@ -263,7 +350,10 @@ export class Member implements LinkEnd {
       case 'ask-whole':
         return this.#link.askWhole(command.number)
       case 'save':
-        return this.#stateDir.save(command.held)
+        this.#stateDir.save(command.held)
+        this.#trial.taken(command.held)
+        this.#health.checkNow()
+        return
       case 'retry-later': {
         clearTimeout(this.#retry)
         const ms = command.minMs + Math.random() * (command.maxMs - command.minMs)
@@ -279,8 +369,18 @@ export class Member implements LinkEnd {
     }
   }
 
-  #report({ release, status, attempt, detail }: NodeCommand & { kind: 'report' }): void {
-    const report: Report = { type: 'report', ...release, status, attempt, at: new Date().toISOString() }
+  #report({ release, status, attempt, detail, epoch }: Told): void {
+    const { number, digest } = release
+    const at = new Date().toISOString()
+    const report: Report = {
+      type: 'report',
+      number,
+      digest,
+      status,
+      attempt,
+      at,
+      ...(epoch !== undefined && { epoch }),
+    }
     // In order, and not before what it speaks of is kept.
     void this.#stateDir.saved.then((problem) => {
       const all = [detail, status === 'APPLIED' ? problem : undefined].filter((part) => part !== undefined).join('\n')
@@ -297,18 +397,4 @@ export class Member implements LinkEnd {
 function runs(node: NodeState): Runs | null {
   const release = runsOf(node)?.release
   return release ? { number: release.number, digest: release.digest } : null
-}
-
-function documentOf({ release, content }: Held): Document {
-  const origin = { file: `${release.config} release ${release.number}` }
-  return { config: content, origin: () => origin }
-}
-
-/** A check that said no says no again (K4); what was away may come back. */
-function mayRetry(outcome: Outcome): boolean {
-  return (
-    outcome.kind === 'rolled-back' ||
-    outcome.kind === 'degraded' ||
-    (outcome.kind === 'rejected' && outcome.phase === 'load')
-  )
 }

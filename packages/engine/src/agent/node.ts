@@ -3,116 +3,27 @@
  * `next(state, event) → [state, commands]`. It does not know which transport a release came by (R7), nor what time it is.
  * Connections are `connection.ts`; who carries the commands out is `link.ts`.
  *
- * A release number never goes down (I5): what is not newer than the newest accepted one is passed over.
+ * A release number never goes down (I5): what is not newer than the newest accepted one is passed over. The one exception
+ * is a release that was not confirmed, or that the process died of: then the one before it is used again, and says so.
  */
-import type { Json } from '../json.ts'
-import type { ReleaseInfo } from '../protocol/release.ts'
 import type { FinalStatus, NodeStatus } from '../protocol/status.ts'
+import type { ReleaseInfo } from '../protocol/release.ts'
+import type {
+  Applying,
+  Back,
+  Closed,
+  Empty,
+  Failed,
+  Held,
+  NodeCommand,
+  NodeEvent,
+  NodeState,
+  NodeStep,
+  Ready,
+  Refused,
+} from './node-state.ts'
 
-/** A release that was verified, with its content. */
-export interface Held {
-  readonly release: ReleaseInfo
-  readonly content: Json
-}
-
-interface Known {
-  /** The newest number heard of, verified or not. */
-  readonly seen: number | null
-}
-
-/** Nothing was ever verified. */
-interface Empty extends Known {
-  readonly kind: 'empty'
-}
-
-/** The engine was asked to take `newest`, and has not begun. */
-interface Ready extends Known {
-  readonly kind: 'ready'
-  readonly runs: Held | null
-  readonly newest: Held
-  /** How often `newest` was tried before. */
-  readonly attempts: number
-}
-
-/** The engine has taken `trying`. `newest` may have come since; the engine was asked to take that next. */
-interface Applying extends Known {
-  readonly kind: 'applying'
-  readonly runs: Held | null
-  readonly newest: Held
-  readonly trying: Held
-  readonly attempts: number
-  /** Where to go back to, if it was only looked at. */
-  readonly before: Ready | Failed
-}
-
-/** The newest is in use. */
-interface Current extends Known {
-  readonly kind: 'current'
-  readonly runs: Held
-}
-
-/** `newest` could not be applied. */
-interface Failed extends Known {
-  readonly kind: 'failed'
-  readonly runs: Held | null
-  readonly newest: Held
-  readonly status: Exclude<FinalStatus, 'APPLIED'>
-  readonly attempts: number
-  /** Whether another try may help. */
-  readonly retrying: boolean
-}
-
-interface Closed extends Known {
-  readonly kind: 'closed'
-  readonly runs: Held | null
-}
-
-export type NodeState = Empty | Ready | Applying | Current | Failed | Closed
-
-export type NodeEvent =
-  /** Found on disk at the start. */
-  | { readonly kind: 'restored'; readonly held: Held }
-  /** The control plane said which release is the head. */
-  | { readonly kind: 'head'; readonly number: number | null }
-  | { readonly kind: 'release'; readonly held: Held; readonly force: boolean }
-  /** A delta whose base is not at hand, or which did not come to the digest that it should. */
-  | { readonly kind: 'unfit'; readonly number: number }
-  /** One that must not be used: its signature, its config, its digest. */
-  | { readonly kind: 'refused'; readonly number: number; readonly digest: string; readonly detail: string }
-  /** The engine takes the newest. */
-  | { readonly kind: 'loading' }
-  /** What became of what the engine took. */
-  | {
-      readonly kind: 'settled'
-      readonly status: FinalStatus
-      readonly detail?: string | undefined
-      readonly mayRetry: boolean
-    }
-  /** The engine only looked: a dry run, or it was closed. */
-  | { readonly kind: 'unsettled' }
-  | { readonly kind: 'retry-due' }
-  | { readonly kind: 'close' }
-
-export type NodeCommand =
-  /** Ask the engine to look again. */
-  | { readonly kind: 'ask'; readonly force: boolean }
-  | {
-      readonly kind: 'report'
-      readonly release: Pick<ReleaseInfo, 'number' | 'digest'>
-      readonly status: NodeStatus
-      readonly attempt: number
-      readonly detail?: string | undefined
-    }
-  /** Ask the control plane for a release as a whole. */
-  | { readonly kind: 'ask-whole'; readonly number: number }
-  /** Keep on disk: it is in use. */
-  | { readonly kind: 'save'; readonly held: Held }
-  /** Send `retry-due` after a random time between these. Replaces an earlier one. */
-  | { readonly kind: 'retry-later'; readonly minMs: number; readonly maxMs: number }
-  | { readonly kind: 'no-retry' }
-  | { readonly kind: 'warn'; readonly message: string }
-
-export type NodeStep = readonly [NodeState, readonly NodeCommand[]]
+export type { Held, NodeCommand, NodeEvent, NodeState, NodeStep, Refused } from './node-state.ts'
 
 export const newNode: NodeState = { kind: 'empty', seen: null }
 
@@ -136,6 +47,10 @@ export function next(state: NodeState, event: NodeEvent): NodeStep {
       return loading(state)
     case 'settled':
       return settled(state, event)
+    case 'tried':
+      return tried(heard(state, event.held.release.number), event)
+    case 'go-back':
+      return goBack(state, event.target, event.refused)
     case 'unsettled':
       return unsettled(state)
     case 'retry-due':
@@ -148,6 +63,7 @@ export function next(state: NodeState, event: NodeEvent): NodeStep {
 /** What the engine is given when it asks. */
 export function desired(state: NodeState): Held | null {
   if (state.kind === 'empty' || state.kind === 'closed') return null
+  if (state.kind === 'back') return state.target
   return state.kind === 'current' ? state.runs : state.newest
 }
 
@@ -169,13 +85,20 @@ export function nodeStatusOf(state: NodeState): NodeStatus {
       return 'APPLIED'
     case 'failed':
       return state.status
+    case 'back':
+      return 'ROLLED_BACK'
   }
 }
 
 /** Whether a release of this number would be taken; if not, there is no need to look into it. */
 export function isNews(state: NodeState, number: number, force = false): boolean {
-  const newest = desired(state)?.release.number ?? 0
+  const newest = newestOf(state)?.number ?? 0
   return state.kind !== 'closed' && (number > newest || (force && number === newest))
+}
+
+/** What every other must be newer than. */
+function newestOf(state: NodeState): Pick<ReleaseInfo, 'number' | 'digest'> | undefined {
+  return state.kind === 'back' ? state.refused : desired(state)?.release
 }
 
 type Open = Exclude<NodeState, Closed>
@@ -198,7 +121,7 @@ function behind(state: Open, head: number | null): NodeCommand[] {
 
 function release(state: Open, held: Held, force: boolean): NodeStep {
   const { number, digest } = held.release
-  const newest = desired(state)?.release
+  const newest = newestOf(state)
   if (newest && number < newest.number) return [state, []]
   if (newest && number === newest.number) {
     if (digest !== newest.digest) {
@@ -210,7 +133,11 @@ function release(state: Open, held: Held, force: boolean): NodeStep {
   const received = report('RECEIVED', held, 0)
   if (state.kind === 'applying') return [{ ...state, newest: held }, [received, ask()]]
   const ready: Ready = { kind: 'ready', seen: state.seen, runs: runsOf(state), newest: held, attempts: 0 }
-  return [ready, [...(state.kind === 'failed' ? [noRetry] : []), received, ask()]]
+  if (state.kind === 'back' && state.at === 'trying') {
+    const { target: trying, attempts } = state
+    return [{ ...ready, kind: 'applying', trying, attempts, before: ready }, [noRetry, received, ask()]]
+  }
+  return [ready, [...(state.kind === 'failed' || state.kind === 'back' ? [noRetry] : []), received, ask()]]
 }
 
 /** The operator wants the newest tried again. */
@@ -220,6 +147,11 @@ function again(state: Open): NodeStep {
       return [state, [{ kind: 'ask', force: true }]]
     case 'failed':
       return [readyAgain(state), [noRetry, ask()]]
+    case 'back': {
+      // A control plane asks so of all that failed, by itself. Who wants it all the same publishes it anew.
+      const { refused, attempts } = state
+      return [{ ...state, attempts: attempts + 1 }, [wentBack(refused, 'ROLLED_BACK', attempts + 1)]]
+    }
     default:
       return [state, []]
   }
@@ -234,6 +166,8 @@ function loading(state: Open): NodeStep {
     case 'empty':
     case 'current':
       return [state, []]
+    case 'back':
+      return state.at === 'asked' ? [{ ...state, at: 'trying', attempts: state.attempts + 1 }, []] : [state, []]
     case 'ready':
     case 'failed': {
       const { seen, runs, newest } = state
@@ -256,6 +190,7 @@ function settled(state: Open, event: NodeEvent & { kind: 'settled' }): NodeStep 
     // Not by this release, but what it is to mean here is no longer known.
     return failed({ ...state, newest: state.runs, attempts: 1 }, state.runs, 'DEGRADED', event)
   }
+  if (state.kind === 'back') return settledBack(state, event)
   // Of a run that had taken something else before this came.
   if (state.kind !== 'applying') return [state, []]
   const { seen, newest, trying, attempts } = state
@@ -266,7 +201,7 @@ function settled(state: Open, event: NodeEvent & { kind: 'settled' }): NodeStep 
   }
   // Kept before it is said: what was said to be in use must be in use after a restart.
   const commands = [noRetry, { kind: 'save', held: trying } as const, report('APPLIED', trying, attempts)]
-  if (newest === trying) return [{ kind: 'current', seen, runs: trying }, commands]
+  if (newest === trying) return [{ kind: 'current', seen, runs: trying, attempts }, commands]
   return [{ kind: 'ready', seen, runs: trying, newest, attempts: 0 }, commands]
 }
 
@@ -274,14 +209,59 @@ function failed(
   from: Pick<Failed, 'seen' | 'runs' | 'newest' | 'attempts'>,
   tried: Held,
   status: Failed['status'],
-  { detail, mayRetry }: NodeEvent & { kind: 'settled' },
+  { detail, mayRetry }: NodeEvent & { kind: 'settled' | 'tried' },
 ): NodeStep {
   const { seen, runs, newest, attempts } = from
   const state: Failed = { kind: 'failed', seen, runs, newest, status, attempts, retrying: mayRetry }
   return [state, [report(status, tried, attempts, detail), mayRetry ? retryLater(attempts) : noRetry]]
 }
 
+function tried(state: Open, event: NodeEvent & { kind: 'tried' }): NodeStep {
+  const { held } = event
+  const { number } = held.release
+  if ((runsOf(state)?.release.number ?? 0) >= number) return [state, []]
+  const isNewest = state.kind === 'back' || (desired(state)?.release.number ?? 0) <= number
+  if (event.status !== 'APPLIED') {
+    if (!isNewest) return [state, [report(event.status, held, 1, event.detail)]]
+    const from = { seen: state.seen, runs: runsOf(state), newest: held, attempts: 1 }
+    return failed(from, held, event.status, event)
+  }
+  const commands = [{ kind: 'save', held } as const, report('APPLIED', held, 1)]
+  if (isNewest) return [{ kind: 'current', seen: state.seen, runs: held, attempts: 1 }, [noRetry, ...commands]]
+  if (state.kind === 'applying') return [{ ...state, runs: held, before: { ...state.before, runs: held } }, commands]
+  return state.kind === 'ready' || state.kind === 'failed' ? [{ ...state, runs: held }, commands] : [state, []]
+}
+
+function goBack(state: Open, target: Held, refused: Refused): NodeStep {
+  const seen = Math.max(state.seen ?? 0, refused.number)
+  const back: Back = { kind: 'back', at: 'asked', seen, runs: runsOf(state), target, refused, attempts: 0 }
+  if (state.kind === 'empty') return [back, [ask()]]
+  // Something newer may be on its way; then it is for that to show what is to be used.
+  if (state.kind !== 'current' && state.kind !== 'failed') return [state, []]
+  return state.runs?.release.number === refused.number ? [back, [noRetry, ask()]] : [state, []]
+}
+
+function settledBack(state: Back, event: NodeEvent & { kind: 'settled' }): NodeStep {
+  const { at, target, refused, attempts } = state
+  if (at === 'trying' && event.status === 'APPLIED') {
+    const commands = [noRetry, { kind: 'save', held: target } as const, wentBack(refused, 'ROLLED_BACK', attempts)]
+    return [{ ...state, at: 'there', runs: target }, commands]
+  }
+  if (at === 'asked' || (at === 'there' && event.status !== 'DEGRADED')) return [state, []]
+  const status = event.status === 'DEGRADED' ? 'DEGRADED' : 'ROLLED_BACK'
+  const tries = at === 'there' ? attempts + 1 : attempts
+  const failed = `and the release before it, ${target.release.number}, could not be used: ${event.detail ?? event.status}`
+  return [{ ...state, at: 'asked', attempts: tries }, [wentBack(refused, status, tries, failed), retryLater(tries)]]
+}
+
+function wentBack(refused: Refused, status: NodeStatus, attempts: number, more?: string): NodeCommand {
+  const { number, digest, detail } = refused
+  const all = more === undefined ? detail : `${detail}; ${more}`
+  return { kind: 'report', release: { number, digest }, status, attempt: refused.attempts + attempts, detail: all }
+}
+
 function unsettled(state: Open): NodeStep {
+  if (state.kind === 'back' && state.at === 'trying') return [{ ...state, at: 'asked' }, [ask()]]
   if (state.kind !== 'applying') return [state, []]
   const { before, newest, runs, seen } = state
   if (newest !== before.newest) return [{ kind: 'ready', seen, runs, newest, attempts: 0 }, [ask()]]
@@ -290,8 +270,11 @@ function unsettled(state: Open): NodeStep {
 
 function retryDue(state: Open): NodeStep {
   if (state.kind === 'failed' && state.retrying) return [state, [ask()]]
+  if (state.kind === 'back' && state.at === 'asked') return [state, [ask()]]
   // Being tried already. If that turns out to be a dry run, the retry is still due.
-  if (state.kind === 'applying') return [state, [retryLater(state.attempts)]]
+  if (state.kind === 'applying' || (state.kind === 'back' && state.at === 'trying')) {
+    return [state, [retryLater(state.attempts)]]
+  }
   return [state, []]
 }
 

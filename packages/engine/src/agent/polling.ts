@@ -157,6 +157,17 @@ export class Polling {
     this.#gapMs = this.#failures > 0 ? backoff(this.#failures) : quick ? shortGapMs : [0, 0]
   }
 
+  /** What a hello says has changed. */
+  sayChange(): void {
+    this.#helloAt = -Infinity
+    if (!this.#working || this.#closing.aborted) return
+    this.#sayHello(this.#closing).catch((error: unknown) => {
+      if (this.#closing.aborted) return
+      this.#helloAt = -Infinity
+      this.#contact.lost(errorText(error))
+    })
+  }
+
   async #sayHello(signal: AbortSignal): Promise<void> {
     const welcome = await sayHello(this.#remote, this.#end.hello(), signal)
     this.#helloAt = performance.now()

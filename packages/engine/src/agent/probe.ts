@@ -24,6 +24,8 @@ export interface Health {
   readonly ok: boolean
   /** One line of at most 512 characters. May hold what the check said: to be redacted before it is shown. */
   readonly detail?: string
+  /** The release that ran when the check began. */
+  readonly release?: number
 }
 
 export interface Probe {
@@ -45,19 +47,22 @@ const closed: Health = { ok: false, detail: 'the probe is closed' }
 
 /**
  * Checks at once, and then every `everyMs`.
- * @param onChange is told the first health and then each change between ok and not; must not throw.
+ * @param onChange is told the first health, each change between ok and not, and the first of another release; must not
+ *   throw.
+ * @param running the number of the release that runs.
  * @throws RangeError or TypeError at the call, for an option that cannot be used.
  */
-export function createProbe(options: ProbeOptions, onChange: (health: Health) => void): Probe {
-  const everyMs = inRange('everyMs', options.everyMs ?? 5000, 100, 86_400_000)
-  const timeoutMs = inRange('timeoutMs', options.timeoutMs ?? 2000, 1, 300_000)
-  const limit = inRange('failuresBeforeUnhealthy', options.failuresBeforeUnhealthy ?? 1, 1, 100)
-  const check = checkOf(options.check)
+export function createProbe(
+  options: ProbeOptions,
+  onChange: (health: Health) => void,
+  running: () => number | undefined = () => undefined,
+): Probe {
+  const { everyMs, timeoutMs, limit, check } = probeSettings(options)
   const stop = new AbortController()
   let health: Health | undefined
   let failures = 0
   let timer: NodeJS.Timeout | undefined
-  let running: Promise<Health> | undefined
+  let current: Promise<Health> | undefined
   let next: Promise<Health> | undefined
   /** What the last check began, which may outlast its deadline. */
   let begun: Promise<unknown> = Promise.resolve()
@@ -68,9 +73,9 @@ export function createProbe(options: ProbeOptions, onChange: (health: Health) =>
       return health
     },
     checkNow() {
-      if (running === undefined && next === undefined) return run()
+      if (current === undefined && next === undefined) return run()
       // The one that runs may have seen what was before; all who ask meanwhile share the one after it.
-      return (next ??= running!.then(() => {
+      return (next ??= current!.then(() => {
         next = undefined
         return run()
       }))
@@ -78,7 +83,7 @@ export function createProbe(options: ProbeOptions, onChange: (health: Health) =>
     async close() {
       stop.abort()
       clearTimeout(timer)
-      await running
+      await current
       if (typeof options.check === 'function') return
       await within(goneWithinMs, undefined, () => begun).catch((error: unknown) => {
         // It has been killed; more cannot be done about it.
@@ -90,8 +95,8 @@ export function createProbe(options: ProbeOptions, onChange: (health: Health) =>
   function run(): Promise<Health> {
     if (stop.signal.aborted) return Promise.resolve(closed)
     clearTimeout(timer)
-    return (running = once().then((found) => {
-      running = undefined
+    return (current = once().then((found) => {
+      current = undefined
       if (stop.signal.aborted) return closed
       timer = setTimeout(() => void run(), everyMs * (0.9 + 0.2 * Math.random())).unref()
       note(found)
@@ -102,12 +107,14 @@ export function createProbe(options: ProbeOptions, onChange: (health: Health) =>
   function note(found: Health): void {
     failures = found.ok ? 0 : failures + 1
     if (!found.ok && failures < limit) return
-    const changed = health?.ok !== found.ok
+    const changed = health?.ok !== found.ok || health.release !== found.release
     health = found
     if (changed) onChange(found)
   }
 
   async function once(): Promise<Health> {
+    const release = running()
+    const of = release === undefined ? {} : { release }
     const before = begun
     let waits = true
     try {
@@ -120,11 +127,21 @@ export function createProbe(options: ProbeOptions, onChange: (health: Health) =>
         begun = asked.catch(() => {})
         return await asked
       })
-      return detail === '' ? { ok: true } : { ok: true, detail: oneLine(detail) }
+      return detail === '' ? { ok: true, ...of } : { ok: true, detail: oneLine(detail), ...of }
     } catch (error) {
       const why = waits && error instanceof DeadlineError ? 'the check before it still runs' : errorText(error)
-      return { ok: false, detail: oneLine(why) }
+      return { ok: false, detail: oneLine(why), ...of }
     }
+  }
+}
+
+/** @throws RangeError or TypeError for an option that cannot be used. */
+export function probeSettings(options: ProbeOptions) {
+  return {
+    everyMs: inRange('everyMs', options.everyMs ?? 5000, 100, 86_400_000),
+    timeoutMs: inRange('timeoutMs', options.timeoutMs ?? 2000, 1, 300_000),
+    limit: inRange('failuresBeforeUnhealthy', options.failuresBeforeUnhealthy ?? 1, 1, 100),
+    check: checkOf(options.check),
   }
 }
 

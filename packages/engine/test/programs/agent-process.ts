@@ -12,17 +12,23 @@ const [url = '', stateDir = '', user] = process.argv.slice(2)
 // Root may write everywhere.
 if (user !== undefined) process.setuid?.(Number(user))
 
-const schema = jsonSchema<{ limit: number }>({
+const schema = jsonSchema<{ limit: number; text?: string }>({
   type: 'object',
   properties: { limit: { type: 'integer', minimum: 1 }, text: { type: 'string' } },
   required: ['limit'],
 })
 const say = (message: object) => process.send?.(message)
-const source = controlPlane({ url, config: 'shop/gateway/prod', stateDir })
+// Those who kill it without more ado mean no harm by it.
+const poisonMs = Number(process.env['MIDFLIGHT_POISON_MS'] ?? 0)
+const source = controlPlane({ url, config: 'shop/gateway/prod', stateDir, poisonMs })
 const limit = componentsFor(schema).value({
   name: 'limit',
   path: 'limit',
-  apply: (next) => void say({ limit: next }),
+  apply(next) {
+    if (next === 13) process.kill(process.pid, 'SIGKILL')
+    say({ limit: next })
+    if (next === 14) setTimeout(() => process.kill(process.pid, 'SIGKILL'), 300)
+  },
 })
 const files: number[] = []
 process.on('message', (told) => {
