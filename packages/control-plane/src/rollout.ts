@@ -35,7 +35,8 @@ export function next(rollout: Rollout, state: RolloutState, event: RolloutEvent)
     case 'began': {
       if (state.phase !== 'queued') return [state, []]
       const { epoch, from, cuts, counts } = event
-      return judged(rollout, entered(rollout, { ...state, epoch, from, cuts }, 0, counts))
+      const begun = { ...state, epoch: Math.max(epoch, state.epoch), from, cuts }
+      return judged(rollout, entered(rollout, begun, 0, counts))
     }
     case 'recovered':
       return recovered(rollout, state, event.epoch)

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict'
 import type { Store } from '../store.ts'
 import { recordCases } from './conformance/records.ts'
+import { rolloutCases } from './conformance/rollouts.ts'
 import { all, fill, publish, rulesOf } from './conformance/samples.ts'
 import { transactionCases } from './conformance/transactions.ts'
 
@@ -22,7 +23,7 @@ export interface StoreCase {
 }
 
 export function testStore(factory: StoreFactory): readonly StoreCase[] {
-  const cases = Object.entries({ ...transactionCases, ...recordCases }).map(([name, check]) => ({
+  const cases = Object.entries({ ...transactionCases, ...recordCases, ...rolloutCases }).map(([name, check]) => ({
     name,
     async run() {
       const store = await factory.newStore()

@@ -24,9 +24,9 @@ export const migrations: readonly string[] = [
   create index idempotency_by_age on idempotency (created_at);
   create table nodes (uid text primary key, config text not null, status text not null, runs integer,
     lease_until text not null, data text not null, sum integer not null) without rowid;
-  create index nodes_by_config on nodes (config, uid);
-  create table attempts (id integer primary key, bucket text not null, data text not null, sum integer not null);
-  create index attempts_by_bucket on attempts (bucket, id);
+  create index nodes_by_config on nodes (config, uid, status, runs, lease_until);
+  create table attempts (id integer primary key, uid text not null, data text not null, sum integer not null);
+  create index attempts_by_node on attempts (uid, id);
   create table drafts (id text primary key, config text not null, base integer, status text not null,
     data text not null, sum integer not null) without rowid;
   create table draft_contents (id text primary key, digest text not null, body text not null);
@@ -40,6 +40,14 @@ export const migrations: readonly string[] = [
   create index rollouts_open on rollouts (config, number) where is_open = 1;
   create table rollout_events (config text not null, number integer not null, seq integer not null, data text not null,
     sum integer not null, primary key (config, number, seq)) without rowid;
+  `,
+  // Attempts in groups. What was tried before is not carried over: what was applied, and what runs where, stands elsewhere.
+  `
+  drop table attempts;
+  create table attempts (id integer primary key, bucket text not null, data text not null, sum integer not null);
+  create index attempts_by_bucket on attempts (bucket, id);
+  drop index nodes_by_config;
+  create index nodes_by_config on nodes (config, uid);
   `,
 ]
 
