@@ -175,7 +175,7 @@ function check(payload: Buffer, onto: Runs): void {
   if (digest(content, contents.get(onto.number)) !== release.digest)
     throw new Error(`release ${release.number} is not what its digest says`)
   contents.set(release.number, content)
-  for (const number of contents.keys()) if (contents.size > 8) contents.delete(number)
+  for (const number of contents.keys()) if (contents.size > 64) contents.delete(number)
   head = { number: release.number, digest: release.digest }
   const statuses = setup.reports === 'last' ? (['APPLIED'] as const) : (['RECEIVED', 'APPLYING', 'APPLIED'] as const)
   const reports = statuses.map((status) => {
