@@ -5,14 +5,7 @@
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import type { AttemptRecord } from '../../store.ts'
-import type { Row, Table } from './tables.ts'
-
-/** The same attempt of several nodes; each node is in it once. */
-export interface AttemptGroup extends Omit<AttemptRecord, 'uid' | 'at'> {
-  readonly bucket: string
-  /** When, by the uid. */
-  readonly nodes: Readonly<Record<string, string>>
-}
+import type { AttemptGroup, Row, Table } from './tables.ts'
 
 type Stored = AttemptGroup & { nodes: Record<string, string> }
 

@@ -11,7 +11,6 @@ import type {
   RolloutRecord,
   TokenRecord,
 } from '../../store.ts'
-import type { AttemptGroup } from './attempts.ts'
 import { damaged } from './errors.ts'
 
 export type Row = Readonly<Record<string, SQLOutputValue>>
@@ -87,6 +86,13 @@ export class Table<T> {
 export interface StoredRolloutEvent extends RolloutEventRecord {
   readonly config: string
   readonly number: number
+}
+
+/** The same attempt of several nodes; each node is in it once. */
+export interface AttemptGroup extends Omit<AttemptRecord, 'uid' | 'at'> {
+  readonly bucket: string
+  /** When, by the uid. */
+  readonly nodes: Readonly<Record<string, string>>
 }
 
 type StoredConfig = Omit<ConfigRecord, 'head'>
