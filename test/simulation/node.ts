@@ -1,7 +1,7 @@
 /** A node: the real machine of two-phase commit, and around it a disk, an engine that takes its time, and a wire. */
 import type { AgentMessage, ReleaseInfo, ServerMessage } from 'midflight/protocol'
 import { next, noVote, preparedIn, type VoteEvent, type VoteState } from '../../packages/engine/src/agent/vote.ts'
-import type { Held } from '../../packages/engine/src/agent/node.ts'
+import type { Held } from '../../packages/engine/src/agent/node-state.ts'
 import type { World } from './world.ts'
 
 /** How a content suits a node. `stuck`: a component never settles. */

@@ -9,7 +9,7 @@ import { deliveredAt, desired, failedAt, nextStep, type Delivery } from '../../p
 import { domainOf, type Domain } from '../../packages/control-plane/src/domain.ts'
 import { Roster } from '../../packages/control-plane/src/roster.ts'
 import type { Store, StoreRead, StoreTx } from '../../packages/control-plane/src/store.ts'
-import type { Held } from '../../packages/engine/src/agent/node.ts'
+import type { Held } from '../../packages/engine/src/agent/node-state.ts'
 import type { Content, SimNode } from './node.ts'
 import type { World } from './world.ts'
 
@@ -91,6 +91,7 @@ export class Server {
           if (!greeted && this.world.nowMs - atMs > 3_000) this.cut(node)
         }
         this.lookAtAll()
+        this.roster.flush().catch((error: unknown) => this.problems.push(error))
         sweep()
       })
     sweep()
