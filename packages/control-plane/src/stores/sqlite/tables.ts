@@ -3,6 +3,7 @@ import { crc32 } from 'node:zlib'
 import type { DatabaseSync, SQLInputValue, SQLOutputValue, StatementSync } from 'node:sqlite'
 import type { ReleaseInfo } from 'midflight/protocol'
 import type {
+  AttemptRecord,
   ConfigRecord,
   DraftRecord,
   IdempotencyRecord,
