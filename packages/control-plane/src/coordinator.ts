@@ -5,14 +5,15 @@
  *
  * It sends nothing. Which node is to run what follows from what is written (`desired.ts`); the hub is told to look.
  */
-import { asRollout, auditOf, eventOf, handedOver, isPlain, movedAt, type Course, type Wanting } from './course.ts'
+import { asRollout, auditOf, eventOf, handedOver, isPlain, movedAt, requirePossible } from './course.ts'
+import type { Course, Wanting } from './course.ts'
 import type { Domain } from './domain.ts'
 import { Facts, type Tally } from './facts.ts'
 import { activeFreeze, freezeMoves } from './freeze.ts'
 import type { Gate, GateResult, GateSpec } from './gates/gate.ts'
 import { GateWatch } from './gates/watch.ts'
 import { RefusedError } from './release.ts'
-import { next, problemOf, type Control, type RolloutCommand } from './rollout.ts'
+import { next, type Control, type RolloutCommand } from './rollout.ts'
 import { hasEnded, type Failure, type RolloutEvent, type RolloutState } from './rollout-state.ts'
 import type { Roster } from './roster.ts'
 import { FencedError, type NodeRecord, type RolloutRecord, type StoreTx } from './store.ts'
@@ -38,12 +39,9 @@ export interface CoordinatorOptions {
 
 /** In one go at most so much time passes: while this process stood still, nobody watched. */
 const longestTickMs = 2_000
-const defaultTickMs = 250
 const saveMs = 5_000
 const gateNodes = 1_000
 const retryMs = 1_000
-/** How often it is looked, in ticks. */
-const freezeTicks = 4
 
 export class Coordinator {
   readonly epoch: number
@@ -58,7 +56,7 @@ export class Coordinator {
   private constructor(options: CoordinatorOptions, epoch: number) {
     this.options = options
     this.epoch = epoch
-    this.endTicks = (options.turns ?? realTurns).every(options.tickMs ?? defaultTickMs, () => this.tick())
+    this.endTicks = (options.turns ?? realTurns).every(options.tickMs ?? 250, () => this.tick())
     options.roster.observe((node) => this.noticed(node))
   }
 
@@ -112,9 +110,7 @@ export class Coordinator {
       if (course === undefined || (number !== undefined && course.record.number !== number)) {
         return await this.controlElsewhere(config, number, control, wanting)
       }
-      const problem = problemOf(course.record.state, control)
-      if (problem !== undefined)
-        throw new RefusedError('state', `the rollout of ${config} ${course.record.number} ${problem}`)
+      requirePossible(course.record, control)
       const { record } = course
       await this.step(course, eventOf(control, wanting), wanting)
       return this.courses.get(config)?.record.number === record.number ? course.record : { ...course.record }
@@ -145,8 +141,7 @@ export class Coordinator {
       const which = number === undefined ? 'no rollout under way' : `no rollout of release ${number}`
       throw new RefusedError('not-found', `${config} has ${which}`)
     }
-    const problem = problemOf(found.state, control)
-    if (problem !== undefined) throw new RefusedError('state', `the rollout of ${config} ${found.number} ${problem}`)
+    requirePossible(found, control)
     if (control !== 'abort') throw new RefusedError('state', `the rollout of ${config} ${found.number} has not begun`)
     const event = eventOf(control, wanting)
     const record = this.after(found, next(asRollout(found), found.state, event)[0])
@@ -215,7 +210,6 @@ export class Coordinator {
       savedMs: now,
       gates,
       retryRollbackMs: -Infinity,
-      freezeLookMs: -Infinity,
     }
     return course
   }
@@ -248,9 +242,7 @@ export class Coordinator {
 
   /** Holds it while a freeze lasts, and lets it go when that is over. */
   private async heedFreezes(course: Course): Promise<void> {
-    const { domain, monotonicMs, tickMs = defaultTickMs } = this.options
-    if (monotonicMs() < course.freezeLookMs) return
-    course.freezeLookMs = monotonicMs() + freezeTicks * tickMs
+    const { domain } = this.options
     const { config } = course.record
     const freezes = await domain.store.read((read) => read.config(config)?.rollout?.freezes ?? [])
     const moves = freezeMoves(course.record, activeFreeze(freezes, domain.now()), author)

@@ -2,7 +2,8 @@
 import type { Runs } from 'midflight/protocol'
 import type { Facts } from './facts.ts'
 import type { GateWatch } from './gates/watch.ts'
-import type { Control } from './rollout.ts'
+import { RefusedError } from './release.ts'
+import { problemOf, type Control } from './rollout.ts'
 import { hasEnded, type Rollout, type RolloutEvent, type RolloutState } from './rollout-state.ts'
 import type { AuditEntry, RolloutRecord } from './store.ts'
 
@@ -23,8 +24,6 @@ export interface Course {
   readonly gates: GateWatch
   /** After a failure to write the way back: when to try again. */
   retryRollbackMs: number
-  /** When it is to be looked next whether a freeze holds it, by the monotonic clock. */
-  freezeLookMs: number
 }
 
 /** What the nodes were to run when a rollout had ended. */
@@ -33,6 +32,12 @@ export function handedOver(rollout: RolloutRecord | undefined): Runs | null {
   const { state, number, digest } = rollout
   if (state.phase === 'completed') return { number, digest }
   return state.phase === 'rolled-back' ? state.rollback : state.from
+}
+
+/** @throws RefusedError `state` */
+export function requirePossible({ config, number, state }: RolloutRecord, control: Control): void {
+  const problem = problemOf(state, control)
+  if (problem !== undefined) throw new RefusedError('state', `the rollout of ${config} ${number} ${problem}`)
 }
 
 /** Only the counts or the time are others: nothing follows from that, and it need not be kept. */

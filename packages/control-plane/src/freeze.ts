@@ -4,8 +4,7 @@
  */
 import type { Issue, Path } from 'midflight'
 import { problemOf } from './rollout.ts'
-import type { RolloutEvent } from './rollout-state.ts'
-import type { RolloutRecord } from './store.ts'
+import type { RolloutEvent, RolloutState } from './rollout-state.ts'
 
 export type Freeze = OnceFreeze | WeeklyFreeze
 
@@ -88,7 +87,7 @@ export const freezePause = 'freeze: '
 
 /** What holds a rollout, or lets it go. */
 export function freezeMoves(
-  { state, urgent }: Pick<RolloutRecord, 'state' | 'urgent'>,
+  { state, urgent }: { readonly state: RolloutState; readonly urgent?: true },
   freeze: ActiveFreeze | undefined,
   by: string,
 ): (RolloutEvent & { readonly kind: 'paused' | 'resumed' })[] {
