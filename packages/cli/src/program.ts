@@ -22,6 +22,8 @@ const makers: Readonly<Record<string, () => Promise<Maker>>> = {
   draft: async () => (await import('./commands/draft.ts')).draft,
   history: async () => (await import('./commands/history.ts')).history,
   rollback: async () => (await import('./commands/rollback.ts')).rollback,
+  rollout: async () => (await import('./commands/rollout.ts')).rollout,
+  risk: async () => (await import('./commands/risk.ts')).risk,
   blame: async () => (await import('./commands/blame.ts')).blame,
   nodes: async () => (await import('./commands/nodes.ts')).nodes,
   token: async () => (await import('./commands/token.ts')).token,
@@ -88,7 +90,7 @@ function rootCommand({ paint, errorPaint, columns }: Terminal): Command {
       'after',
       `
 -t FILE is short for validate FILE. Exit status: 0 done or nothing differs, 1 refused or failed, 2 differences
-(plan, diff) or not every node runs it (publish, rollback), 130 Ctrl-C.
+(plan, diff) or not every node runs it yet (publish, rollback, rollout status), 130 Ctrl-C.
 NO_COLOR and FORCE_COLOR are respected; --json prints for programs.`,
     )
 }

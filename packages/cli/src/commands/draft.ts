@@ -8,8 +8,9 @@ import { call, callAgain, callAll, configPath, placeOf } from '../fleet/call.ts'
 import { confirmed, requireSomebody } from '../fleet/confirm.ts'
 import { connectionOf, withFleetOptions, type FleetFlags } from '../fleet/connection.ts'
 import { editIn, withEditOptions, type EditFlags } from '../fleet/edit.ts'
-import { delivered, withWaitOptions, type WaitFlags } from '../fleet/outcome.ts'
+import { outcome, withWaitOptions, type WaitFlags } from '../fleet/outcome.ts'
 import type { DraftView, Published, PublishPlan } from '../fleet/records.ts'
+import { strategyIn, withStrategyOptions, type StrategyFlags } from '../fleet/strategy.ts'
 import { Refusal } from '../refusal.ts'
 import { plural } from '../show/changes.ts'
 import { differenceLines } from '../show/releases.ts'
@@ -102,18 +103,18 @@ function approve(terminal: Terminal): Command {
     })
 }
 
-interface PublishFlags extends FleetFlags, WaitFlags {
+interface PublishFlags extends FleetFlags, WaitFlags, StrategyFlags {
   readonly yes?: true
   readonly breakGlass?: string
 }
 
 function publish(terminal: Terminal): Command {
-  return withWaitOptions(withFleetOptions(new Command('publish')))
+  return withStrategyOptions(withWaitOptions(withFleetOptions(new Command('publish'))))
     .summary('make a release of an approved draft, and follow it to the nodes')
     .argument('<id>')
     .option('-y, --yes', 'do not ask')
     .option('--break-glass <reason>', 'without the reviews that are missing; the reason goes into the audit log')
-    .option('--json', 'print { release, created, replayed, delivery }')
+    .option('--json', 'print { release, created, replayed, rollout, delivery }')
     .action(async (id: string, flags: PublishFlags) => {
       if (!flags.yes) requireSomebody('publish asks first, and standard input is no terminal; want --yes')
       const address = connectionOf(flags)
@@ -123,11 +124,12 @@ function publish(terminal: Terminal): Command {
       if (!flags.yes && !(await confirmed(terminal, `\npublish as a release of ${found.config}?`))) {
         throw new Refusal('refused', 'not published')
       }
+      const strategy = await strategyIn(flags)
       const breakGlass = flags.breakGlass === undefined ? {} : { breakGlass: { reason: flags.breakGlass } }
       const { body } = await callAgain<Published>(address, `${draftPath(id)}/publish`, {
         method: 'POST',
         headers: { 'idempotency-key': randomUUID() },
-        body: { digest: found.plan, ...breakGlass },
+        body: { digest: found.plan, ...breakGlass, ...(strategy && { strategy }) },
       })
       const { release } = body
       if (!flags.json) {
@@ -136,8 +138,8 @@ function publish(terminal: Terminal): Command {
           `${paint.green('✔')} published ${paint.bold(`${release.config} ${release.number}`)} ${paint.dim(shortDigest(release.digest))}`,
         )
       }
-      const delivery = await delivered(terminal, address, release, flags)
-      if (flags.json) terminal.document({ ...body, ...(delivery && { delivery }) })
+      const came = await outcome(terminal, address, body, flags)
+      if (flags.json) terminal.document({ ...body, ...came })
     })
 }
 

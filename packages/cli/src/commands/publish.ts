@@ -7,16 +7,18 @@ import { call, callAgain, configPath, placeOf } from '../fleet/call.ts'
 import { confirmed, requireSomebody } from '../fleet/confirm.ts'
 import { connectionOf, withFleetOptions, type FleetFlags } from '../fleet/connection.ts'
 import { editIn, withEditOptions, type EditFlags } from '../fleet/edit.ts'
-import { delivered, withWaitOptions, type WaitFlags } from '../fleet/outcome.ts'
+import { outcome, withWaitOptions, type WaitFlags } from '../fleet/outcome.ts'
 import type { Published, PublishPlan } from '../fleet/records.ts'
 import { signedIn } from '../fleet/signed.ts'
+import { strategyIn, withStrategyOptions, type Spec, type StrategyFlags } from '../fleet/strategy.ts'
 import { printable } from '../printable.ts'
 import { Refusal } from '../refusal.ts'
 import { differenceLines } from '../show/releases.ts'
+import { forecastLines } from '../show/rollout.ts'
 import { shortDigest } from '../show/status.ts'
 import type { Terminal } from '../terminal.ts'
 
-interface PublishFlags extends FleetFlags, FileFlags, EditFlags, WaitFlags {
+interface PublishFlags extends FleetFlags, FileFlags, EditFlags, WaitFlags, StrategyFlags {
   readonly message?: string
   readonly yes?: true
   readonly dryRun?: true
@@ -40,17 +42,17 @@ export function publish(terminal: Terminal): Command {
     .option('--force', 'make a release even if nothing differs')
     .option(
       '--break-glass <reason>',
-      'publish without the reviews that are missing; the reason goes into the audit log',
+      'publish without the reviews that are missing, or in a freeze; the reason goes into the audit log',
     )
     .option('--idempotency-key <key>', 'asked twice with the same key, it is done once (default: a new one)')
     .option('--signed <file>', 'signature that midflight sign made for this very content')
-    .option('--json', 'print { plan, release, created, replayed, delivery }')
-  return withFileOptions(withWaitOptions(withEditOptions(command)))
+    .option('--json', 'print { plan, release, created, replayed, rollout, delivery }')
+  return withFileOptions(withWaitOptions(withStrategyOptions(withEditOptions(command))))
     .addHelpText(
       'after',
       `
 Exit status: 0 published and every node that is here runs it (with --no-wait: published), 2 published, but not every
-node runs it (with --dry-run: something would change), 1 nothing was published, 130 Ctrl-C.`,
+node runs it yet (with --dry-run: something would change), 1 nothing was published, or it was rolled back, 130 Ctrl-C.`,
     )
     .action((config: string, files: readonly string[], flags: PublishFlags) => run(terminal, config, files, flags))
 }
@@ -61,9 +63,11 @@ async function run(terminal: Terminal, config: string, files: readonly string[],
   if (!flags.yes && !flags.dryRun) requireSomebody('publish asks first, and standard input is no terminal; want --yes')
   const address = connectionOf(flags)
   const signed = flags.signed === undefined ? undefined : signedIn(flags.signed, config)
+  const strategy = await strategyIn(flags)
   const edit = await editIn(terminal, files, flags)
   if (edit === undefined) return
-  const planned = await call<PublishPlan>(address, `${path}/plan`, { method: 'POST', body: edit.body })
+  const asked = { ...edit.body, ...(strategy && { strategy }) }
+  const planned = await call<PublishPlan>(address, `${path}/plan`, { method: 'POST', body: asked })
   const plan = planned.body
   const show = (...lines: (string | readonly string[])[]) => {
     if (!flags.json) terminal.print(...lines)
@@ -75,6 +79,8 @@ async function run(terminal: Terminal, config: string, files: readonly string[],
     else terminal.note(`${paint.green('✔')} ${config} holds this already; no release was made`)
     return
   }
+  const meaning = forecastLines(plan, terminal.look())
+  if (meaning.length > 0) show('', meaning)
   if (flags.dryRun) {
     terminal.exitCode = 2
     if (flags.json) terminal.document({ plan })
@@ -85,15 +91,15 @@ async function run(terminal: Terminal, config: string, files: readonly string[],
   }
   const key = flags.idempotencyKey ?? randomUUID()
   const published = signed
-    ? await publishSigned(address, config, plan, { edit: edit.body, signed, key }, flags)
-    : await publishEdit(address, path, plan, { edit, key }, flags)
+    ? await publishSigned(address, config, plan, { edit: edit.body, signed, key, strategy }, flags)
+    : await publishEdit(address, path, plan, { edit, key, strategy }, flags)
   const { release, created, replayed } = published
   show(
     '',
     `${paint.green('✔')} published ${paint.bold(`${config} ${release.number}`)} ${paint.dim(shortDigest(release.digest))}${replayed ? ' (earlier, with the same key)' : ''}`,
   )
-  const delivery = await delivered(terminal, address, release, flags)
-  if (flags.json) terminal.document({ plan, release, created, replayed, ...(delivery && { delivery }) })
+  const came = await outcome(terminal, address, published, flags)
+  if (flags.json) terminal.document({ plan, release, created, replayed, ...came })
 }
 
 function planHead(config: string, { head }: PublishPlan, { paint }: Terminal): string {
@@ -113,18 +119,24 @@ interface Sent {
     readonly sent: unknown
   }
   readonly key: string
+  readonly strategy: Spec | undefined
 }
 
 async function publishEdit(
   address: Address,
   path: string,
   { head }: PublishPlan,
-  { edit, key }: Sent,
+  { edit, key, strategy }: Sent,
   flags: PublishFlags,
 ): Promise<Published> {
   const { body } = await callAgain<Published>(address, `${path}/content`, {
     method: edit.contentType === 'application/json' ? 'PUT' : 'PATCH',
-    query: { message: flags.message, breakGlass: flags.breakGlass, ...(flags.force && { force: 'true' }) },
+    query: {
+      message: flags.message,
+      breakGlass: flags.breakGlass,
+      ...(flags.force && { force: 'true' }),
+      ...(strategy && { strategy: JSON.stringify(strategy) }),
+    },
     headers: {
       'idempotency-key': key,
       // Against the head that was shown: what somebody else published meanwhile is not overwritten.
@@ -141,7 +153,7 @@ async function publishSigned(
   address: Address,
   config: string,
   { head, content }: PublishPlan,
-  { edit, signed, key }: { edit: object; signed: ReturnType<typeof signedIn>; key: string },
+  { edit, signed, key, strategy }: Omit<Sent, 'edit'> & { edit: object; signed: ReturnType<typeof signedIn> },
   flags: PublishFlags,
 ): Promise<Published> {
   if (signed.release.digest !== content) {
@@ -165,7 +177,11 @@ async function publishSigned(
   const { body } = await callAgain<{ published: Omit<Published, 'replayed'>[]; replayed: boolean }>(
     address,
     '/v1/publish',
-    { method: 'POST', headers: { 'idempotency-key': key }, body: { changes: [change], ...breakGlass } },
+    {
+      method: 'POST',
+      headers: { 'idempotency-key': key },
+      body: { changes: [change], ...breakGlass, ...(strategy && { strategy }) },
+    },
   )
   const [one] = body.published
   if (one === undefined) throw new Refusal('not-midflight', `${address.name} published nothing, and did not say why`)

@@ -5,15 +5,17 @@ import type { Address } from '../admin/address.ts'
 import { call, callAgain, callAll, configPath } from '../fleet/call.ts'
 import { confirmed, requireSomebody } from '../fleet/confirm.ts'
 import { connectionOf, withFleetOptions, type FleetFlags } from '../fleet/connection.ts'
-import { delivered, withWaitOptions, type WaitFlags } from '../fleet/outcome.ts'
+import { outcome, withWaitOptions, type WaitFlags } from '../fleet/outcome.ts'
 import type { ConfigView, Difference, NodeView, Published } from '../fleet/records.ts'
+import { strategyIn, withStrategyOptions, type StrategyFlags } from '../fleet/strategy.ts'
 import { Refusal } from '../refusal.ts'
 import { differenceLines } from '../show/releases.ts'
 import { shortDigest } from '../show/status.ts'
 import type { Terminal } from '../terminal.ts'
 import { integer } from './events.ts'
 
-interface RollbackFlags extends FleetFlags, WaitFlags {
+interface RollbackFlags extends FleetFlags, WaitFlags, StrategyFlags {
+  readonly to?: string
   readonly message?: string
   readonly yes?: true
   readonly force?: true
@@ -21,29 +23,34 @@ interface RollbackFlags extends FleetFlags, WaitFlags {
 }
 
 export function rollback(terminal: Terminal): Command {
-  return withWaitOptions(withFleetOptions(new Command('rollback')))
+  return withStrategyOptions(withWaitOptions(withFleetOptions(new Command('rollback'))))
     .summary('publish the content of an older release again')
     .description(
       'Makes a new release with the content of an older one that a node has run, and follows it to the nodes. Numbers never go back.',
     )
     .argument('<config>')
     .argument('[to]', 'the number of a release (default: the one before the newest)')
+    .option('--to <n>', 'the same')
     .option('-m, --message <text>', 'why')
     .option('-y, --yes', 'do not ask')
     .option('--force', 'make a release even if nothing differs')
     .option('--break-glass <reason>', 'without the reviews that are missing, or to a release that no node has run')
-    .option('--json', 'print { release, created, replayed, delivery }')
+    .option('--json', 'print { release, created, replayed, rollout, delivery }')
     .addHelpText(
       'after',
       '\nExit status: as of publish: 0 every node that is here runs it, 2 not every node does, 1 there is no new release.',
     )
-    .action((config: string, to: string | undefined, flags: RollbackFlags) => run(terminal, config, to, flags))
+    .action((config: string, to: string | undefined, flags: RollbackFlags) => {
+      if (to !== undefined && flags.to !== undefined) throw new Refusal('usage', 'TO is given twice; want it once')
+      return run(terminal, config, to ?? flags.to, flags)
+    })
 }
 
 async function run(terminal: Terminal, config: string, to: string | undefined, flags: RollbackFlags): Promise<void> {
   const path = configPath(config)
   if (!flags.yes) requireSomebody('rollback asks first, and standard input is no terminal; want --yes')
   const target = to === undefined ? undefined : integer('the release', to, 1, Number.MAX_SAFE_INTEGER)
+  const strategy = await strategyIn(flags)
   const address = connectionOf(flags)
   const { head } = (await call<ConfigView>(address, path)).body
   if (head === null) throw new Refusal('refused', `${config} has no release yet`)
@@ -71,6 +78,7 @@ async function run(terminal: Terminal, config: string, to: string | undefined, f
       ...(message !== undefined && { message }),
       ...(force && { force }),
       ...(breakGlass !== undefined && { breakGlass: { reason: breakGlass } }),
+      ...(strategy && { strategy }),
     },
   })
   const { release, created } = body
@@ -80,8 +88,8 @@ async function run(terminal: Terminal, config: string, to: string | undefined, f
       : `${config} holds this already; no release was made`
     terminal.print('', `${paint.green('✔')} ${said}`)
   }
-  const delivery = await delivered(terminal, address, release, flags)
-  if (flags.json) terminal.document({ ...body, ...(delivery && { delivery }) })
+  const came = await outcome(terminal, address, body, flags)
+  if (flags.json) terminal.document({ ...body, ...came })
 }
 
 /** Releases that nodes run, further than which it is not looked what each of them would have to restart for. */

@@ -5,6 +5,7 @@ import { Command, Option } from 'commander'
 import type { ControlPlane, ServeOptions } from '@midflight/control-plane'
 import { openBackupDoor } from '../fleet/backup-door.ts'
 import { controlPlaneCode, storeRefusal, writeSecret } from '../fleet/control-plane.ts'
+import { jsonIn } from '../files/json-file.ts'
 import { Refusal } from '../refusal.ts'
 import type { Terminal } from '../terminal.ts'
 import { integer } from './events.ts'
@@ -23,6 +24,7 @@ interface ServeFlags {
   readonly newAdminToken?: true
   readonly adminTokenFile?: string
   readonly trust?: readonly string[]
+  readonly gates?: string
   readonly logLevel: string
   readonly json?: true
 }
@@ -47,6 +49,7 @@ export function serve(terminal: Terminal): Command {
     .option('--new-admin-token', 'make another admin token, for when the first is lost')
     .option('--admin-token-file <path>', 'write the admin token there (mode 0600) instead of to the terminal')
     .option('--trust <file>', 'public key (PEM) whose offline signatures are taken; may be repeated', collected)
+    .option('--gates <file>', 'where health gates ask: { prometheus, webhooks } (.json, .yaml, .toml)')
     .addOption(
       new Option('--log-level <level>', 'what is logged to standard error')
         .choices(['silent', 'error', 'warn', 'info', 'debug'])
@@ -68,6 +71,9 @@ async function run(terminal: Terminal, flags: ServeFlags): Promise<void> {
   try {
     plane = await code.serve(await optionsOf(terminal, flags))
   } catch (error) {
+    if (error instanceof TypeError && flags.gates !== undefined) {
+      throw new Refusal('usage', `--gates ${flags.gates}: ${error.message}`)
+    }
     throw storeRefusal(code, error)
   }
   const door = await openBackupDoor(flags.data, plane.store, (line) => terminal.note(line))
@@ -99,9 +105,18 @@ async function optionsOf(terminal: Terminal, flags: ServeFlags): Promise<ServeOp
     ...(flags.allowedHost && { allowedHosts: flags.allowedHost }),
     ...(!flags.authentication && { authentication: 'none' as const }),
     ...(flags.newAdminToken && { newAdminToken: true }),
+    ...(flags.gates !== undefined && { gates: await gatesIn(flags.gates) }),
     ...tlsOf(flags),
     onAdminToken: (secret) => showToken(terminal, secret, flags.adminTokenFile),
   }
+}
+
+async function gatesIn(path: string): Promise<NonNullable<ServeOptions['gates']>> {
+  const found = await jsonIn(path, 'the gates')
+  const isObject = typeof found === 'object' && found !== null && !Array.isArray(found)
+  const wrong = isObject ? Object.keys(found).find((name) => name !== 'prometheus' && name !== 'webhooks') : 'no object'
+  if (wrong !== undefined) throw new Refusal('usage', `--gates ${path} has ${wrong}; want { prometheus, webhooks }`)
+  return found as NonNullable<ServeOptions['gates']>
 }
 
 function tlsOf({ tlsCert, tlsKey, clientCa }: ServeFlags): Pick<ServeOptions, 'tls'> {

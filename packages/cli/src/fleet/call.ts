@@ -141,6 +141,7 @@ const hints: Readonly<Record<string, string>> = {
   conflict: 'somebody else published meanwhile; look at the plan again',
   'not-applied': '--break-glass REASON does it all the same',
   review: 'midflight draft create proposes it for review',
+  frozen: 'midflight draft create keeps it until then; --break-glass REASON does it all the same',
   busy: 'try again',
   unknown: 'it may have been published; midflight history shows it',
 }

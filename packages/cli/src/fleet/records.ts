@@ -1,6 +1,7 @@
 /** What a control plane answers, as far as the commands read it. The contract is its OpenAPI document. */
 import type { Json, ShownChange } from 'midflight'
 import type { NodeStatus, ReleaseInfo } from 'midflight/protocol'
+import type { Forecast, PublishedRollout } from './rollout.ts'
 
 export interface Head {
   readonly config: string
@@ -26,7 +27,7 @@ export interface Difference {
   readonly shown: 'values' | 'places'
 }
 
-export interface PublishPlan extends Difference {
+export interface PublishPlan extends Difference, Forecast {
   readonly head: Head
   /** Digest of the content. */
   readonly content: string
@@ -40,6 +41,8 @@ export interface Published {
   readonly release: ReleaseInfo
   readonly created: boolean
   readonly replayed: boolean
+  /** How it is brought to the nodes; not there: to all at once. */
+  readonly rollout?: PublishedRollout
 }
 
 export interface DraftView {

@@ -3,6 +3,7 @@ import type { Json, JsonObject } from 'midflight'
 import { printable } from '../printable.ts'
 import type { Paint } from '../terminal.ts'
 import { nameOf } from './node-names.ts'
+import { phaseText } from './rollout.ts'
 import { clockText } from './time.ts'
 
 export function liveLine(type: string, data: Json, paint: Paint): string {
@@ -29,10 +30,21 @@ function told(type: string, text: (name: string) => string, fields: JsonObject, 
       return `  node ${whoIn(fields)} ${paint.green('came')}`
     case 'node-left':
       return `  node ${whoIn(fields)} ${paint.yellow('left')}`
+    case 'rollout': {
+      const { phase, step, steps } = {
+        phase: text('phase'),
+        step: Number(fields['step']),
+        steps: Number(fields['steps']),
+      }
+      const failure = fields['failure'] as { found?: string } | null | undefined
+      const why = failure == null ? '' : `: ${printable(failure.found ?? '')}`
+      const colour = phase === 'completed' ? paint.green : failure == null ? paint.cyan : paint.red
+      return `${colour('▸')} rollout ${text('config')} ${text('number')} ${colour(phaseText({ phase, step, steps }))}${why}`
+    }
     case 'draft':
       return `${paint.cyan('◆')} draft ${text('id')} ${text('change')}${text('author') === '' ? '' : ` (of ${text('author')})`}`
     case 'config':
-      return `${paint.cyan('◆')} config ${text('name')} ${text('change') === 'demands' ? 'demands something else' : text('change')}`
+      return `${paint.cyan('◆')} config ${text('name')} ${configChanges[text('change')] ?? text('change')}`
     default:
       // From a newer version than this one.
       return printable(type)
@@ -42,6 +54,11 @@ function told(type: string, text: (name: string) => string, fields: JsonObject, 
 function whoIn({ uid, labels }: JsonObject): string {
   const name = nameOf({ uid: '', labels: labelsIn(labels) })
   return [name, printable(String(uid ?? '').slice(0, 8))].filter((part) => part !== '').join(' ')
+}
+
+const configChanges: Readonly<Record<string, string>> = {
+  demands: 'demands something else',
+  'rollout-policy': 'has other rollouts or freezes',
 }
 
 function labelsIn(value: Json | undefined): Record<string, string> {
