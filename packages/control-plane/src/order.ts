@@ -39,13 +39,10 @@ export interface OrderQuestion {
 /** @returns `undefined`: as without a rollout. @throws RefusedError `not-found`; `invalid` for a strategy that cannot be used. */
 export async function orderOf(parts: OrderParts, question: OrderQuestion): Promise<RolloutOrder | undefined> {
   const { config, spec: asked, edit, author, isRollback = false } = question
-  const { policy, isFree } = await parts.domain.store.read((read) => ({
-    policy: configIn(read, config).rollout,
-    isFree: read.openRollouts(config).length === 0,
-  }))
+  const { rollout: policy } = await parts.domain.store.read((read) => configIn(read, config))
   const spec = asked ?? (isRollback ? undefined : (policy?.strategy ?? undefined))
   // What somebody else watches step by step is not overtaken by one who did not know of it.
-  if (spec === undefined) return isRollback || isFree ? undefined : { strategy: allAtOnce() }
+  if (spec === undefined) return isRollback ? undefined : { strategy: allAtOnce(), onlyIfBusy: true }
   const risk = await riskOfEdit(parts, config, edit, author)
   const strategy = usable(parts, config, spec, risk)
   return {

@@ -106,6 +106,8 @@ export interface RolloutOrder {
   readonly advice?: RolloutAdvice
   /** As it was asked for, where somebody did: part of what an idempotency key stands for. */
   readonly spec?: StrategySpec
+  /** Only where a rollout of the config is under way, behind which it waits; else it is as if nothing was said. */
+  readonly onlyIfBusy?: boolean
   /** Refused while a rollout of the config is under way, unless the glass is broken. */
   readonly alone?: boolean
 }
@@ -238,7 +240,7 @@ function addRollout(domain: Domain, tx: StoreTx, { actor, breakGlass }: Intent, 
       `a rollout of ${config} is under way; to publish at once in its place, break the glass`,
     )
   }
-  if (order === undefined && isFree) return
+  if ((order === undefined || order.onlyIfBusy === true) && isFree) return
   const before = parent === null || !isFree ? undefined : releaseIn(tx, config, parent)
   tx.addRollout({
     config,
