@@ -1,17 +1,8 @@
 /** The node's machine (agent/node.ts): every state × every event, and what must hold of any series of events. */
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import {
-  desired,
-  isNews,
-  newNode,
-  next,
-  nodeStatusOf,
-  runsOf,
-  type Held,
-  type NodeEvent,
-  type NodeState,
-} from '../src/agent/node.ts'
+import { desired, isNews, newNode, next, nodeStatusOf, runsOf } from '../src/agent/node.ts'
+import type { Held, NodeEvent, NodeState } from '../src/agent/node-state.ts'
 
 const held = (number: number, twist = ''): Held => ({
   release: {

@@ -70,6 +70,11 @@ export class AgentProcess {
     return latest() as AgentStatus
   }
 
+  /** Resolves when it has died. */
+  async ended(): Promise<void> {
+    if (this.#child.exitCode === null && this.#child.signalCode === null) await once(this.#child, 'exit')
+  }
+
   kill(signal: NodeJS.Signals): void {
     this.#child.kill(signal)
   }

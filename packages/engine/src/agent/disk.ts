@@ -12,7 +12,7 @@ import { mismatchText } from '../protocol/shape.ts'
 import { releaseInfo, type ReleaseInfo } from '../protocol/release.ts'
 import { freezeDeep } from '../snapshot.ts'
 import { lockDirectory, LockedError, type Lock } from './lock.ts'
-import type { Held } from './node.ts'
+import type { Held } from './node-state.ts'
 import { notesIn, type Notes } from './notes.ts'
 import type { Ballot } from './vote.ts'
 
@@ -104,7 +104,8 @@ export function diskIn(stateDir: string, config: string): Disk {
       await rm(join(directory, 'prepared'), { recursive: true, force: true })
     },
     async note(all) {
-      await notes.save(all as unknown as Json, [])
+      // Without what is not set.
+      await notes.save(JSON.parse(JSON.stringify(all)) as Json, [])
     },
     async release() {
       await lock?.release()

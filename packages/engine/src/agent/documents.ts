@@ -1,6 +1,6 @@
 /** The document that an engine is given for a release: the same object each time, where nothing in it can have changed. */
 import type { Document } from '../source.ts'
-import type { Held } from './node.ts'
+import type { Held } from './node-state.ts'
 import type { References } from './references.ts'
 
 export class Documents {

@@ -14,19 +14,8 @@ import { Documents } from './documents.ts'
 import { HealthOfNode } from './health.ts'
 import { Link, type LinkEnd } from './link.ts'
 import type { AgentStatus, MemberOptions } from './member-shapes.ts'
-import {
-  desired,
-  isNews,
-  newNode,
-  next,
-  nodeStatusOf,
-  runsOf,
-  type Held,
-  type NodeCommand,
-  type NodeEvent,
-  type NodeState,
-  type Refused,
-} from './node.ts'
+import { desired, isNews, newNode, next, nodeStatusOf, runsOf } from './node.ts'
+import type { Held, NodeCommand, NodeEvent, NodeState, Refused } from './node-state.ts'
 import { receive } from './receive.ts'
 import { StateDir } from './state-dir.ts'
 import { Trial } from './trial.ts'
@@ -83,6 +72,7 @@ export class Member implements LinkEnd {
     this.#voting = new Voting({
       document: (held, signal) => this.#documents.of(held, signal),
       keep: (ballot, epoch) => this.#stateDir.keep(ballot, epoch),
+      noteEpoch: (epoch) => void this.#stateDir.note({ epoch }),
       begin: (held) => this.#trial.begin(held, this.#before()),
       report: ({ release }, status, more) => this.#report({ release, status, attempt: 1, ...more }),
       node: (event) => this.#on(event),

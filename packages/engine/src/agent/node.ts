@@ -23,8 +23,6 @@ import type {
   Refused,
 } from './node-state.ts'
 
-export type { Held, NodeCommand, NodeEvent, NodeState, NodeStep, Refused } from './node-state.ts'
-
 export const newNode: NodeState = { kind: 'empty', seen: null }
 
 const firstRetryMs = 1_000

@@ -3,7 +3,7 @@ import { digest } from '../digest.ts'
 import { applyPatch, PatchError } from '../patch.ts'
 import type { ReleaseMessage } from '../protocol/messages.ts'
 import { freezeDeep } from '../snapshot.ts'
-import type { Held, NodeEvent } from './node.ts'
+import type { Held, NodeEvent } from './node-state.ts'
 import type { Policy } from './policy.ts'
 
 /**

@@ -11,7 +11,7 @@ import type { Issue } from '../issue.ts'
 import { SourceError, type Document } from '../source.ts'
 import { interpolate, type Interpolated } from '../sources/file/interpolate.ts'
 import { fill, parseTemplate, pending, UnresolvedReference, type Scope } from '../sources/file/template.ts'
-import type { Held } from './node.ts'
+import type { Held } from './node-state.ts'
 
 export interface ReferenceOptions {
   /** The directory whose files `${file:name}` may name, such as `/run/secrets`. Links that lead out of it are refused. */

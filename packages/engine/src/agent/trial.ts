@@ -4,7 +4,7 @@
  * are noted on disk before the commit, so that neither a cut wire nor a crash gets around them. One step back, never two.
  */
 import type { Runs } from '../protocol/messages.ts'
-import type { Held, Refused } from './node.ts'
+import type { Held, Refused } from './node-state.ts'
 import type { Notes } from './notes.ts'
 
 export interface TrialEnd {

@@ -5,7 +5,7 @@
  * says what it holds ready (I9). It never decides by itself, neither after a time nor after a restart.
  */
 import type { FinalStatus } from '../protocol/status.ts'
-import type { Held } from './node.ts'
+import type { Held } from './node-state.ts'
 
 /** What was asked to be made ready, and under which epoch. */
 export interface Ballot {
@@ -92,12 +92,16 @@ export function next(state: VoteState, event: VoteEvent): VoteStep {
       return release(state, event)
     case 'staged':
       if (state.kind !== 'preparing') return [state, [{ kind: 'give-up' }]]
-      if (state.unwanted) return [idle(state), [{ kind: 'give-up' }, ...told(state.unwanted, state.ballot)]]
+      if (state.unwanted) {
+        return [idle(state), [{ kind: 'give-up' }, { kind: 'forget' }, ...told(state.unwanted, state.ballot)]]
+      }
       return [{ ...state, kind: 'keeping' }, [{ kind: 'keep', ballot: state.ballot }]]
     case 'unstaged': {
       if (state.kind !== 'preparing') return [state, []]
       const { held } = state.ballot
-      return [idle(state), [{ kind: 'vote-no', held, status: event.status, detail: event.detail }]]
+      // It may be on disk from an earlier vote.
+      const no: VoteCommand = { kind: 'vote-no', held, status: event.status, detail: event.detail }
+      return [idle(state), [{ kind: 'forget' }, no]]
     }
     case 'kept':
       return kept(state, event.problem)

@@ -8,13 +8,14 @@ import type { Decision, PreparedRelease } from '../protocol/messages.ts'
 import type { ReleaseInfo } from '../protocol/release.ts'
 import { detailOf, statusOf, type NodeStatus } from '../protocol/status.ts'
 import type { AttachedEngine, Document } from '../source.ts'
-import type { Held, NodeEvent } from './node.ts'
+import type { Held, NodeEvent } from './node-state.ts'
 import { next, noVote, preparedIn, type Ballot, type VoteCommand, type VoteEvent, type VoteState } from './vote.ts'
 
 export interface VotingEnd {
   document(held: Held, signal: AbortSignal): Promise<Document>
   /** Keeps it on disk, or that there is none. @returns what went wrong. */
   keep(ballot: Ballot | undefined, epoch: number): Promise<string | undefined>
+  noteEpoch(epoch: number): void
   /** To be waited for before a commit. */
   begin(held: Held): Promise<void>
   report(held: Held, status: NodeStatus, more: { readonly detail?: string | undefined; readonly epoch?: number }): void
@@ -38,6 +39,8 @@ export class Voting {
   #deadline: NodeJS.Timeout | undefined
   #rollback: Promise<void> = Promise.resolve()
   #voteMs = 0
+  /** How often something was written: what an earlier one comes to is no matter. */
+  #keeps = 0
   #isClosing = false
 
   constructor(end: VotingEnd) {
@@ -125,7 +128,7 @@ export class Voting {
   #note(before: VoteState, commands: readonly VoteCommand[]): void {
     const { epoch } = this.#state
     if (epoch <= before.epoch || commands.some(({ kind }) => kind === 'keep' || kind === 'forget')) return
-    void this.#end.keep(preparedIn(this.#state), epoch)
+    this.#end.noteEpoch(epoch)
   }
 
   #do(command: VoteCommand): void {
@@ -188,8 +191,9 @@ export class Voting {
   }
 
   async #keep(ballot: Ballot): Promise<void> {
+    const number = ++this.#keeps
     const problem = await this.#end.keep(ballot, ballot.epoch)
-    if (this.#state.kind === 'keeping' && this.#state.ballot === ballot) this.#on({ kind: 'kept', problem })
+    if (this.#state.kind === 'keeping' && number === this.#keeps) this.#on({ kind: 'kept', problem })
     else if (problem !== undefined) this.#end.warn(problem)
   }
 
