@@ -1,6 +1,7 @@
 /** What is delivered: one channel per config that somebody follows, with its newest release and its followers. */
 import type { ReleaseInfo } from 'midflight/protocol'
 import type { RolloutRecord, Store } from '../store.ts'
+import { confirmingIn } from './confirm.ts'
 
 /** A poll that waits. */
 export interface Waiting {
@@ -15,6 +16,8 @@ export interface Channel<L = unknown> {
   head: ReleaseInfo | null
   /** The rollout under way, as it is on record. */
   rollout: RolloutRecord | null
+  /** Rollouts whose nodes wait for a word that the release stays. */
+  confirming: readonly RolloutRecord[]
   readonly links: Set<L>
   readonly polls: Set<Waiting>
   /** Releases that somebody is to have or holds, besides the head. */
@@ -43,17 +46,27 @@ export function createChannels<L>(store: Store): Channels<L> {
       if (record === undefined) return undefined
       const head = record.head === null ? null : (read.release(config, record.head.number) ?? null)
       // Of one moment: a head whose rollout is not seen would go to everyone.
-      return { head, rollout: read.openRollouts(config)[0] ?? null }
+      const rollout = read.openRollouts(config)[0] ?? null
+      return { head, rollout, confirming: confirmingIn(read, config, rollout, head) }
     })
     if (!found) return channels.get(config)
     const channel = channels.get(config) ?? added(config)
     if (found.head !== null) moveTo(channel, found.head)
     channel.rollout = found.rollout
+    channel.confirming = found.confirming
     return channel
   }
 
   function added(config: string): Channel<L> {
-    const channel: Channel<L> = { config, head: null, rollout: null, links: new Set(), polls: new Set(), releases: new Map() }
+    const channel: Channel<L> = {
+      config,
+      head: null,
+      rollout: null,
+      confirming: [],
+      links: new Set(),
+      polls: new Set(),
+      releases: new Map(),
+    }
     channels.set(config, channel)
     return channel
   }

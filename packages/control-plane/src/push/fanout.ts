@@ -10,6 +10,7 @@ import { deliveredAt, nextStep, type Patience, type Releases, type Wish } from '
 import type { Roster } from '../roster.ts'
 import type { NodeRecord, RolloutRecord } from '../store.ts'
 import type { Channel, Channels } from './channels.ts'
+import { confirm } from './confirm.ts'
 import { textFrame, type Frames, type Package, type Wanted } from './frames.ts'
 import type { HubLimits } from './limits.ts'
 import type { Link } from './websocket.ts'
@@ -195,6 +196,7 @@ export function createFanout(options: FanoutOptions): Fanout {
     }
     const step = nextStep(wanted, node, link.delivery, now, options.patience)
     link.dueAtMs = step.kind === 'wait' ? step.untilMs : 0
+    confirm(link, channel.confirming, node)
     if (step.kind === 'decide' && node.prepared) decide(link, node.prepared, step.decision, channel.rollout, now)
     if (step.kind !== 'send' || wanted === null) return undefined
     const release = channel.head?.number === wanted.number ? channel.head : channel.releases.get(wanted.number)

@@ -201,6 +201,8 @@ export function createHub(options: HubOptions): Hub {
     if (number > newest(link) || (known && known.digest !== digest && attempt > 0)) {
       return link.refuse('not-sent', `reports on release ${number} (${digest}), which there is not`)
     }
+    // It has taken back what was not confirmed, or what killed it.
+    if (status === 'ROLLED_BACK' && number === link.ran) link.ran = 0
     if (status === 'APPLIED' && !ranForward(link, { number, digest })) return
     // A release that was refused for what it is (its signature, its digest) is not held.
     if (attempt > 0 || status === 'RECEIVED') holds(link, { number, digest })

@@ -68,6 +68,8 @@ export class Link {
   wantsWhole = false
   /** Two-phase: what it was told of a decision. */
   decided: { readonly message: string; readonly atMs: number } | undefined
+  /** The release that it was told stays. */
+  confirmed = 0
   probing = false
   /** While it is being greeted, what it says waits here. */
   early: AgentMessage[] | null = null
