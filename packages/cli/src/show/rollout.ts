@@ -102,7 +102,8 @@ function markOf(rollout: RolloutSummary, paint: Paint): string {
 
 function stepLines(rollout: RolloutView, { paint, columns }: Look): string[] {
   const { progress, phase } = rollout
-  const texts = progress.map(({ select }) => cut(selectText(select), Math.max(12, columns - 60)))
+  const nameOf = (select: Select): string => (progress.length === 1 ? 'all nodes' : selectText(select))
+  const texts = progress.map(({ select }) => cut(nameOf(select), Math.max(12, columns - 60)))
   const width = texts.reduce((most, text) => Math.max(most, text.length), 0)
   return progress.map((step, i) => {
     const isNow = i === rollout.step && !hasEnded(rollout) && phase !== 'queued'

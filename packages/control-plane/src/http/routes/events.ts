@@ -25,7 +25,7 @@ export function eventRoutes(app: App, { live, metrics, limits, identify }: Parts
       config: { access: { for: 'each', permission: 'read' } },
       schema: {
         operationId: 'readEvents',
-        summary: 'Server-sent events: config, release, draft, node, node-joined, node-left; reset after a gap',
+        summary: 'Server-sent events: config, release, rollout, draft, node, node-joined, node-left; reset after a gap',
         tags: ['events'],
         produces: ['text/event-stream'],
         querystring: Type.Object(
