@@ -306,6 +306,46 @@ describe('control', () => {
   })
 })
 
+describe('those who look on', () => {
+  test('are told of every move in a few words, however large the strategy, and not of configs of others', async () => {
+    const name = await fleet(1)
+    const seen: { type: string; text: string }[] = []
+    const stop = new AbortController()
+    const token = await here.token('viewer', 'shop')
+    const stranger = await here.token('viewer', 'bank')
+    const listen = async (secret: string, into: (type: string, text: string) => void): Promise<void> => {
+      const response = await fetch(`${here.url}/v1/events`, {
+        headers: { authorization: `Bearer ${secret}` },
+        signal: stop.signal,
+      })
+      let rest = ''
+      for await (const chunk of response.body!.pipeThrough(new TextDecoderStream())) {
+        const frames = (rest + chunk).split('\n\n')
+        rest = frames.pop() ?? ''
+        for (const frame of frames) {
+          const [, type = '', text = ''] = /^event: (.*)\ndata: (.*)$/m.exec(frame) ?? []
+          if (type !== '') into(type, text)
+        }
+      }
+    }
+    let hidden = 0
+    const readers = [listen(token, (type, text) => seen.push({ type, text })), listen(stranger, () => hidden++)].map(
+      (reader) => reader.catch(() => {}),
+    )
+    await vi.waitFor(async () => expect((await here.ask('/metrics')).text).toContain('midflight_live_clients 2'))
+    const labels = { ['x'.repeat(100)]: 'y'.repeat(200) }
+    await publish(name, { limit: 2 }, { strategy: { kind: 'staged', steps: Array(20).fill({ labels }), bakeMs: 0 } })
+    await until(name, 2, 'completed')
+    await vi.waitFor(() => expect(seen.some(({ text }) => text.includes('"phase":"completed"'))).toBe(true))
+    stop.abort()
+    await Promise.all(readers)
+    const moves = seen.filter(({ type }) => type === 'rollout')
+    expect(Math.max(...moves.map(({ text }) => text.length))).toBeLessThan(1_000)
+    expect(JSON.parse(moves[0]?.text ?? '')).toMatchObject({ config: name, number: 2, event: 'began', steps: 21 })
+    expect(hidden).toBe(0)
+  })
+})
+
 describe('what a config wants of its rollouts', () => {
   const put = async (name: string, body: object, headers: Record<string, string> = {}): Promise<Answer> =>
     await here.ask(at(name, '/rollout-policy'), { method: 'PUT', body, headers })

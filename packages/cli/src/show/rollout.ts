@@ -1,4 +1,5 @@
 /** Rollouts as people read them: what is planned, how far one is, and what came of it. */
+import { stripVTControlCharacters } from 'node:util'
 import {
   exitCodeOf,
   hasEnded,
@@ -8,7 +9,7 @@ import {
   type Select,
   type StepView,
 } from '../fleet/rollout.ts'
-import { cut, padded, printable, wrapped } from '../printable.ts'
+import { cut, padded, printable, widthOf, wrapped } from '../printable.ts'
 import type { Look, Paint, Terminal } from '../terminal.ts'
 import { plural } from './changes.ts'
 import { tableLines } from './table.ts'
@@ -265,11 +266,11 @@ export class RolloutScreen {
   draw(rollout: RolloutView): void {
     if (this.out === 'screen') {
       this.clear()
-      const columns = this.terminal.columns()
-      const lines = rolloutLines(rollout, { ...this.terminal.look(), wrapAt: columns - 1 }).flatMap((line) =>
-        line.split('\n'),
-      )
-      this.drawn = lines.length
+      const { columns } = this.terminal.look()
+      const lines = rolloutLines(rollout, this.terminal.look()).flatMap((line) => line.split('\n'))
+      // A line that is too long takes several of the screen.
+      const rows = lines.map((line) => Math.max(1, Math.ceil(widthOf(stripVTControlCharacters(line)) / columns)))
+      this.drawn = rows.reduce((sum, count) => sum + count, 0)
       this.terminal.print(lines)
     } else if (this.out === 'lines') {
       const pauses = rollout.pauses.map(({ reason }) => `, paused: ${printable(reason)}`).join('')
