@@ -75,6 +75,7 @@ export class FakeControlPlane {
       ? createTlsServer({ ...options.tls, requestCert: options.tls.ca !== undefined, rejectUnauthorized: true }, answer)
       : createServer(answer)
     this.#server.on('upgrade', (request, socket, head) => {
+      socket.on('error', () => {}) // an agent that was killed while it was answered
       this.upgradeHeaders.push(request.headers)
       const refused = this.upgrades !== true ? this.upgrades : this.#authorized(request) ? undefined : 401
       if (refused !== undefined) {

@@ -34,6 +34,8 @@ export type Via = 'websocket' | 'poll' | 'nothing'
 
 /** Reports that wait to be sent. Of more, the oldest is given up: only the newest release counts in the end. */
 const maxWaiting = 32
+/** In most fleets most releases are applied within this: then one report of three is enough, for both sides. */
+const stepMs = 100
 /** Sent and not yet gone: a server that does not read is as good as away. */
 const maxUnsentBytes = 1024 * 1024
 const lastWordsMs = 2_000
@@ -53,6 +55,7 @@ export class Link {
   #sockets = 0
   #receivedBytes = 0
   #waiting: Report[] = []
+  #sayingSteps: NodeJS.Timeout | undefined
   #last: Report | undefined
   #posting: Promise<void> | undefined
   #changed = false
@@ -88,11 +91,15 @@ export class Link {
     return this.#polling.working ? 'poll' : 'nothing'
   }
 
+  /** What is said on the way to a result is kept back for a moment, and not said at all if the result comes meanwhile. */
   report(report: Report): void {
     this.#last = report
+    this.#waiting = this.#waiting.filter((earlier) => !isStep(earlier) || earlier.number > report.number)
     this.#waiting.push(report)
     if (this.#waiting.length > maxWaiting) this.#waiting.shift()
-    this.#sendWaiting()
+    clearTimeout(this.#sayingSteps)
+    if (isStep(report)) this.#sayingSteps = setTimeout(() => this.#sendWaiting(), stepMs).unref()
+    else this.#sendWaiting()
   }
 
   /** Something that heartbeats say has changed. Several changes at once are said once. */
@@ -119,6 +126,7 @@ export class Link {
   /** What was said last may still go out, for at most two seconds. */
   async close(): Promise<void> {
     if (this.#posting) await Promise.race([this.#posting, pause(lastWordsMs, this.#closing.signal)])
+    clearTimeout(this.#sayingSteps)
     this.#closing.abort()
     this.#on({ kind: 'close' })
     await Promise.all([this.#polls, this.#posting])
@@ -293,6 +301,10 @@ export class Link {
     this.#waiting = []
     this.#last = undefined
   }
+}
+
+function isStep({ status }: Report): boolean {
+  return status === 'RECEIVED' || status === 'APPLYING'
 }
 
 const uidTwice =
