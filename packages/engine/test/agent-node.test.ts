@@ -29,6 +29,16 @@ const refused: NodeState & { kind: 'failed' } = {
   retrying: false,
 }
 
+const back: NodeState & { kind: 'back' } = {
+  kind: 'back',
+  at: 'asked',
+  seen: 5,
+  runs: r5,
+  target: r4,
+  refused: { number: 5, digest: r5.release.digest, detail: 'was not confirmed', attempts: 1 },
+  attempts: 0,
+}
+
 const states = {
   empty: newNode,
   ready,
@@ -46,6 +56,9 @@ const states = {
   current: { kind: 'current', seen: 5, runs: r5, attempts: 1 },
   refused,
   'rolled back': { ...refused, status: 'ROLLED_BACK', retrying: true },
+  'back, asked for': { ...back, at: 'asked', attempts: 0 },
+  'back, being tried': { ...back, at: 'trying', attempts: 1 },
+  'back, there': { ...back, at: 'there', runs: r4, attempts: 1 },
   closed: { kind: 'closed', seen: 5, runs: r5 },
 } as const satisfies Record<string, NodeState>
 
@@ -71,6 +84,10 @@ const events = {
   degraded: { kind: 'settled', status: 'DEGRADED', detail: 'no', mayRetry: true },
   'only looked at': { kind: 'unsettled' },
   'retry is due': { kind: 'retry-due' },
+  'made ready and applied 6': { kind: 'tried', held: r6, status: 'APPLIED', mayRetry: false },
+  'made ready and failed 6': { kind: 'tried', held: r6, status: 'ROLLED_BACK', detail: 'no', mayRetry: true },
+  'made ready and applied 4': { kind: 'tried', held: r4, status: 'APPLIED', mayRetry: false },
+  'go back to 4': { kind: 'go-back', target: r4, refused: back.refused },
   close: { kind: 'close' },
 } as const satisfies Record<string, NodeEvent>
 
@@ -87,7 +104,9 @@ function shownState(state: NodeState): string {
         ? ` ${state.newest.release.number}${state.attempts ? `, tried ${state.attempts}` : ''}`
         : state.kind === 'failed'
           ? ` ${state.newest.release.number} ${state.status}, tried ${state.attempts}${state.retrying ? ', again later' : ''}`
-          : ''
+          : state.kind === 'back'
+            ? ` to ${state.target.release.number} from ${state.refused.number}, ${state.at}, tried ${state.attempts}`
+            : ''
   return `${state.kind}${rest}; runs ${runs}, seen ${state.seen ?? '-'}`
 }
 
@@ -129,6 +148,11 @@ const table: Record<StateName, Partial<Record<EventName, string>>> = {
     'delta of 5 unfit': 'empty; runs -, seen 5 → whole 5',
     '7 refused': 'empty; runs -, seen 7 → report 7 FAILED 0!',
     '5 refused': 'empty; runs -, seen 5 → report 5 FAILED 0!',
+    'made ready and applied 6': 'current; runs 6, seen 6 → no-retry, save 6, report 6 APPLIED 1',
+    'made ready and failed 6':
+      'failed 6 ROLLED_BACK, tried 1, again later; runs -, seen 6 → report 6 ROLLED_BACK 1!, retry in 500–1000',
+    'made ready and applied 4': 'current; runs 4, seen 4 → no-retry, save 4, report 4 APPLIED 1',
+    'go back to 4': 'back to 4 from 5, asked, tried 0; runs -, seen 5 → ask',
     close: 'closed; runs -, seen - → no-retry',
   },
   ready: {
@@ -140,6 +164,9 @@ const table: Record<StateName, Partial<Record<EventName, string>>> = {
     'delta of 7 unfit': 'ready 5; runs 4, seen 7 → whole 7',
     '7 refused': 'ready 5; runs 4, seen 7 → report 7 FAILED 0!',
     loading: 'applying 5, try 1; runs 4, seen 5 → report 5 APPLYING 1',
+    'made ready and applied 6': 'current; runs 6, seen 6 → no-retry, save 6, report 6 APPLIED 1',
+    'made ready and failed 6':
+      'failed 6 ROLLED_BACK, tried 1, again later; runs 4, seen 6 → report 6 ROLLED_BACK 1!, retry in 500–1000',
     close: 'closed; runs 4, seen 5 → no-retry',
   },
   applying: {
@@ -157,6 +184,9 @@ const table: Record<StateName, Partial<Record<EventName, string>>> = {
     degraded: 'failed 5 DEGRADED, tried 1, again later; runs 4, seen 5 → report 5 DEGRADED 1!, retry in 500–1000',
     'only looked at': 'ready 5; runs 4, seen 5 → ask',
     'retry is due': '= → retry in 500–1000',
+    'made ready and applied 6': 'current; runs 6, seen 6 → no-retry, save 6, report 6 APPLIED 1',
+    'made ready and failed 6':
+      'failed 6 ROLLED_BACK, tried 1, again later; runs 4, seen 6 → report 6 ROLLED_BACK 1!, retry in 500–1000',
     close: 'closed; runs 4, seen 5 → no-retry',
   },
   'applying, a later one came': {
@@ -173,6 +203,9 @@ const table: Record<StateName, Partial<Record<EventName, string>>> = {
     degraded: 'ready 6; runs 4, seen 6 → no-retry, report 5 DEGRADED 1!',
     'only looked at': 'ready 6; runs 4, seen 6 → ask',
     'retry is due': '= → retry in 500–1000',
+    'made ready and applied 6': 'current; runs 6, seen 6 → no-retry, save 6, report 6 APPLIED 1',
+    'made ready and failed 6':
+      'failed 6 ROLLED_BACK, tried 1, again later; runs 4, seen 6 → report 6 ROLLED_BACK 1!, retry in 500–1000',
     close: 'closed; runs 4, seen 6 → no-retry',
   },
   'trying again': {
@@ -190,6 +223,9 @@ const table: Record<StateName, Partial<Record<EventName, string>>> = {
     degraded: 'failed 5 DEGRADED, tried 2, again later; runs 4, seen 5 → report 5 DEGRADED 2!, retry in 1000–2000',
     'only looked at': 'failed 5 FAILED, tried 1; runs 4, seen 5',
     'retry is due': '= → retry in 1000–2000',
+    'made ready and applied 6': 'current; runs 6, seen 6 → no-retry, save 6, report 6 APPLIED 1',
+    'made ready and failed 6':
+      'failed 6 ROLLED_BACK, tried 1, again later; runs 4, seen 6 → report 6 ROLLED_BACK 1!, retry in 500–1000',
     close: 'closed; runs 4, seen 5 → no-retry',
   },
   current: {
@@ -202,6 +238,10 @@ const table: Record<StateName, Partial<Record<EventName, string>>> = {
     'delta of 7 unfit': 'current; runs 5, seen 7 → whole 7',
     '7 refused': 'current; runs 5, seen 7 → report 7 FAILED 0!',
     degraded: 'failed 5 DEGRADED, tried 1, again later; runs 5, seen 5 → report 5 DEGRADED 1!, retry in 500–1000',
+    'made ready and applied 6': 'current; runs 6, seen 6 → no-retry, save 6, report 6 APPLIED 1',
+    'made ready and failed 6':
+      'failed 6 ROLLED_BACK, tried 1, again later; runs 5, seen 6 → report 6 ROLLED_BACK 1!, retry in 500–1000',
+    'go back to 4': 'back to 4 from 5, asked, tried 0; runs 5, seen 5 → no-retry, ask',
     close: 'closed; runs 5, seen 5 → no-retry',
   },
   refused: {
@@ -214,6 +254,9 @@ const table: Record<StateName, Partial<Record<EventName, string>>> = {
     'delta of 7 unfit': 'failed 5 FAILED, tried 1; runs 4, seen 7 → whole 7',
     '7 refused': 'failed 5 FAILED, tried 1; runs 4, seen 7 → report 7 FAILED 0!',
     loading: 'applying 5, try 2; runs 4, seen 5 → report 5 APPLYING 2',
+    'made ready and applied 6': 'current; runs 6, seen 6 → no-retry, save 6, report 6 APPLIED 1',
+    'made ready and failed 6':
+      'failed 6 ROLLED_BACK, tried 1, again later; runs 4, seen 6 → report 6 ROLLED_BACK 1!, retry in 500–1000',
     close: 'closed; runs 4, seen 5 → no-retry',
   },
   'rolled back': {
@@ -227,6 +270,60 @@ const table: Record<StateName, Partial<Record<EventName, string>>> = {
     '7 refused': 'failed 5 ROLLED_BACK, tried 1, again later; runs 4, seen 7 → report 7 FAILED 0!',
     loading: 'applying 5, try 2; runs 4, seen 5 → report 5 APPLYING 2',
     'retry is due': '= → ask',
+    'made ready and applied 6': 'current; runs 6, seen 6 → no-retry, save 6, report 6 APPLIED 1',
+    'made ready and failed 6':
+      'failed 6 ROLLED_BACK, tried 1, again later; runs 4, seen 6 → report 6 ROLLED_BACK 1!, retry in 500–1000',
+    close: 'closed; runs 4, seen 5 → no-retry',
+  },
+  'back, asked for': {
+    'head is 9': 'back to 4 from 5, asked, tried 0; runs 5, seen 9',
+    'head is none': '= → warn',
+    'release 5, force': 'back to 4 from 5, asked, tried 1; runs 5, seen 5 → report 5 ROLLED_BACK 2!',
+    'another release 5': '= → report 5 FAILED 0!, warn',
+    'release 6': 'ready 6; runs 5, seen 6 → no-retry, report 6 RECEIVED 0, ask',
+    'release 7': 'ready 7; runs 5, seen 7 → no-retry, report 7 RECEIVED 0, ask',
+    'delta of 7 unfit': 'back to 4 from 5, asked, tried 0; runs 5, seen 7 → whole 7',
+    '7 refused': 'back to 4 from 5, asked, tried 0; runs 5, seen 7 → report 7 FAILED 0!',
+    loading: 'back to 4 from 5, trying, tried 1; runs 5, seen 5',
+    'retry is due': '= → ask',
+    'made ready and applied 6': 'current; runs 6, seen 6 → no-retry, save 6, report 6 APPLIED 1',
+    'made ready and failed 6':
+      'failed 6 ROLLED_BACK, tried 1, again later; runs 5, seen 6 → report 6 ROLLED_BACK 1!, retry in 500–1000',
+    close: 'closed; runs 5, seen 5 → no-retry',
+  },
+  'back, being tried': {
+    'head is 9': 'back to 4 from 5, trying, tried 1; runs 5, seen 9',
+    'head is none': '= → warn',
+    'release 5, force': 'back to 4 from 5, trying, tried 2; runs 5, seen 5 → report 5 ROLLED_BACK 3!',
+    'another release 5': '= → report 5 FAILED 0!, warn',
+    'release 6': 'applying 4 then 6, try 1; runs 5, seen 6 → no-retry, report 6 RECEIVED 0, ask',
+    'release 7': 'applying 4 then 7, try 1; runs 5, seen 7 → no-retry, report 7 RECEIVED 0, ask',
+    'delta of 7 unfit': 'back to 4 from 5, trying, tried 1; runs 5, seen 7 → whole 7',
+    '7 refused': 'back to 4 from 5, trying, tried 1; runs 5, seen 7 → report 7 FAILED 0!',
+    applied: 'back to 4 from 5, there, tried 1; runs 4, seen 5 → no-retry, save 4, report 5 ROLLED_BACK 2!',
+    rejected: 'back to 4 from 5, asked, tried 1; runs 5, seen 5 → report 5 ROLLED_BACK 2!, retry in 500–1000',
+    'rolled back': 'back to 4 from 5, asked, tried 1; runs 5, seen 5 → report 5 ROLLED_BACK 2!, retry in 500–1000',
+    degraded: 'back to 4 from 5, asked, tried 1; runs 5, seen 5 → report 5 DEGRADED 2!, retry in 500–1000',
+    'only looked at': 'back to 4 from 5, asked, tried 1; runs 5, seen 5 → ask',
+    'retry is due': '= → retry in 500–1000',
+    'made ready and applied 6': 'current; runs 6, seen 6 → no-retry, save 6, report 6 APPLIED 1',
+    'made ready and failed 6':
+      'failed 6 ROLLED_BACK, tried 1, again later; runs 5, seen 6 → report 6 ROLLED_BACK 1!, retry in 500–1000',
+    close: 'closed; runs 5, seen 5 → no-retry',
+  },
+  'back, there': {
+    'head is 9': 'back to 4 from 5, there, tried 1; runs 4, seen 9',
+    'head is none': '= → warn',
+    'release 5, force': 'back to 4 from 5, there, tried 2; runs 4, seen 5 → report 5 ROLLED_BACK 3!',
+    'another release 5': '= → report 5 FAILED 0!, warn',
+    'release 6': 'ready 6; runs 4, seen 6 → no-retry, report 6 RECEIVED 0, ask',
+    'release 7': 'ready 7; runs 4, seen 7 → no-retry, report 7 RECEIVED 0, ask',
+    'delta of 7 unfit': 'back to 4 from 5, there, tried 1; runs 4, seen 7 → whole 7',
+    '7 refused': 'back to 4 from 5, there, tried 1; runs 4, seen 7 → report 7 FAILED 0!',
+    degraded: 'back to 4 from 5, asked, tried 2; runs 4, seen 5 → report 5 DEGRADED 3!, retry in 1000–2000',
+    'made ready and applied 6': 'current; runs 6, seen 6 → no-retry, save 6, report 6 APPLIED 1',
+    'made ready and failed 6':
+      'failed 6 ROLLED_BACK, tried 1, again later; runs 4, seen 6 → report 6 ROLLED_BACK 1!, retry in 500–1000',
     close: 'closed; runs 4, seen 5 → no-retry',
   },
   closed: {},
@@ -249,7 +346,8 @@ describe('of any series of events', () => {
     fc.option(number).map((n) => ({ kind: 'head', number: n }) as const),
     fc.record({ kind: fc.constant('release' as const), held: number.map((n) => held(n)), force: fc.boolean() }),
     number.map((n) => ({ kind: 'unfit', number: n }) as const),
-    fc.constantFrom(...Object.values(events).filter(({ kind }) => kind !== 'close')),
+    // Going back is the one exception; what it leads to is in the table and below.
+    fc.constantFrom(...Object.values(events).filter(({ kind }) => kind !== 'close' && kind !== 'go-back')),
   )
 
   test('I5: what is desired and what runs never go down', () => {
@@ -294,6 +392,19 @@ describe('of any series of events', () => {
         else if (newest !== undefined) {
           expect(nodeStatusOf(state)).toBe('APPLIED')
           expect(runsOf(state)?.release.number).toBe(newest)
+        }
+      }),
+    )
+  })
+
+  test('gone back, only something newer is taken, and that is what runs', () => {
+    fc.assert(
+      fc.property(fc.array(event, { maxLength: 40 }), (series) => {
+        let state: NodeState = back
+        for (const one of series) {
+          state = next(state, one)[0]
+          const newest = desired(state)?.release.number ?? 0
+          expect(newest === back.target.release.number || newest > back.refused.number).toBe(true)
         }
       }),
     )

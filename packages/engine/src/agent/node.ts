@@ -135,7 +135,11 @@ function release(state: Open, held: Held, force: boolean): NodeStep {
     const { target: trying, attempts } = state
     return [{ ...ready, kind: 'applying', trying, attempts, before: ready }, [noRetry, received, ask()]]
   }
-  return [ready, [...(state.kind === 'failed' || state.kind === 'back' ? [noRetry] : []), received, ask()]]
+  // Of one that the process died of, nobody has heard yet.
+  const died = state.kind === 'back' && state.at === 'asked' && state.runs === null
+  const told = died ? [wentBack(state.refused, 'ROLLED_BACK', state.attempts + 1)] : []
+  const isTried = state.kind === 'failed' || state.kind === 'back'
+  return [ready, [...(isTried ? [noRetry] : []), ...told, received, ask()]]
 }
 
 /** The operator wants the newest tried again. */

@@ -39,6 +39,7 @@ export class Voting {
   #deadline: NodeJS.Timeout | undefined
   #rollback: Promise<void> = Promise.resolve()
   #voteMs = 0
+  #no: NodeStatus | undefined
   /** How often something was written: what an earlier one comes to is no matter. */
   #keeps = 0
   #isClosing = false
@@ -68,11 +69,11 @@ export class Voting {
     return this.#state.kind === 'idle' ? undefined : this.#state.ballot.held
   }
 
-  /** How the node stands to what it votes on; `undefined`: there is no such thing. */
+  /** How the node stands to what it votes on; a no stays one until something else comes. */
   get status(): NodeStatus | undefined {
     switch (this.#state.kind) {
       case 'idle':
-        return undefined
+        return this.#no
       case 'preparing':
       case 'keeping':
         return 'RECEIVED'
@@ -113,6 +114,7 @@ export class Voting {
   }
 
   #on(event: VoteEvent): void {
+    if (event.kind === 'prepare' || event.kind === 'release') this.#no = undefined
     const before = this.#state
     const [state, commands] = next(before, event)
     this.#state = state
@@ -140,6 +142,7 @@ export class Voting {
       case 'vote-yes':
         return this.#end.report(command.ballot.held, 'PREPARED', { epoch: command.ballot.epoch })
       case 'vote-no':
+        this.#no = command.status
         return this.#afterRollback(() => {
           this.#end.report(command.held, command.status, { detail: command.detail })
         })
