@@ -1,9 +1,17 @@
 /** When a config is frozen, and what that does to a rollout. Over HTTP: `http-rollouts.test.ts`. */
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import { createConfig } from '../src/configs.ts'
+import { Coordinator } from '../src/coordinator.ts'
+import { domainOf } from '../src/domain.ts'
 import { activeFreeze, checkFreezes, freezeMoves, type Freeze } from '../src/freeze.ts'
 import type { Recommendation } from '../src/risk.ts'
+import { publish } from '../src/publish.ts'
+import { changeRolloutPolicy } from '../src/rollout-policy.ts'
 import { queued } from '../src/rollout-state.ts'
+import { Roster } from '../src/roster.ts'
+import { allAtOnce } from '../src/strategies/all-at-once.ts'
 import { settled } from '../src/strategies/by-risk.ts'
+import { config, HandClock, memory } from './domain-rig.ts'
 
 const at = (text: string): Date => new Date(text)
 // 2026-11-20 is a Friday.
@@ -77,6 +85,46 @@ describe('what a freeze does to a rollout', () => {
     for (const phase of ['rolling-back', 'failed', 'completed', 'rolled-back', 'superseded'] as const) {
       expect(freezeMoves({ state: { ...state, phase } }, freeze, 'm')).toEqual([])
     }
+  })
+})
+
+describe('a coordinator', () => {
+  test('begins nothing in a freeze, also after a restart, and begins it by itself when that is over', async () => {
+    const clock = new HandClock()
+    const domain = domainOf({ store: await memory(), now: clock.now })
+    await createConfig(domain, { name: config, actor: 'tests' })
+    const rolloutOf = (): { strategy: ReturnType<typeof allAtOnce> } => ({ strategy: allAtOnce() })
+    await publish(domain, { changes: [{ config, content: { a: 1 } }], author: 'ada', rolloutOf })
+    const freezes = [{ from: '2026-11-20T00:00:00Z', to: '2026-11-21T00:00:00Z', reason: 'stocktaking' }]
+    await changeRolloutPolicy(domain, config, { freezes }, 'ada')
+    const roster = await Roster.open(domain, { monotonicMs: () => performance.now(), leaseMs: 60_000 })
+    const problems: unknown[] = []
+    const begun = async (): Promise<Coordinator> => {
+      const coordinator = await Coordinator.start({
+        domain,
+        roster,
+        monotonicMs: () => performance.now(),
+        gateOf: ({ name }) => ({ name, check: async () => ({ ok: true, found: '' }) }),
+        moved: async () => {},
+        onProblem: (error) => problems.push(error),
+        tickMs: 5,
+      })
+      onTestFinished(() => coordinator.close())
+      return coordinator
+    }
+    const held = { phase: 'queued', pauses: [{ reason: 'freeze: stocktaking', by: 'midflight' }] }
+    const first = await begun()
+    await vi.waitFor(async () => expect((await first.rollout(config, 1))?.state).toMatchObject(held))
+    await first.close()
+    const second = await begun()
+    expect((await second.rollout(config, 1))?.state).toMatchObject(held)
+    clock.atMs = Date.parse('2026-11-21T00:00:00Z')
+    await vi.waitFor(async () =>
+      expect((await second.rollout(config, 1))?.state).toMatchObject({ phase: 'completed', pauses: [] }),
+    )
+    const audit = (await domain.store.read((read) => read.audit(0, 100))).map(({ action }) => action)
+    expect(audit.filter((action) => /paused|resumed/.test(action))).toEqual(['rollout-paused', 'rollout-resumed'])
+    expect(problems).toEqual([])
   })
 })
 
