@@ -259,6 +259,9 @@ export class SimNode {
           this.watch.givesUp(this, command.held.release)
           this.report(command.held, 'ROLLED_BACK')
           break
+        case 'warn':
+          this.world.say(`${this.name}: ${command.message}`)
+          break
       }
     }
   }

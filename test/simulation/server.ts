@@ -61,7 +61,9 @@ export class Server {
       gateOf: ({ name }) => ({
         name,
         check: async ({ release }) => {
-          const { gate } = heldOf(this.store, release).content as unknown as Content
+          const { gate, version } = heldOf(this.store, release).content as unknown as Content
+          // Of those that say nothing, some never answer at all.
+          if (gate === 'silent' && version % 2 === 0) return await forever
           return { ok: gate === 'good', found: gate, ...(gate === 'silent' && { noData: true }) }
         },
       }),

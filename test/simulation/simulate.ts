@@ -9,7 +9,7 @@ import { createConfig } from '../../packages/control-plane/src/configs.ts'
 import { desired } from '../../packages/control-plane/src/desired.ts'
 import { publish } from '../../packages/control-plane/src/publish.ts'
 import { problemOf, type Control } from '../../packages/control-plane/src/rollout.ts'
-import { hasEnded, type RolloutEvent } from '../../packages/control-plane/src/rollout-state.ts'
+import { hasEnded, type RolloutEvent, type RolloutState } from '../../packages/control-plane/src/rollout-state.ts'
 import type { RolloutRecord, Store } from '../../packages/control-plane/src/store.ts'
 import { memoryStore } from '../../packages/control-plane/src/stores/memory.ts'
 import { strategyOf, type StrategySpec } from '../../packages/control-plane/src/strategies/spec.ts'
@@ -304,15 +304,26 @@ class Watchman implements Watch {
           `the rollout of ${number} is ${state.phase} (step ${state.step})${state.failure ? ` ${state.failure.found}` : ''}`,
         )
       if (state.phase === 'baking') this.baked.add(number)
+      if (was !== undefined) this.checkMove(number, was, state)
       if (!strategy.twoPhase || was === undefined || state.decided <= was.decided || strategy.absent.max > 0) continue
       const voters = this.voted.get(number)
       // A step without a node is passed over.
       if (state.step !== was.step) continue
-      if (state.counts.waiting + state.counts.away > 0) {
+      if (state.counts.waiting + state.counts.away + state.counts.failed > 0) {
         this.violate(`I8: commit of ${number} was decided without all of them: ${JSON.stringify(state.counts)}`)
       }
       if (state.counts.prepared > 0 && voters === undefined) this.violate(`I8: commit of ${number} without a vote`)
     }
+  }
+
+  private checkMove(number: number, was: RolloutState, state: RolloutState): void {
+    // What a coordinator has decided and not written, the next one does not know of.
+    if (was.phase === 'preparing' && state.epoch > was.epoch && state.failure === null) {
+      this.violate(`I9: ${number} goes on undecided under epoch ${state.epoch}; it was asked for under ${was.epoch}`)
+    }
+    if (was.phase !== 'queued' || hasEnded(state) || state.from === null) return
+    const before = this.rollout(state.from.number)?.state.phase ?? 'completed'
+    if (before !== 'completed') this.violate(`${number} would go back to ${state.from.number}, which is ${before}`)
   }
 
   private rollout(number: number): RolloutRecord | undefined {

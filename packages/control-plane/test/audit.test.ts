@@ -50,6 +50,14 @@ test.each<[string, (log: AuditRecord[]) => AuditRecord[], number]>([
   ['two entries swapped', (log) => [log[0], log[2], log[1]] as AuditRecord[], 2],
   ['an entry twice', (log) => [log[0], log[1], log[1], log[2]] as AuditRecord[], 3],
   ['a hash of its own', (log) => log.with(2, { ...(log[2] as AuditRecord), hash: 'f'.repeat(64) }), 3],
+  [
+    'a changed actor, its hash made anew, and the next linked to that',
+    ([first, second, third]) => {
+      const changed = link({ ...(second as AuditRecord), actor: 'eve' }, first as AuditRecord)
+      return [first, changed, { ...third, prev: changed.hash }] as AuditRecord[]
+    },
+    3,
+  ],
   ['another link', (log) => log.with(2, { ...(log[2] as AuditRecord), prev: 'f'.repeat(64) }), 3],
 ])('%s is found, and the link is named', async (_what, tamper, number) => {
   const report = verifyEntries(tamper(await threeEntries()))

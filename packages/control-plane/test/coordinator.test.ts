@@ -11,7 +11,7 @@ import { publish } from '../src/publish.ts'
 import { Roster } from '../src/roster.ts'
 import { instant } from '../src/strategies/all-at-once.ts'
 import { strategyOf, type StrategySpec } from '../src/strategies/spec.ts'
-import type { RolloutRecord, Store } from '../src/store.ts'
+import { StoreError, type NodeRecord, type RolloutRecord, type Store, type StoreRead } from '../src/store.ts'
 import type { StrategyKind } from '../src/strategy.ts'
 import { stores } from './domain-rig.ts'
 
@@ -347,4 +347,89 @@ describe('another coordinator takes over', () => {
       [1, 3],
     ])
   })
+})
+
+test('F10: a way back that cannot be written is said to be missing, and tried again until it is there', async () => {
+  const inner = await stores[0][1]()
+  let isFull = false
+  const headIn = (tx: StoreRead): number | undefined => tx.config(config)?.head?.number
+  const store: Store = {
+    ...inner,
+    transaction: (work) =>
+      inner.transaction((tx) => {
+        const before = headIn(tx)
+        const result = work(tx)
+        if (isFull && headIn(tx) !== before) throw new StoreError('full', 'store.db', 'is full', 'make room')
+        return result
+      }),
+  }
+  const { publish: release, until, problems, roster, uids, rollout, ran } = await fleet(store, three)
+  await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+  const two = await release({ limit: 2 }, { kind: 'all-at-once', ...quick, bakeMs: 60_000 })
+  await until(two, 'baking')
+  isFull = true
+  const { runs } = roster.node(uids[0] as string) as NodeRecord
+  roster.heartbeat(uids[0] as string, { runs, status: 'APPLIED', health: { ok: false, release: two } })
+  await vi.waitFor(() => expect(problems.map(String)).toContainEqual(expect.stringContaining('is full')))
+  expect((await rollout(two)).state).toMatchObject({ phase: 'rolling-back', rollback: null })
+  isFull = false
+  await until(two, 'rolled-back')
+  for (const numbers of ran.values()) expect(numbers.at(-1)).toBe(3)
+})
+
+test('I12: what a gate says of one step is no answer for the next', async () => {
+  const answers: ((result: { ok: boolean; found: string }) => void)[] = []
+  const {
+    publish: release,
+    until,
+    coordinator,
+  } = await fleet(await stores[0][1](), three, {
+    gateOf: ({ name }) => ({ name, check: () => new Promise((resolve) => answers.push(resolve)) }),
+  })
+  await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+  const gates = [{ kind: 'webhook', name: 'g', hook: 'h' }] as const
+  const steps = [{ percent: 10 }]
+  const two = await release({ limit: 2 }, { kind: 'staged', steps, ...quick, bakeMs: 0, gates, gateMs: 60_000 })
+  await vi.waitFor(() => expect(answers).toHaveLength(1))
+  await coordinator.control(config, two, 'promote', { by: 'ada', reason: 'it looks well' })
+  await vi.waitFor(() => expect(answers).toHaveLength(2))
+  answers[0]?.({ ok: true, found: 'well' })
+  answers[1]?.({ ok: false, found: 'errors' })
+  expect((await until(two, 'rolled-back')).state.failure).toMatchObject({ kind: 'gate', step: 1 })
+})
+
+test('F7: time in which nobody watched makes no deadline pass', async () => {
+  let skippedMs = 0
+  const { publish: release, until } = await fleet(await stores[0][1](), three, {
+    monotonicMs: () => performance.now() + skippedMs,
+  })
+  await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+  const two = await release({ limit: 2 }, { kind: 'all-at-once', bakeMs: 60_000 })
+  await until(two, 'baking')
+  skippedMs = 3_600_000
+  await vi.waitFor(async () => expect((await until(two, 'baking')).state.spentMs).toBeGreaterThanOrEqual(2_000))
+  expect((await until(two, 'baking')).state.spentMs).toBeLessThan(60_000)
+})
+
+test('I10: a coordinator that was taken over from stops with the first thing that it may not write', async () => {
+  const store = await stores[0][1]()
+  let skippedMs = 0
+  const {
+    publish: release,
+    until,
+    behave,
+    problems,
+    coordinator,
+  } = await fleet(store, three, {
+    monotonicMs: () => performance.now() + skippedMs,
+  })
+  behave.set('n2', () => 'hang')
+  const one = await release({ limit: 1 }, { kind: 'all-at-once', bakeMs: 60_000, applyMs: 600_000 })
+  await until(one, 'applying')
+  await store.transaction((tx) => tx.takeOver())
+  // It writes how far it is now and then.
+  skippedMs = 10_000
+  await vi.waitFor(() => expect(problems.map(String)).toContainEqual(expect.stringContaining('taken over')))
+  const pause = coordinator.control(config, one, 'pause', { by: 'ada', reason: 'lunch' })
+  await expect(pause).rejects.toThrow('this coordinator has stopped: fenced')
 })

@@ -110,7 +110,7 @@ describe.each(stores)('on %s', (_name, open) => {
 
   test('a direct publish is refused where reviewers are asked for, and audited where the glass is broken', async () => {
     const domain = await ready(await open())
-    const { draft } = await reviewed(domain)
+    const { draft } = await reviewed(domain, 1)
     expect((await refusal(publishOne(domain, { mergePatch: { note: 'x' } }))).code).toBe('review')
     const { published } = await publishDraft(domain, { id: draft.id, by: 'bob', breakGlass: { reason: 'fire' } })
     expect(published[0]?.release.number).toBe(2)
