@@ -4,17 +4,25 @@ import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { desired, newNode, next, runsOf } from '../src/agent/node.ts'
 import type { NodeCommand, NodeEvent, NodeState } from '../src/agent/node-state.ts'
+import { next as nextVote, noVote, preparedIn, type VoteEvent } from '../src/agent/vote.ts'
 import { anyRelease, policyOf } from '../src/agent/policy.ts'
 import { receive } from '../src/agent/receive.ts'
 import type { Json } from '../src/json.ts'
 import { BadMessageError, closeCodes, decodeFromAgent, decodeFromServer } from '../src/protocol/codec.ts'
-import { agentMessage, serverMessage, type ReleaseMessage } from '../src/protocol/messages.ts'
+import { agentMessage, serverMessage, type Decision, type ReleaseMessage } from '../src/protocol/messages.ts'
 import { signedText, type ReleaseInfo } from '../src/protocol/release.ts'
 
 interface Vectors {
   readonly messages: { readonly agent: readonly Json[]; readonly server: readonly Json[] }
   readonly refused: readonly { from: 'agent' | 'server'; frame: string; close: number; why: string }[]
   readonly signature: { keyId: string; publicKeyHex: string; publicKeyPem: string; text: string; release: ReleaseInfo }
+  readonly twoPhase: readonly {
+    note: string
+    gets: ReleaseMessage | Decision
+    does: string[]
+    says: string[]
+    prepared: number | null
+  }[]
   readonly steps: readonly { note: string; gets: ReleaseMessage; says: string[]; runs: number; content: Json }[]
 }
 
@@ -76,6 +84,39 @@ test('an agent takes the steps as they are written', () => {
     expect(said, note).toEqual(says)
     expect(runsOf(state)?.release.number, note).toBe(runs)
     expect(runsOf(state)?.content, note).toEqual(content)
+  }
+})
+
+test('an agent that takes part in two-phase commit takes the steps as they are written', () => {
+  let state = noVote
+  const did: string[] = []
+  const said: string[] = []
+  // An engine and a disk for which everything works.
+  const on = (event: VoteEvent) => {
+    const [after, commands] = nextVote(state, event)
+    state = after
+    for (const command of commands) {
+      if (command.kind === 'vote-yes')
+        said.push(`report ${command.ballot.held.release.number} PREPARED by ${command.ballot.epoch}`)
+      else if (command.kind === 'report-aborted') said.push(`report ${command.held.release.number} ROLLED_BACK`)
+      else if (command.kind !== 'warn') did.push(command.kind)
+      if (command.kind === 'stage') on({ kind: 'staged' })
+      if (command.kind === 'keep') on({ kind: 'kept', problem: undefined })
+      if (command.kind === 'commit') on({ kind: 'committed' })
+    }
+  }
+  for (const { note, gets, does, says, prepared } of vectors.twoPhase) {
+    did.length = said.length = 0
+    const message = decodeFromServer(JSON.stringify(gets))
+    if (message.type === 'decision') on({ ...message, kind: 'decision', commit: message.decision === 'commit' })
+    if (message.type === 'release') {
+      const event = receive(message, 'shop/gateway/prod', anyRelease, [])
+      if (event.kind !== 'release') throw new Error(`${note}: ${event.kind}`)
+      on({ kind: 'prepare', held: event.held, epoch: message.prepare?.epoch ?? 0 })
+    }
+    expect(did, note).toEqual(does)
+    expect(said, note).toEqual(says)
+    expect(preparedIn(state)?.held.release.number ?? null, note).toBe(prepared)
   }
 })
 
