@@ -285,6 +285,10 @@ class Agent:
         self.seen = max(self.seen, release["number"])
         if release["number"] <= self.number():
             return False
+        for what in ("prepare", "revertMs"):
+            if what in message:
+                self.report(release, "FAILED", f"{what} is not supported")
+                return False
         content = self.content_of(release, message["body"])
         problem = None
         if release["config"] != self.options.config:

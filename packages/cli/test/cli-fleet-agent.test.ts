@@ -136,3 +136,16 @@ test('what the agent cannot use is refused before it joins', async () => {
   expect(file.err).toContain('want a name that ends in .json, .yaml or .toml')
   expect(once.err).toContain("required option '--to <path>'")
 })
+
+test('the fleet is told whether the program is well', async () => {
+  const to = await made()
+  const one = await agent(to, '--probe-command', 'false')
+  await one.until(/started/)
+  await vi.waitFor(
+    async () => {
+      const { out: shown } = await to.run('nodes', config, '--json')
+      expect(JSON.parse(shown)).toMatchObject({ nodes: [{ health: { ok: false, release: 1 } }] })
+    },
+    { timeout: 60_000, interval: 500 },
+  )
+})

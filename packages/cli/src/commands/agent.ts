@@ -13,7 +13,7 @@ import {
   type Event,
   type Json,
 } from 'midflight'
-import { controlPlane, type ControlPlane } from 'midflight/agent'
+import { controlPlane, type ControlPlane, type ControlPlaneOptions } from 'midflight/agent'
 import { signalOf } from '../admin/by-signal.ts'
 import { configPath } from '../fleet/call.ts'
 import { connectionOf, withFleetOptions, type FleetFlags } from '../fleet/connection.ts'
@@ -30,6 +30,8 @@ interface AgentFlags extends FleetFlags {
   readonly reloadPidFile?: string
   readonly reloadSignal: NodeJS.Signals
   readonly reloadUrl?: string
+  readonly probeHttp?: string
+  readonly probeCommand?: string
   readonly once?: true
 }
 
@@ -46,6 +48,8 @@ export function agent(terminal: Terminal): Command {
     .option('--reload-pid-file <path>', 'after a change, signal the process whose id is in this file')
     .option('--reload-signal <signal>', 'with which signal', signalOf, 'SIGHUP' as NodeJS.Signals)
     .option('--reload-url <url>', 'after a change, POST here; anything but 2xx means that it was refused')
+    .option('--probe-http <url>', 'ask here whether the program is well: 2xx is a yes')
+    .option('--probe-command <words>', 'or by a command, without a shell: exit code 0 is a yes')
     .option('--once', 'write the newest release and end')
     .option('--json', 'print one event per line')
     .addHelpText(
@@ -73,6 +77,7 @@ async function run(terminal: Terminal, config: string, flags: AgentFlags): Promi
         labels,
         stateDir: flags.state ?? `${resolve(flags.to)}.midflight`,
         name: 'midflight agent',
+        ...probeOf(flags),
         // Looked up each time: a token that was renewed in its file is taken without a restart.
         ...(address.token !== undefined && { token: () => connectionOf(flags).token ?? '' }),
       }),
@@ -97,6 +102,15 @@ function endOf(terminal: Terminal): AbortSignal {
   const terminated = new AbortController()
   process.once('SIGTERM', () => terminated.abort())
   return AbortSignal.any([terminated.signal, terminal.interrupted])
+}
+
+function probeOf({ probeHttp, probeCommand }: AgentFlags): Pick<ControlPlaneOptions, 'probe'> {
+  if (probeHttp !== undefined && probeCommand !== undefined) {
+    throw new Refusal('usage', '--probe-http and --probe-command are given; want one of them')
+  }
+  if (probeHttp !== undefined) return { probe: { check: { http: probeHttp } } }
+  if (probeCommand === undefined) return {}
+  return { probe: { check: { command: probeCommand.split(/\s+/).filter((word) => word !== '') } } }
 }
 
 /** Its own checks of what was given, in its own words. */
