@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import type { Json } from 'midflight'
 import type { Hello } from 'midflight/protocol'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
-import { createConfig } from '../src/configs.ts'
+import { changeDemands, createConfig } from '../src/configs.ts'
 import { Coordinator, type CoordinatorOptions } from '../src/coordinator.ts'
 import { desired, nextStep } from '../src/desired.ts'
 import { domainOf, type Domain } from '../src/domain.ts'
@@ -12,7 +12,7 @@ import { Roster } from '../src/roster.ts'
 import { instant } from '../src/strategies/all-at-once.ts'
 import { strategyOf, type StrategySpec } from '../src/strategies/spec.ts'
 import { StoreError, type NodeRecord, type RolloutRecord, type Store, type StoreRead } from '../src/store.ts'
-import type { StrategyKind } from '../src/strategy.ts'
+import { stepOf, type StrategyKind } from '../src/strategy.ts'
 import { stores } from './domain-rig.ts'
 
 const config = 'shop/gateway/prod'
@@ -31,17 +31,20 @@ interface Fleet {
   rollout(number: number): Promise<RolloutRecord>
   until(number: number, phase: string): Promise<RolloutRecord>
   wake(): void
+  /** Another node, which runs nothing yet. */
+  join(name: string): Promise<string>
 }
 
 type Spec = Partial<StrategySpec> & { kind: StrategyKind | 'instant' }
 
 /** Nodes that look at the record whenever something moved, and say what they did. */
-async function fleet(store: Store, names: readonly string[], more: Partial<CoordinatorOptions> = {}): Promise<Fleet> {
+async function fleet(store: Store, first: readonly string[], more: Partial<CoordinatorOptions> = {}): Promise<Fleet> {
   const domain = domainOf({ store })
   await createConfig(domain, { name: config, actor: 'tests' })
   const roster = await Roster.open(domain, { monotonicMs: () => performance.now(), leaseMs: 60_000 })
   const problems: unknown[] = []
   const behave: Fleet['behave'] = new Map()
+  const names = [...first]
   const ran: Fleet['ran'] = new Map(names.map((name) => [name, []]))
   const uids = names.map(() => randomUUID())
   let turn = Promise.resolve()
@@ -92,20 +95,13 @@ async function fleet(store: Store, names: readonly string[], more: Partial<Coord
     ...more,
   })
   onTestFinished(() => coordinator.close())
-  for (const [i, uid] of uids.entries()) {
+  async function greet(uid: string, i: number): Promise<void> {
     const labels = { name: names[i] as string, zone: i % 2 === 0 ? 'a' : 'b' }
-    const hello: Hello = {
-      type: 'hello',
-      uid,
-      config,
-      labels,
-      agent: { name: 't', version: '1' },
-      runs: null,
-      seen: null,
-      status: 'UNSET',
-    }
+    const agent = { name: 't', version: '1' }
+    const hello: Hello = { type: 'hello', uid, config, labels, agent, runs: null, seen: null, status: 'UNSET' }
     await roster.hello(hello)
   }
+  for (const [i, uid] of uids.entries()) await greet(uid, i)
   const rollout = async (number: number): Promise<RolloutRecord> => {
     const found = await coordinator.rollout(config, number)
     if (!found) throw new Error(`no rollout ${number}`)
@@ -121,6 +117,14 @@ async function fleet(store: Store, names: readonly string[], more: Partial<Coord
     ran,
     wake,
     rollout,
+    async join(name) {
+      const uid = randomUUID()
+      ran.set(name, [])
+      await greet(uid, names.push(name) - 1)
+      uids.push(uid)
+      wake()
+      return uid
+    },
     async publish(content, spec) {
       const strategy = spec && strategyOf(spec, () => ['a', 'b'])
       const result = await publish(domain, {
@@ -301,6 +305,63 @@ describe.each(stores)('on %s', (_, open) => {
     expect(audit.find(({ action }) => action === 'rollout-aborted')).toMatchObject({ actor: 'ada', config })
   })
 
+  test('F62: a node that fails only after its bake time ends the rollout as long as that is under way', async () => {
+    const { publish: release, until, roster, uids, ran } = await fleet(await open(), three)
+    await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+    const steps = [
+      { percent: 10, bakeMs: 10 },
+      { percent: 50, bakeMs: 60_000 },
+    ]
+    const two = await release({ limit: 2 }, { kind: 'staged', ...quick, steps })
+    await vi.waitFor(async () => expect((await until(two, 'baking')).state.step).toBe(1))
+    const canary = uids.find((uid) => roster.node(uid)?.runs?.number === two) as string
+    const { runs } = roster.node(canary) as { runs: { number: number; digest: string } }
+    roster.heartbeat(canary, { runs, status: 'APPLIED', health: { ok: false, release: two, detail: 'late' } })
+    const { state } = await until(two, 'rolled-back')
+    expect(state.failure).toMatchObject({ kind: 'nodes', step: 1, nodes: [{ reason: 'late' }] })
+    for (const numbers of ran.values()) expect(numbers.at(-1)).toBe(3)
+  })
+
+  test('F64: a node that joins during a step is in one like the others, and one that leaves is not waited for', async () => {
+    const { publish: release, until, join, roster, uids, ran, coordinator } = await fleet(await open(), three)
+    await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+    const two = await release({ limit: 2 }, { kind: 'staged', steps: [{ percent: 10 }], ...quick, bakeMs: 60_000 })
+    await until(two, 'baking')
+    const joined = await join('n4')
+    await vi.waitFor(() => expect(ran.get('n4')).not.toEqual([]))
+    const { state, strategy } = await until(two, 'baking')
+    const isEarly = stepOf(strategy.steps, state.cuts, roster.node(joined)!) === 0
+    expect(ran.get('n4')).toEqual([isEarly ? 2 : 1])
+    const late = uids.find((uid) => roster.node(uid)?.runs?.number === 1) as string
+    await roster.forget(late, 'ada')
+    await coordinator.control(config, two, 'promote', { by: 'ada', reason: 'seen enough' })
+    await vi.waitFor(async () => expect((await until(two, 'baking')).state.step).toBe(1))
+    await coordinator.control(config, two, 'promote', { by: 'ada', reason: 'seen enough' })
+    await until(two, 'completed')
+    expect(ran.get('n4')?.at(-1)).toBe(2)
+  })
+
+  test('F65: of two who publish at the same time each has a rollout, one after the other, and the last one stays', async () => {
+    const { publish: release, until, ran } = await fleet(await open(), three)
+    await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+    const numbers = await Promise.all(
+      [2, 3, 4, 5].map((limit) => release({ limit }, { kind: 'two-phase', prepareMs: 5_000, applyMs: 5_000 })),
+    )
+    expect(numbers.toSorted()).toEqual([2, 3, 4, 5])
+    for (const number of numbers) await until(number, 'completed')
+    for (const all of ran.values()) expect(all).toEqual([1, 2, 3, 4, 5])
+  })
+
+  test('nobody is asked to approve the way back', async () => {
+    const { publish: release, until, domain, coordinator } = await fleet(await open(), three)
+    await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+    const two = await release({ limit: 2 }, { kind: 'all-at-once', ...quick, bakeMs: 60_000 })
+    await until(two, 'baking')
+    await changeDemands(domain, config, { reviewers: 2 }, 'root')
+    await coordinator.control(config, two, 'abort', { by: 'ada', reason: 'errors' })
+    await until(two, 'rolled-back')
+  })
+
   test('instant: in the place of what is under way, to all, waiting for nobody', async () => {
     const { publish: release, until, ran } = await fleet(await open(), three)
     await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
@@ -370,7 +431,7 @@ test('F10: a way back that cannot be written is said to be missing, and tried ag
   isFull = true
   const { runs } = roster.node(uids[0] as string) as NodeRecord
   roster.heartbeat(uids[0] as string, { runs, status: 'APPLIED', health: { ok: false, release: two } })
-  await vi.waitFor(() => expect(problems.map(String)).toContainEqual(expect.stringContaining('is full')))
+  await vi.waitFor(() => expect(problems.map(String)).toContainEqual(expect.stringContaining('is full')), 10_000)
   expect((await rollout(two)).state).toMatchObject({ phase: 'rolling-back', rollback: null })
   isFull = false
   await until(two, 'rolled-back')
@@ -390,9 +451,9 @@ test('I12: what a gate says of one step is no answer for the next', async () => 
   const gates = [{ kind: 'webhook', name: 'g', hook: 'h' }] as const
   const steps = [{ percent: 10 }]
   const two = await release({ limit: 2 }, { kind: 'staged', steps, ...quick, bakeMs: 0, gates, gateMs: 60_000 })
-  await vi.waitFor(() => expect(answers).toHaveLength(1))
+  await vi.waitFor(() => expect(answers).toHaveLength(1), 10_000)
   await coordinator.control(config, two, 'promote', { by: 'ada', reason: 'it looks well' })
-  await vi.waitFor(() => expect(answers).toHaveLength(2))
+  await vi.waitFor(() => expect(answers).toHaveLength(2), 10_000)
   answers[0]?.({ ok: true, found: 'well' })
   answers[1]?.({ ok: false, found: 'errors' })
   expect((await until(two, 'rolled-back')).state.failure).toMatchObject({ kind: 'gate', step: 1 })
@@ -407,7 +468,7 @@ test('F7: time in which nobody watched makes no deadline pass', async () => {
   const two = await release({ limit: 2 }, { kind: 'all-at-once', bakeMs: 60_000 })
   await until(two, 'baking')
   skippedMs = 3_600_000
-  await vi.waitFor(async () => expect((await until(two, 'baking')).state.spentMs).toBeGreaterThanOrEqual(2_000))
+  await vi.waitFor(async () => expect((await until(two, 'baking')).state.spentMs).toBeGreaterThanOrEqual(2_000), 10_000)
   expect((await until(two, 'baking')).state.spentMs).toBeLessThan(60_000)
 })
 
@@ -429,7 +490,7 @@ test('I10: a coordinator that was taken over from stops with the first thing tha
   await store.transaction((tx) => tx.takeOver())
   // It writes how far it is now and then.
   skippedMs = 10_000
-  await vi.waitFor(() => expect(problems.map(String)).toContainEqual(expect.stringContaining('taken over')))
+  await vi.waitFor(() => expect(problems.map(String)).toContainEqual(expect.stringContaining('taken over')), 10_000)
   const pause = coordinator.control(config, one, 'pause', { by: 'ada', reason: 'lunch' })
   await expect(pause).rejects.toThrow('this coordinator has stopped: fenced')
 })
