@@ -96,7 +96,12 @@ test('whatever comes, in whatever order: what was decided stays decided, and not
         expect(after.step).toBeGreaterThanOrEqual(state.step)
         expect(after.epoch).toBeGreaterThanOrEqual(state.epoch)
         if (state.rollback !== null) expect(after.rollback).toEqual(state.rollback)
-        if (strategy.twoPhase && after.decided > state.decided && after.step === state.step && after.phase !== 'completed') {
+        if (
+          strategy.twoPhase &&
+          after.decided > state.decided &&
+          after.step === state.step &&
+          after.phase !== 'completed'
+        ) {
           expect(after.counts.failed).toBe(0)
           expect(after.counts.waiting + after.counts.away).toBe(0)
         }
@@ -157,6 +162,37 @@ test('a step of which no node is there holds up the next ones; with one step the
   expect(held.phase).toBe('applying')
   expect(next(rolloutOf(steps), held, { kind: 'elapsed', ms: 3_600_000 })[0].phase).toBe('applying')
   expect(next(rolloutOf(allAtOnce()), queued(from), { ...away, cuts: [null] })[0].phase).toBe('completed')
+})
+
+test('a step that has just begun is not over before its nodes were counted', () => {
+  const rollout = rolloutOf(linear(50, 100))
+  const baking: RolloutState = {
+    ...queued(from),
+    phase: 'baking',
+    epoch: 1,
+    decided: 1,
+    cuts: [1, null],
+    counts: counts({ applied: 1 }),
+  }
+  const [entered] = next(rollout, baking, { kind: 'elapsed', ms: 100 })
+  expect(entered).toMatchObject({ phase: 'applying', step: 1, confirmed: 1 })
+  expect(next(rollout, entered, { kind: 'elapsed', ms: 1 })[0]).toMatchObject({ phase: 'applying', step: 1 })
+  expect(next(rollout, entered, { kind: 'counted', counts: counts({ applied: 2 }) })[0].phase).toBe('baking')
+})
+
+test('who takes over while the way back is missing asks for it again; one that is there is waited for', () => {
+  const rollout = rolloutOf(allAtOnce())
+  const back: RolloutState = {
+    ...queued(from),
+    phase: 'rolling-back',
+    epoch: 1,
+    cuts: [null],
+    failure: { kind: 'nodes', step: 0, found: '1 node failed', nodes: [] },
+  }
+  const [, commands] = next(rollout, back, { kind: 'recovered', epoch: 2 })
+  expect(commands).toEqual([{ kind: 'make-rollback', to: 6, failure: back.failure }])
+  const made: RolloutState = { ...back, rollback: { number: 8, digest } }
+  expect(next(rollout, made, { kind: 'recovered', epoch: 2 })).toEqual([{ ...made, epoch: 2 }, []])
 })
 
 describe('who is in which step', () => {
