@@ -12,6 +12,7 @@ import { proxy } from './proxy.ts'
 import { router } from './routes.ts'
 import { rateLimits } from './rules.ts'
 import { listenWith } from './server.ts'
+import { trafficUnder, type Traffic } from './traffic.ts'
 import { upstreamPools } from './upstreams.ts'
 
 export interface GatewayOptions {
@@ -31,6 +32,7 @@ export interface Gateway {
   /** `http://127.0.0.1:8080` */
   readonly address: string
   readonly adminAddress: string
+  readonly traffic: Traffic
   /** Lets running requests end, for at most 5 s. */
   close(): Promise<void>
 }
@@ -41,6 +43,8 @@ export interface SourcedOptions extends Pick<GatewayOptions, 'stateDir' | 'admin
   readonly sources: readonly Source[]
   /** Where the log's destination counts from. */
   readonly directory: string
+  /** The number of the release that is live, for a node of a fleet. */
+  release?(): number | undefined
 }
 
 /** @throws StartError if there is no usable configuration, the port is taken or the log cannot be opened. */
@@ -77,18 +81,23 @@ export async function startSourced(options: SourcedOptions): Promise<Gateway> {
       error: (message) => log.write('error', message),
     },
   })
+  const live = () => engine.live
+  const traffic = trafficUnder(live)
   listener = proxy({
-    live: () => engine.live,
+    live,
     router: routes,
     rules,
     upstreams: upstreams.component.running,
     plugins: plugins.running,
+    traffic,
+    ...(options.release && { release: options.release }),
     log,
   })
   return {
     engine,
     address: server.address,
     adminAddress: engine.addresses['admin HTTP'] ?? '',
+    traffic,
     async close() {
       await engine.close()
       await upstreams.drained()

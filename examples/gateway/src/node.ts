@@ -9,7 +9,7 @@ import { parseArgs } from 'node:util'
 import { controlPlane } from 'midflight/agent'
 import { file } from 'midflight/sources/file'
 import { schema } from './config.ts'
-import { startSourced } from './gateway.ts'
+import { startSourced, type Gateway } from './gateway.ts'
 
 const usage = `usage: node.ts --control-plane URL --config NAME --token-file FILE --dir DIRECTORY
                 [--local FILE] [--secrets DIRECTORY] [--label KEY=VALUE]…
@@ -39,6 +39,7 @@ async function serve(): Promise<void> {
     return
   }
   const stateDir = join(dir, 'state')
+  const serving: { gateway?: Gateway } = {}
   const fleet = controlPlane({
     url,
     config,
@@ -47,10 +48,15 @@ async function serve(): Promise<void> {
     labels: Object.fromEntries(values.label.map(pairOf)),
     name: 'example-gateway',
     stateDir,
+    // How it goes with the requests decides whether a rollout goes on.
+    probe: { check: () => requireWell(serving.gateway), everyMs: 1000 },
     ...(secrets !== undefined && { references: { secretsDir: secrets } }),
   })
   const overrides = local === undefined ? [] : [file(basename(local), { cwd: dirname(resolve(local)) })]
-  const gateway = await startSourced({ sources: [fleet, ...overrides], directory: dir, stateDir, adminPort: 0 })
+  const sources = [fleet, ...overrides]
+  const release = () => fleet.status().runs?.number
+  const gateway = await startSourced({ sources, directory: dir, stateDir, adminPort: 0, release })
+  serving.gateway = gateway
 
   let closing: Promise<void> | undefined
   const close = () => {
@@ -62,6 +68,12 @@ async function serve(): Promise<void> {
   process.on('SIGTERM', close)
   process.on('disconnect', close)
   console.log(`gateway ${gateway.address} admin ${gateway.adminAddress}`)
+}
+
+/** @throws Error with what its requests came to. One that does not serve yet has had none. */
+function requireWell(gateway: Gateway | undefined): void {
+  const unwell = gateway?.traffic.shown().unwell ?? null
+  if (unwell !== null) throw new Error(unwell)
 }
 
 function pairOf(text: string): [string, string] {

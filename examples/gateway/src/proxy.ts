@@ -9,6 +9,7 @@ import type { Log } from './logging.ts'
 import type { Exchange, PlugIn } from './plugins.ts'
 import type { Router } from './routes.ts'
 import type { Rules, Verdict } from './rules.ts'
+import type { Ending, Traffic } from './traffic.ts'
 import type { Upstream } from './upstreams.ts'
 
 export interface ProxyParts {
@@ -17,6 +18,9 @@ export interface ProxyParts {
   readonly rules: Rules
   readonly upstreams: ReadonlyMap<string, Upstream>
   readonly plugins: ReadonlyMap<string, PlugIn>
+  readonly traffic: Traffic
+  /** The number of the release that is live, for a node of a fleet. */
+  release?(): number | undefined
   readonly log: Log
 }
 
@@ -27,41 +31,60 @@ const hopByHop = new Set([
 ])
 
 export function proxy(parts: ProxyParts): (request: IncomingMessage, response: ServerResponse) => void {
-  const { log } = parts
+  const { log, traffic } = parts
   return (request, response) => {
     const began = performance.now()
+    const live = parts.live()
     const { method = '', url = '' } = request
     response.once('close', () => {
       const ms = Math.round((performance.now() - began) * 10) / 10
       const status = response.writableFinished ? response.statusCode : 'aborted'
       log.write('info', `${method} ${url}`, { status, ms })
     })
-    answer(parts, request, response).catch((error: unknown) => {
-      const message = error instanceof Error ? error.message : String(error)
-      log.write('error', `${method} ${url} failed: ${message}`)
-      refuse(response, 500, 'the gateway failed')
-    })
+    answer(parts, live, request, response).then(
+      (ending) => {
+        if (ending) traffic.count(live, ending)
+      },
+      (error: unknown) => {
+        const message = error instanceof Error ? error.message : String(error)
+        log.write('error', `${method} ${url} failed: ${message}`)
+        traffic.count(live, 'failed')
+        refuse(response, 500, 'the gateway failed')
+      },
+    )
   }
 }
 
-async function answer(parts: ProxyParts, request: IncomingMessage, response: ServerResponse): Promise<void> {
+/** @returns how it ended, unless that says nothing of how the gateway is: it has no route, or the caller went away. */
+async function answer(
+  parts: ProxyParts,
+  live: Config,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<Ending | undefined> {
   const { method = 'GET', url = '/' } = request
   const path = url.split('?', 1)[0] as string
-  if (path === '/_limits' && method === 'GET') return showLimits(parts.rules, response)
+  if (path === '/_limits' && method === 'GET') return show(response, await parts.rules.shown())
+  if (path === '/_traffic' && method === 'GET') {
+    return show(response, { release: parts.release?.() ?? null, ...parts.traffic.shown() })
+  }
 
-  const live = parts.live()
   const name = parts.router.upstreamFor(live.routes, path)
   const upstream = name === undefined ? undefined : parts.upstreams.get(name)
-  if (!upstream) return refuse(response, 404, `no route for ${path}`)
+  if (!upstream) {
+    refuse(response, 404, `no route for ${path}`)
+    return undefined
+  }
   const exchange: Exchange = { requestHeaders: requestHeaders(request, upstream), responseHeaders: {} }
   for (const plugIn of parts.plugins.values()) plugIn(exchange)
 
   const verdict = await parts.rules.count([`api:${method}:${path}`, `service:${upstream.name}`])
   if (verdict) Object.assign(exchange.responseHeaders, limitHeaders(verdict))
   if (verdict?.allowed === false) {
-    return refuse(response, 429, `rule ${verdict.ruleId} allows ${verdict.limit}`, exchange.responseHeaders)
+    refuse(response, 429, `rule ${verdict.ruleId} allows ${verdict.limit}`, exchange.responseHeaders)
+    return 'refused'
   }
-  await passOn(upstream, request, response, exchange, parts.log)
+  return passOn(upstream, request, response, exchange, parts.log)
 }
 
 async function passOn(
@@ -70,7 +93,7 @@ async function passOn(
   response: ServerResponse,
   { requestHeaders: headers, responseHeaders }: Exchange,
   log: Log,
-): Promise<void> {
+): Promise<Ending | undefined> {
   const gone = new AbortController()
   const onClose = () => {
     // With an error it was undici that closed it: the upstream broke off, and the client is still there.
@@ -92,13 +115,15 @@ async function passOn(
         return response
       },
     )
+    return response.statusCode < 500 ? 'answered' : 'failed'
   } catch (error) {
-    if (gone.signal.aborted) return
+    if (gone.signal.aborted) return undefined
     const status =
       error instanceof errors.HeadersTimeoutError || error instanceof errors.ConnectTimeoutError ? 504 : 502
     const reason = error instanceof Error ? error.message : String(error)
     log.write('warn', `upstream ${upstream.name} failed: ${reason}`, { status })
     refuse(response, status, `upstream ${upstream.name} ${status === 504 ? 'did not answer in time' : 'failed'}`)
+    return 'failed'
   } finally {
     response.off('close', onClose)
   }
@@ -135,8 +160,8 @@ function limitHeaders({ allowed, limit, remaining, resetMs }: Verdict): Record<s
   }
 }
 
-async function showLimits(rules: Rules, response: ServerResponse): Promise<void> {
-  const body = JSON.stringify(await rules.shown(), null, 2)
+function show(response: ServerResponse, what: object): undefined {
+  const body = JSON.stringify(what, null, 2)
   response.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-store' }).end(`${body}\n`)
 }
 

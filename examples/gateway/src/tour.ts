@@ -52,7 +52,7 @@ function tour({ address, adminAddress }: Gateway): string {
   const sed = (change: string) => `sed -i '${change}' ${edited}`
   return `
 Midflight gateway
-  gateway   ${address}   try /api/users, /api/orders, /_limits
+  gateway   ${address}   try /api/users, /api/orders, /_limits, /_traffic
   admin     ${adminAddress}   /status /config /events /metrics
   edit      ${edited}   saved is applied
   log       ${shownPath(join(run, 'gateway.log'))}
