@@ -6,7 +6,7 @@
  * A release number never goes down (I5): what is not newer than the newest accepted one is passed over. The one exception
  * is a release that was not confirmed, or that the process died of: then the one before it is used again, and says so.
  */
-import type { FinalStatus, NodeStatus } from '../protocol/status.ts'
+import type { NodeStatus } from '../protocol/status.ts'
 import type { ReleaseInfo } from '../protocol/release.ts'
 import type {
   Applying,

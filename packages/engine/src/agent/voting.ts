@@ -255,6 +255,9 @@ export class Voting {
       case 'prepared':
         this.#end.warn('no decision came on what is prepared: reloads go on, and it stays prepared on disk')
         return this.letGo()
+      case 'idle':
+      case 'committing':
+        return
     }
   }
 }
