@@ -41,7 +41,8 @@ export async function simulate(seed: number): Promise<Verdict> {
   const nodes = Array.from({ length: 2 + chance.int(5) }, (_, i) => new SimNode(world, watchman, i + 1))
   // F64: some come later. By a chance of its own, so that seeds mean what they meant.
   const comes = new Chance(seed ^ 0x5eed)
-  for (const node of nodes.slice(1)) if (comes.is(0.15)) joinLater(world, node, comes.int(stormMs))
+  const late = nodes.slice(1).filter(() => comes.is(0.15))
+  for (const node of late) joinLater(world, node, comes.int(stormMs))
 
   const startServer = async (): Promise<Server> => {
     const server = new Server(
@@ -149,7 +150,7 @@ export async function simulate(seed: number): Promise<Verdict> {
     if (watchman.isQuiet(nodes)) break
   }
 
-  watchman.end(nodes, isCalm)
+  watchman.end(nodes, isCalm && late.length === 0)
   for (const one of servers) {
     for (const problem of one.problems) {
       if (!/taken over/.test(String(problem)))
