@@ -1,9 +1,11 @@
 /** Rollouts by the command line, against a real control plane with real agents. */
+import { spawn, spawnSync } from 'node:child_process'
 import { writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { agentToken, change, config, made, node, plane, type Plane } from './fleet-rig.ts'
 import { finished, folder, lines, midflight, spawned } from './rig.ts'
@@ -37,10 +39,21 @@ test('publish in steps shows risk, nodes and steps before, follows to the end, a
   expect([ran.code, ran.err]).toEqual([0, ''])
   expect(ran.out).toMatch(/✔ shop\/gateway 2 completed \(staged, by admin, .*\)\n {2}✔ 1 {2}10 % of the nodes\n/)
   expect(ran.out).toContain('release 2 runs on all 3 nodes')
+  const env = { MIDFLIGHT_URL: to.url, MIDFLIGHT_TOKEN: to.admin }
+  const watching = spawned(['watch', '--config', config], { cwd: to.cwd, env })
+  onTestFinished(() => void watching.kill('SIGKILL'))
+  const seen = lines(watching)
+  const noted = new Promise((resolve) => watching.stderr?.once('data', resolve))
+  await noted
   await change(to, ['limit: 200', 'limit: 600'])
   const both = await to.run('publish', config, 'gateway.yaml', '-y', '--two-phase', '--wait')
   expect([both.code, both.out]).toEqual([0, expect.stringMatching(/side by side for at most [\d.]+ m?s/)])
+  await seen.until((line) => line.includes('▸ rollout shop/gateway 3 completed'))
   expect((await to.run('rollout', 'status', config, '3', '--json')).json()).toMatchObject({ kind: 'two-phase' })
+  const many = Array.from({ length: 60 }, (_, i) => i + 1).join()
+  await to.run('publish', config, 'gateway.yaml', '-y', '--force', '--steps', many, '--bake', '0s', '--wait')
+  const shown = (await to.run('rollout', 'status', config)).out.split('\n')
+  expect([shown.length, shown.filter((line) => line.includes('…')).length]).toEqual([9, 1])
 })
 
 test('what a node cannot take goes back: exit status 1, which node, why, and what is in use now', async () => {
@@ -254,3 +267,59 @@ test('what makes no sense is refused before anything is asked, or by the control
     expect.stringContaining('--gates g.json has prom; want { prometheus, webhooks }'),
   ])
 })
+
+const escape = '\u001b'
+
+/** What is left on a screen: cursor up, clear to the end, lines. */
+function screenOf(written: string, columns: number): string[] {
+  const rows = ['']
+  let at = 0
+  let column = 0
+  const parts = new RegExp(`${escape}\\[(\\d+)A|(${escape}\\[J)|(\\r?\\n)|(${escape}\\[[\\d;]*m)|([^])`, 'gu')
+  for (const [, up, clear, end, , text] of written.matchAll(parts)) {
+    if (up !== undefined) {
+      at -= Number(up)
+      expect(at).toBeGreaterThanOrEqual(0)
+    } else if (clear !== undefined) rows.splice(at, Infinity, '')
+    else if (end !== undefined) {
+      at++
+      column = 0
+      rows[at] ??= ''
+    } else if (text !== undefined) {
+      if (column === columns) {
+        at++
+        column = 0
+        rows[at] ??= ''
+      }
+      rows[at] = (rows[at] ?? '').slice(0, column) + text + (rows[at] ?? '').slice(column + 1)
+      column++
+    }
+  }
+  return rows
+}
+
+const hasScript = spawnSync('script', ['--version']).status === 0
+test.skipIf(!hasScript)(
+  `on a terminal a rollout is drawn over itself, also where it is narrow, and is there once in the end${hasScript ? '' : ' (skipped: script is not here)'}`,
+  async () => {
+    const to = await fleet(2)
+    await change(to, ['limit: 200', 'limit: 500'])
+    const main = fileURLToPath(new URL('../src/main.ts', import.meta.url))
+    const columns = 50
+    await to.run('publish', config, 'gateway.yaml', '-y', '--steps', '50', '--bake', '2s', '--no-wait')
+    const command = `stty cols ${columns}; exec ${process.execPath} --conditions=midflight-source ${main} rollout status ${config} --watch`
+    const child = spawn('script', ['-qec', command, '/dev/null'], {
+      cwd: to.cwd,
+      env: { ...process.env, MIDFLIGHT_URL: to.url, MIDFLIGHT_TOKEN: to.admin, TERM: 'xterm' },
+      stdio: ['pipe', 'pipe', 'inherit'],
+    })
+    let written = ''
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (written += text))
+    const [code] = (await once(child, 'close')) as [number | null]
+    const screen = screenOf(written, columns).join('\n')
+    expect([code, screen]).toEqual([0, expect.stringContaining('✔ shop/gateway 2 completed')])
+    expect(written.match(/is watched/g)?.length).toBeGreaterThan(2)
+    expect(screen).not.toContain('is watched')
+    expect(screen.match(/shop\/gateway 2/g)).toHaveLength(1)
+  },
+)

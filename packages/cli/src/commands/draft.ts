@@ -10,10 +10,11 @@ import { connectionOf, withFleetOptions, type FleetFlags } from '../fleet/connec
 import { editIn, withEditOptions, type EditFlags } from '../fleet/edit.ts'
 import { outcome, withWaitOptions, type WaitFlags } from '../fleet/outcome.ts'
 import type { DraftView, Published, PublishPlan } from '../fleet/records.ts'
-import { strategyIn, withStrategyOptions, type StrategyFlags } from '../fleet/strategy.ts'
+import { strategyIn, withStrategyOptions, type Spec, type StrategyFlags } from '../fleet/strategy.ts'
 import { Refusal } from '../refusal.ts'
 import { plural } from '../show/changes.ts'
 import { differenceLines } from '../show/releases.ts'
+import { forecastLines } from '../show/rollout.ts'
 import { shortDigest } from '../show/status.ts'
 import { tableLines } from '../show/table.ts'
 import { clockText } from '../show/time.ts'
@@ -117,14 +118,16 @@ function publish(terminal: Terminal): Command {
     .option('--json', 'print { release, created, replayed, rollout, delivery }')
     .action(async (id: string, flags: PublishFlags) => {
       if (!flags.yes) requireSomebody('publish asks first, and standard input is no terminal; want --yes')
+      const strategy = await strategyIn(flags)
       const address = connectionOf(flags)
-      const { found, plan } = await looked(address, id)
+      const { found, plan } = await looked(address, id, strategy)
       const { paint } = terminal
-      if (!flags.json) terminal.print(headLine(found, terminal), '', differenceLines(plan, terminal.look()))
+      const look = terminal.look()
+      if (!flags.json)
+        terminal.print(headLine(found, terminal), '', differenceLines(plan, look), '', forecastLines(plan, look))
       if (!flags.yes && !(await confirmed(terminal, `\npublish as a release of ${found.config}?`))) {
         throw new Refusal('refused', 'not published')
       }
-      const strategy = await strategyIn(flags)
       const breakGlass = flags.breakGlass === undefined ? {} : { breakGlass: { reason: flags.breakGlass } }
       const { body } = await callAgain<Published>(address, `${draftPath(id)}/publish`, {
         method: 'POST',
@@ -187,14 +190,15 @@ function draftPath(id: string): string {
   return `/v1/drafts/${encodeURIComponent(id)}`
 }
 
-async function looked(address: Address, id: string): Promise<{ found: DraftView; plan: PublishPlan }> {
+async function looked(address: Address, id: string, strategy?: Spec): Promise<{ found: DraftView; plan: PublishPlan }> {
   const found = (await call<DraftView>(address, draftPath(id))).body
-  return { found, plan: await planOf(address, found) }
+  return { found, plan: await planOf(address, found, strategy) }
 }
 
-async function planOf(address: Address, { id, config }: DraftView): Promise<PublishPlan> {
+async function planOf(address: Address, { id, config }: DraftView, strategy?: Spec): Promise<PublishPlan> {
   const { body: content } = await call<Json>(address, `${draftPath(id)}/content`)
-  return (await call<PublishPlan>(address, configPath(config, '/plan'), { method: 'POST', body: { content } })).body
+  const body = { content, ...(strategy && { strategy }) }
+  return (await call<PublishPlan>(address, configPath(config, '/plan'), { method: 'POST', body })).body
 }
 
 function printIssues(terminal: Terminal, { issues }: PublishPlan): void {

@@ -16,6 +16,7 @@ import { tableLines } from './table.ts'
 import { clockText, durationText } from './time.ts'
 
 const barColumns = 10
+const stepsAround = 5
 const facts = ['applied', 'prepared', 'waiting', 'failed', 'unhealthy', 'lost', 'away'] as const
 const glyphs = { applied: '█', prepared: '▓', waiting: '░', failed: '✖', unhealthy: '✖', lost: '✖', away: '·' } as const
 
@@ -106,7 +107,7 @@ function stepLines(rollout: RolloutView, { paint, columns }: Look): string[] {
   const nameOf = (select: Select): string => (progress.length === 1 ? 'all nodes' : selectText(select))
   const texts = progress.map(({ select }) => cut(nameOf(select), Math.max(12, columns - 60)))
   const width = texts.reduce((most, text) => Math.max(most, text.length), 0)
-  return progress.map((step, i) => {
+  const lines = progress.map((step, i) => {
     const isNow = i === rollout.step && !hasEnded(rollout) && phase !== 'queued'
     const isThrough = i < rollout.confirmed
     const isBad = rollout.failure?.step === i && rollout.failure.kind !== 'superseded'
@@ -115,6 +116,9 @@ function stepLines(rollout: RolloutView, { paint, columns }: Look): string[] {
     const left = isNow && phase === 'baking' ? leftText(rollout, step, paint) : ''
     return `  ${mark} ${i + 1}  ${padded(texts[i] ?? '', counts === '' ? 0 : width)}${counts}${left}`.trimEnd()
   })
+  // Of a hundred steps those around the one that it is at.
+  const isShown = (i: number): boolean => Math.abs(i - rollout.step) <= stepsAround || i === lines.length - 1
+  return lines.flatMap((line, i) => (isShown(i) ? [line] : isShown(i - 1) || i === 0 ? [paint.dim('    …')] : []))
 }
 
 function leftText({ spentMs, pauses }: RolloutView, { bakeMs }: StepView, paint: Paint): string {
@@ -231,6 +235,7 @@ function planLines(rollout: Forecast['rollout'], risk: Forecast['risk'], paint: 
     const phases = twoPhase && kind !== 'two-phase' ? ', each in two phases' : ''
     lines.push(`${paint.bold('steps')}  ${printable(kind)}${phases}${whose}`)
     steps.forEach(({ select, bakeMs, nodes }, i) => {
+      if (i >= stepsAround && i < steps.length - 1) return void (i === stepsAround && lines.push(paint.dim('       …')))
       const bake = bakeMs > 0 ? `, watched for ${durationText(bakeMs)}` : ''
       const text = steps.length === 1 ? 'all nodes' : selectText(select)
       lines.push(paint.dim(`       ${i + 1}  ${text}: ${plural(nodes, 'node')}${bake}`))
