@@ -2,7 +2,7 @@
  * A node's part in two-phase commit: carries out what `vote.ts` decides, with the engine, the disk and the wire. At most
  * one reload is held ready at a time, and not for ever: while it is, no other reload runs in the engine.
  */
-import { errorText } from '../deadline.ts'
+import { errorText, within } from '../deadline.ts'
 import type { Outcome, PreparedReload } from '../outcome.ts'
 import type { Decision, PreparedRelease } from '../protocol/messages.ts'
 import type { ReleaseInfo } from '../protocol/release.ts'
@@ -27,6 +27,8 @@ export interface VotingEnd {
 
 /** How long the engine holds a reload ready after the vote was due. Then only the disk holds it, which bars nobody. */
 const holdMs = 60_000
+/** How long a commit waits for its note to be on disk. */
+const noteMs = 2_000
 
 export class Voting {
   readonly #end: VotingEnd
@@ -204,7 +206,10 @@ export class Voting {
     const staged = this.#staged
     this.#staged = undefined
     this.#end.report(held, 'APPLYING', {})
-    await this.#end.begin(held)
+    // A disk that hangs must not keep one node on the old while the others run the new.
+    await within(noteMs, undefined, () => this.#end.begin(held)).catch((error: unknown) => {
+      this.#end.warn(`the commit did not wait for the disk: ${errorText(error)}`)
+    })
     // The engine has given it up. It is still on disk: what was decided is asked for again after the restart.
     if (this.#isClosing) return
     const outcome = typeof staged === 'object' ? await outcomeOf(() => staged.commit()) : undefined
