@@ -29,7 +29,7 @@ export interface Ending {
   readonly died: boolean
 }
 
-const idle: Watch = { applies: () => {}, givesUp: () => {}, votes: () => {} }
+const idle: Watch = { applies: () => {}, givesUp: () => {}, votes: () => {}, returns: () => {} }
 
 export async function killedAt(spec: Spec, moods: Readonly<Record<string, Mood>>, death?: Death): Promise<Ending> {
   const world = new World(1)

@@ -25,6 +25,8 @@ export interface Watch {
   /** It gives up what it had prepared because it was told to. */
   givesUp(node: SimNode, release: ReleaseInfo): void
   votes(node: SimNode, release: ReleaseInfo): void
+  /** It is back, and knows what was on its disk. */
+  returns(node: SimNode): void
 }
 
 interface Disk {
@@ -92,6 +94,7 @@ export class SimNode {
     this.health = undefined
     this.vote = noVote
     this.on({ kind: 'restored', epoch: this.disk.epoch, ballot: this.disk.ballot })
+    this.watch.returns(this)
     this.beat()
   }
 

@@ -225,6 +225,12 @@ class Watchman implements Watch {
     this.voted.set(release.number, voters.add(node.uid))
   }
 
+  returns(node: SimNode): void {
+    const { ballot } = node.disk
+    if (ballot !== undefined && node.prepared === undefined)
+      this.violate(`I8: ${node.name} has forgotten that it voted for ${ballot.held.release.number}`)
+  }
+
   /** Whether nothing more is to be expected. */
   isQuiet(nodes: readonly SimNode[]): boolean {
     return (

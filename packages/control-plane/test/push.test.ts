@@ -50,13 +50,26 @@ test('a node that cannot use the delta asks for the whole and gets it', async ()
   expect(node.releases().map(({ body }) => body.kind)).toEqual(['delta', 'whole'])
 })
 
-test('what is smaller whole goes whole, and so does what is made onto a digest that there is not', async () => {
+test('what is smaller whole goes whole, and so does what would be made onto a content that is not ours', async () => {
   const { url, release } = await rig()
-  await release({ content: { a: 1 } })
+  const pad = 'x'.repeat(2_000)
+  const digestOf = { ours: '', other: `sha256:${'0'.repeat(64)}` }
+  const kindFor = async (number: number, found: keyof typeof digestOf): Promise<string | undefined> => {
+    const hello = {
+      runs: { number: number - 1, digest: digestOf[found] },
+      seen: number - 1,
+      status: 'APPLIED' as const,
+    }
+    const node = new TestNode(url, { hello, applies: false })
+    await node.until(() => node.releases().length > 0)
+    return node.releases()[0]?.body.kind
+  }
+  digestOf.ours = (await release({ content: { a: 1 } })).digest
   await release({ content: { b: 2 } })
-  const hello = { runs: { number: 1, digest: `sha256:${'0'.repeat(64)}` }, seen: 1, status: 'APPLIED' as const }
-  const node = await new TestNode(url, { hello }).on(2)
-  expect(node.releases().map(({ body }) => body.kind)).toEqual(['whole'])
+  expect(await kindFor(2, 'ours')).toBe('whole')
+  digestOf.ours = (await release({ content: { limit: 1, pad } })).digest
+  await release({ content: { limit: 2, pad } })
+  expect([await kindFor(4, 'ours'), await kindFor(4, 'other')]).toEqual(['delta', 'whole'])
 })
 
 test('R7 reconnect at 4 while the server is at 7: lands on 7 with one message', async () => {

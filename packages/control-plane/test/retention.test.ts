@@ -79,3 +79,30 @@ test('a process that is never up for an hour prunes too, and one that is closed 
   await vi.advanceTimersByTimeAsync(10_000_000)
   expect(pruned).toBe(2)
 })
+
+test('what nodes have said that they run is written before anything goes', async () => {
+  const domain = await ready(await memory(), {})
+  const { digest } = (await publishOne(domain, { content: { n: 1 } })).release
+  for (let n = 2; n <= 3; n++) await publishOne(domain, { mergePatch: { n } })
+  const uid = '00000000-0000-4000-8000-0000000000b2'
+  const said = { uid, config, labels: {}, agent: { name: 't', version: '1' }, seen: 1, status: 'APPLIED' as const }
+  const times = { firstSeenAt: '', lastSeenAt: '', leaseUntil: '' }
+  let contents = -1
+  const stop = pruning(
+    domain,
+    { ...defaultRetention, keepNewest: 1, keepDays: -1 },
+    {
+      settle: async () => {
+        await domain.store.transaction((tx) => tx.putNode({ ...said, ...times, runs: { number: 1, digest } }))
+      },
+      onPruned: (pruned) => (contents = pruned.contents),
+      onProblem: (error) => {
+        throw error
+      },
+    },
+  )
+  await vi.advanceTimersByTimeAsync(60_000)
+  stop()
+  expect(contents).toBe(1)
+  expect(await domain.store.read((read) => read.content(config, 1))).toEqual({ n: 1 })
+})

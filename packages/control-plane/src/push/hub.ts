@@ -120,6 +120,8 @@ export function createHub(options: HubOptions): Hub {
         tally.heartbeats++
         if (!ranForward(link, said.runs)) return
         holds(link, said.runs)
+        // As its vote does, which may be lost.
+        holds(link, said.prepared ?? null)
         inbox.takeFrom(link)
         noted(roster.heartbeat(link.uid, said))
         return fanout.look(link)
