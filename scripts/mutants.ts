@@ -9,7 +9,7 @@
  */
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { cp, mkdir, mkdtemp, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises'
+import { chmod, cp, mkdir, mkdtemp, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises'
 import { stripTypeScriptTypes } from 'node:module'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
@@ -49,6 +49,8 @@ export function mutate(text: string, mutant: Mutant): string {
 /** Makes a copy of the workspace without what git ignores, on the same installed packages, in an empty folder. */
 async function copyWorkspace(parent: string): Promise<string> {
   const copy = join(parent, 'workspace')
+  // Some tests run a process as nobody, who has to reach the code.
+  await chmod(parent, 0o755)
   const left = new Set(['node_modules', '.git', 'dist', '.cache', 'coverage', '.out'])
   await cp(root, copy, { recursive: true, filter: (path) => !left.has(basename(path)) })
   await linkModules(join(root, 'node_modules'), join(copy, 'node_modules'))

@@ -244,7 +244,8 @@ export function clientFrame(opcode: number, payload: Buffer, isFinal = true): Bu
 export async function readClose(socket: Socket): Promise<{ code: number | undefined; error: string | undefined }> {
   const parts: Buffer[] = []
   socket.on('data', (chunk: Buffer) => parts.push(chunk))
-  if (!socket.destroyed) await once(socket, 'close')
+  // Not `once`, which takes the end of a pipe that was written to for a failure.
+  if (!socket.destroyed) await new Promise((resolve) => socket.once('close', resolve))
   let rest = Buffer.concat(parts)
   let code: number | undefined
   let error: string | undefined
