@@ -169,7 +169,7 @@ function bulk({ changes, values }: RiskInput, weights: Weights): Found {
   const all = Math.max(amount(values), weights.bulkLeast)
   return {
     points: weights.bulk * Math.min(1, weighed / all / weights.bulkShare),
-    text: `touches ${touched} values where there were ${amount(values)}`,
+    text: `touches ${counted(touched, 'value')} where there were ${amount(values)}`,
   }
 }
 
@@ -201,10 +201,10 @@ function unproven({ changes, past, looked }: RiskInput, weights: Weights): Found
   )
   const proven = least === undefined ? 0 : good(least)
   const where = pathText(least?.path ?? changes[0]?.path ?? '')
-  const recent = `of the last ${counted(looked, 'release')}`
+  const recent = looked === 1 ? 'in the one release so far' : `in the last ${counted(looked, 'release')}`
   return {
     points: weights.unproven * (1 - Math.min(proven, weights.provenAfter) / weights.provenAfter),
-    text: `${where} was changed well by ${proven === 0 ? 'none' : `only ${proven}`} ${recent}`,
+    text: `${where} was ${proven === 0 ? 'never changed well' : `changed well only ${times(proven)}`} ${recent}`,
   }
 }
 

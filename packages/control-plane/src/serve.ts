@@ -22,7 +22,7 @@ import { agentOfCertificate, identification, type Identify } from './http/identi
 import { defaultEventLimits, Live, type EventLimits } from './http/live.ts'
 import { oidc, type OidcOptions } from './http/oidc.ts'
 import { Problem, problemOf } from './http/problem.ts'
-import { announce } from './http/released.ts'
+import { announce, announceWayBack } from './http/released.ts'
 import type { App } from './http/route.ts'
 import { createServer, defaultHttpLimits, type HttpLimits } from './http/server.ts'
 import { newsOf } from './http/strategies.ts'
@@ -38,6 +38,7 @@ import { defaultRetention, pruning, type Retention } from './retention.ts'
 import { Roster } from './roster.ts'
 import type { Store } from './store.ts'
 import { openSqlite } from './stores/sqlite.ts'
+import type { StrategySpec } from './strategies/spec.ts'
 import { authenticate, controlPlane, createToken, sharedNames } from './tokens.ts'
 import type { ContentLimits } from './validation.ts'
 
@@ -88,6 +89,8 @@ export interface ServeOptions {
   readonly retention?: Partial<Retention>
   /** Where health gates ask. A gate that is not configured here fails. */
   readonly gates?: GateSourceOptions
+  /** Of publishes where neither they nor the config say it (batches excepted). Without it: to all at once, unwatched. */
+  readonly strategy?: StrategySpec
   /** How long `close` waits for requests and agents, in milliseconds. Default 10,000. */
   readonly closeMs?: number
   /** Instead of SQLite in `dataDir`. */
@@ -161,6 +164,8 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
       onMoved(rollout, event) {
         live.add('rollout', rollout.config, newsOf(rollout, event) as Json)
         metrics.rollout(rollout)
+        const made = event.kind === 'rollback-made' ? event.release.number : undefined
+        if (made !== undefined) announceWayBack({ live, domain, log: logger }, rollout.config, made)
       },
       onProblem: (error) => logger.error({ err: error }, 'a rollout is held up'),
     })
@@ -192,6 +197,7 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
         hub,
         coordinator,
         gates,
+        defaultStrategy: options.strategy,
         batches,
         roster,
         log: logger,

@@ -127,7 +127,7 @@ describe('what the score is made of', () => {
       '12 the last 3 releases did not complete on all nodes',
       '10 reaches 40 of 40 nodes',
       '4 changes 1 value: rules.r1.limit',
-      '3 rules.r1.limit was changed well by only 2 of the last 30 releases',
+      '3 rules.r1.limit was changed well only 2 times in the last 30 releases',
     ])
     expect(worse).toMatchObject({ score: 81, level: 'high' })
   })
@@ -141,7 +141,7 @@ describe('what the score is made of', () => {
     ]
     const texts = riskOf(given({ past })).reasons.map(({ points: its, text }) => `${its} ${text}`)
     expect(texts).toContain('20 c was changed 9 times in the last 30 releases, and 2 of those went badly')
-    expect(texts).toContain('3 b was changed well by only 2 of the last 30 releases')
+    expect(texts).toContain('3 b was changed well only 2 times in the last 30 releases')
   })
 
   test('the way back to what ran before is low, whatever it undoes', () => {

@@ -26,8 +26,8 @@ export function releaseRows(releases: readonly ReleaseInfo[], { paint, columns }
 function messageOf({ kind, rollbackOf, message }: ReleaseInfo): string {
   if (kind !== 'rollback') return message || '–'
   const back = `back to ${rollbackOf === undefined ? 'an older one' : `release ${rollbackOf}`}`
-  // What a control plane writes where nobody gave a reason says the same.
-  return message === '' || message === back ? back : `${back}: ${message}`
+  // What a control plane writes where nobody gave a reason, or by itself, begins with the same.
+  return message === '' ? back : message.startsWith(back) ? message : `${back}: ${message}`
 }
 
 /** Each change on a line, with what needs a restart beside it, and how many they are. */

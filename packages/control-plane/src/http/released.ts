@@ -37,3 +37,13 @@ export function announce(
     coordinator.published(config).catch(failed)
   }
 }
+
+/** Of a release that a rollout made to go back: the coordinator itself sees to the nodes. */
+export function announceWayBack(
+  { live, domain, log }: Pick<Parts, 'live' | 'domain' | 'log'>,
+  config: string,
+  number: number,
+): void {
+  const told = domain.store.read((read) => live.add('release', config, read.release(config, number) as unknown as Json))
+  told.catch((error: unknown) => log.error({ err: error, config }, 'announcing failed'))
+}
