@@ -49,7 +49,7 @@ export class NodeProcess {
         ...process.execArgv,
         options.program,
         ...['--control-plane', options.controlPlane, '--config', options.config, '--token-file', options.tokenFile],
-        ...['--dir', directory, '--local', local, '--secrets', options.secrets, '--label', `node=${name}`],
+        ...['--dir', directory, '--local', local, '--secrets', options.secrets, '--label', `name=${name}`],
       ],
       // Over the channel it notices when the tour is gone, however that ended.
       { stdio: ['ignore', 'pipe', errors, 'ipc'] },

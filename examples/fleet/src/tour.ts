@@ -7,7 +7,7 @@ import { serve, StoreError } from '@midflight/control-plane'
 import { destination, pino } from 'pino'
 import { Api } from './api.ts'
 import { editedFile, firstRelease } from './first-release.ts'
-import { followFleet } from './fleet-lines.ts'
+import { Fleet } from './fleet-lines.ts'
 import { Nodes } from './nodes.ts'
 import { RunDir } from './run-dir.ts'
 import { tourText } from './tour-text.ts'
@@ -15,8 +15,10 @@ import { counterText, Trickle, upstream } from './trickle.ts'
 
 const config = 'shop/gateway/prod'
 const names = ['a', 'b', 'c'] as const
-const requestEveryMs = 500
-const countersEveryMs = 10_000
+const requestEveryMs = 250
+/** While a rollout is under way, and when not. */
+const countersEveryMs = 2_000
+const calmEveryMs = 10_000
 
 const example = join(import.meta.dirname, '..')
 const gateway = join(example, '..', 'gateway')
@@ -95,14 +97,16 @@ async function start(): Promise<void> {
     })),
   )
   if (closing) return
-  const addresses = nodes.all.map(({ address }) => address)
-  const requests = new Trickle(addresses, requestEveryMs)
+  const requests = new Trickle(nodes.all, requestEveryMs)
   started.push(() => requests.end())
 
+  let countedMs = performance.now()
   const counters = async () => {
-    const texts = await Promise.all(names.map((name, i) => counterText(name, addresses[i] ?? '', 'users')))
-    if (!closing)
-      line(`requests of this minute: ${texts.join(', ')}; answers since the last line: ${requests.answersText()}`)
+    countedMs = performance.now()
+    const texts = nodes.all.map(async (node) => `${node.name}: ${await counterText(node, 'users')}`)
+    const answers = nodes.all.map(({ name }) => requests.answersText(name))
+    const all = (await Promise.all(texts)).map((text, i) => `${text}, ${answers[i]}`)
+    if (!closing) line(all.join(' | '))
   }
   if (before !== 0 && before !== ports['control-plane']) {
     console.log(`Port ${before} is taken by another program: the control plane is at ${ports['control-plane']} now.`)
@@ -118,9 +122,14 @@ async function start(): Promise<void> {
       token: run.shown('admin-token'),
     }),
   )
-  const every = setInterval(() => void counters(), countersEveryMs)
+  const fleet = new Fleet(api, config, names.length, { line, onOthers: () => void counters() })
+  const every = setInterval(() => {
+    // Timers are not on time: a little early is better than a whole round late.
+    const dueMs = fleet.isMoving ? countersEveryMs : calmEveryMs
+    if (performance.now() - countedMs > dueMs - 500) void counters()
+  }, 1000)
   started.push(async () => clearInterval(every))
-  followFleet(api, config, names.length, { line, onEverywhere: () => void counters() }).catch((error: unknown) => {
+  fleet.follow().catch((error: unknown) => {
     if (!closing) line(`! the events of the fleet cannot be followed: ${String(error)}`)
   })
 }

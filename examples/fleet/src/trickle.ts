@@ -27,21 +27,26 @@ export async function upstream(name: string): Promise<Upstream> {
   }
 }
 
-/** Asks each address every `everyMs` milliseconds, one request at a time, until it is ended. */
+export interface Asked {
+  readonly name: string
+  readonly address: string
+}
+
+/** Asks each gateway every `everyMs` milliseconds, one request at a time, until it is ended. */
 export class Trickle {
   private readonly over = new AbortController()
   private readonly done: Promise<unknown>
-  private answers = new Map<string, number>()
+  private readonly answers = new Map<string, Map<string, number>>()
 
-  constructor(addresses: readonly string[], everyMs: number) {
-    this.done = Promise.all(addresses.map((address) => this.ask(address, everyMs)))
+  constructor(gateways: readonly Asked[], everyMs: number) {
+    this.done = Promise.all(gateways.map((one) => this.ask(one, everyMs)))
   }
 
-  /** `78 × 200, 12 × 429`: what was answered since it was last asked for. */
-  answersText(): string {
-    const counted = [...this.answers].toSorted(([a], [b]) => a.localeCompare(b))
-    this.answers = new Map()
-    return counted.map(([status, count]) => `${count} × ${status}`).join(', ') || 'none'
+  /** `78 × 200, 12 × 429`: what this one has answered since it was last asked for. */
+  answersText(name: string): string {
+    const counted = [...(this.answers.get(name) ?? [])].toSorted(([a], [b]) => a.localeCompare(b))
+    this.answers.delete(name)
+    return counted.map(([status, count]) => `${count} × ${status}`).join(', ') || 'no answers'
   }
 
   /** Resolves when the last requests have been answered. */
@@ -50,14 +55,15 @@ export class Trickle {
     await this.done
   }
 
-  private async ask(address: string, everyMs: number): Promise<void> {
+  private async ask({ name, address }: Asked, everyMs: number): Promise<void> {
     const { signal } = this.over
     while (!signal.aborted) {
       const status = await fetch(`${address}/api/users`).then(
         async (answer) => (await answer.arrayBuffer(), String(answer.status)),
         () => 'no answer',
       )
-      this.answers.set(status, (this.answers.get(status) ?? 0) + 1)
+      const answers = this.answers.get(name) ?? new Map<string, number>()
+      this.answers.set(name, answers.set(status, (answers.get(status) ?? 0) + 1))
       // Cut short by the end.
       await sleep(everyMs, undefined, { signal }).catch(() => undefined)
     }
@@ -70,13 +76,16 @@ interface Counter {
   readonly counted: number
 }
 
-/** `a 37 of 1000`, as the gateway itself says. */
-export async function counterText(name: string, address: string, rule: string): Promise<string> {
+/** `release 2, 37 of 1000`: what it runs, and of this minute so many requests, as the gateway itself says. */
+export async function counterText({ address }: Asked, rule: string): Promise<string> {
   try {
-    const limits = (await (await fetch(`${address}/_limits`)).json()) as Counter[]
-    const found = limits.find(({ id }) => id === rule)
-    return found ? `${name} ${found.counted} of ${found.limit}` : `${name} no rule`
+    const signal = AbortSignal.timeout(2000)
+    const ask = async (path: string): Promise<unknown> => (await fetch(`${address}${path}`, { signal })).json()
+    const [limits, traffic] = await Promise.all([ask('/_limits'), ask('/_traffic')])
+    const found = (limits as Counter[]).find(({ id }) => id === rule)
+    const { release } = traffic as { release: number | null }
+    return `release ${release ?? '?'}, ${found ? `${found.counted} of ${found.limit}` : `no rule ${rule}`}`
   } catch {
-    return `${name} away`
+    return 'away'
   }
 }
