@@ -323,3 +323,25 @@ test.skipIf(!hasScript)(
     expect(screen.match(/shop\/gateway 2/g)).toHaveLength(1)
   },
 )
+
+test('a publish that says nothing goes by its risk, as `midflight serve` has it, and so says the plan', async () => {
+  const to = await fleet(3, await made([], ['--strategy', 'by-risk']))
+  await change(to, ['limit: 200', 'limit: 500'])
+  const planned = await to.run('publish', config, 'gateway.yaml', '--dry-run')
+  expect(planned.out).toMatch(/^steps {2}staged \(by its risk\)$/m)
+  const asked = ['publish', config, 'gateway.yaml', '-y', '--json']
+  expect((await to.run(...asked)).json()).toMatchObject({ rollout: { kind: 'staged', advice: { level: 'medium' } } })
+  await to.run('rollout', 'policy', config, '--strategy', 'all-at-once')
+  await change(to, ['limit: 500', 'limit: 600'])
+  const said = await to.run('publish', config, 'gateway.yaml', '--dry-run')
+  expect(said.out).toMatch(/^steps {2}all-at-once \(what the config says\)$/m)
+})
+
+test('an emergency that expires: at once to all, and taken back unless somebody confirms it in time', async () => {
+  const to = await fleet(2)
+  await change(to, ['limit: 200', 'limit: 500'])
+  const more = ['--strategy', 'instant', '--confirm', '1s', '--break-glass', 'the shop is down']
+  const ran = await to.run('publish', config, 'gateway.yaml', '-y', ...more, '--wait')
+  expect([ran.code, ran.out]).toEqual([1, expect.stringContaining('nobody confirmed it within 1000 ms')])
+  expect(ran.out).toContain('release 3 is in use now, which holds what release 1 held')
+})

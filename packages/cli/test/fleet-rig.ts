@@ -21,7 +21,18 @@ export interface Plane {
 /** Ended when the test is over. `data` in `cwd` is its data directory. */
 export async function plane(options: { cwd?: string; more?: readonly string[] } = {}): Promise<Plane> {
   const cwd = options.cwd ?? (await folder())
-  const args = ['serve', '--data', 'data', '--port', '0', '--admin-token-file', 'admin.token', ...(options.more ?? [])]
+  const args = [
+    'serve',
+    '--data',
+    'data',
+    '--port',
+    '0',
+    '--admin-token-file',
+    'admin.token',
+    '--strategy',
+    'none',
+    ...(options.more ?? []),
+  ]
   const child = spawned(args, { cwd })
   const ran = finished(child)
   const stop = async (signal: NodeJS.Signals = 'SIGTERM') => {
@@ -80,9 +91,10 @@ rules:
 export const config = 'shop/gateway'
 
 /** A control plane with the config, its schema, and `gateway.yaml` beside it. */
-export async function made(more: readonly string[] = []): Promise<Plane> {
+/** @param served how the control plane is started. */
+export async function made(more: readonly string[] = [], served: readonly string[] = []): Promise<Plane> {
   const cwd = await folder({ 'schema.json': schema, 'gateway.yaml': content })
-  const to = await plane({ cwd })
+  const to = await plane({ cwd, more: served })
   expect(await to.run('config', 'create', config, '--schema', 'schema.json', ...more)).toMatchObject({ code: 0 })
   return to
 }

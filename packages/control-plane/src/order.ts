@@ -24,6 +24,8 @@ export interface OrderParts {
   readonly domain: Domain
   readonly roster: Pick<Roster, 'all' | 'node' | 'uids' | 'isAway' | 'size'>
   readonly gates: Pick<GateSources, 'problems'>
+  /** Of configs that do not say another. Without one: to all at once, and nothing watches it. */
+  readonly defaultStrategy?: StrategySpec | undefined
 }
 
 export interface OrderQuestion {
@@ -40,7 +42,7 @@ export interface OrderQuestion {
 export async function orderOf(parts: OrderParts, question: OrderQuestion): Promise<RolloutOrder | undefined> {
   const { config, spec: asked, edit, author, isRollback = false } = question
   const { rollout: policy } = await parts.domain.store.read((read) => configIn(read, config))
-  const spec = asked ?? (isRollback ? undefined : (policy?.strategy ?? undefined))
+  const spec = asked ?? (isRollback ? undefined : (policy?.strategy ?? parts.defaultStrategy))
   // What somebody else watches step by step is not overtaken by one who did not know of it.
   if (spec === undefined) return isRollback ? undefined : { strategy: allAtOnce(), onlyIfBusy: true }
   const risk = await riskOfEdit(parts, config, edit, author)
@@ -126,7 +128,7 @@ export interface FleetForecast {
 
 export interface RolloutForecast {
   /** Whose strategy it is; `none`: nobody's, so to all at once. */
-  readonly from: 'request' | 'config' | 'none'
+  readonly from: 'request' | 'config' | 'default' | 'none'
   readonly kind: string
   readonly twoPhase: boolean
   readonly steps: readonly (Step & {
@@ -155,14 +157,14 @@ export async function forecast(
   const isJudged = plan.issues.length === 0 && !plan.same
   const risk = isJudged ? await riskOfPlan(parts, config, plan, author) : undefined
   const { changes, restartPaths } = plan
-  const spec = asked ?? policy?.strategy ?? undefined
+  const spec = asked ?? policy?.strategy ?? parts.defaultStrategy
   const strategy = spec === undefined ? allAtOnce() : usable(parts, config, spec, risk)
   const isAway = (uid: string): boolean => roster.isAway(uid)
   return {
     risk: risk ?? null,
     fleet: isJudged ? fleetPlan({ config, nodes: roster.all(), isAway, changes, restartPaths }) : null,
     rollout: {
-      from: asked !== undefined ? 'request' : spec === undefined ? 'none' : 'config',
+      from: asked ? 'request' : policy?.strategy ? 'config' : spec ? 'default' : 'none',
       kind: spec?.kind === 'instant' ? 'instant' : strategy.kind,
       twoPhase: strategy.twoPhase,
       steps: stepsNow(parts, config, strategy),

@@ -25,6 +25,7 @@ interface ServeFlags {
   readonly adminTokenFile?: string
   readonly trust?: readonly string[]
   readonly gates?: string
+  readonly strategy: 'by-risk' | 'all-at-once' | 'two-phase' | 'staged' | 'none'
   readonly logLevel: string
   readonly json?: true
 }
@@ -49,6 +50,11 @@ export function serve(terminal: Terminal): Command {
     .option('--new-admin-token', 'make another admin token, for when the first is lost')
     .option('--admin-token-file <path>', 'write the admin token there (mode 0600) instead of to the terminal')
     .option('--trust <file>', 'public key (PEM) whose offline signatures are taken; may be repeated', collected)
+    .addOption(
+      new Option('--strategy <word>', 'how releases reach their nodes where neither publish nor config says it')
+        .choices(['by-risk', 'all-at-once', 'two-phase', 'staged', 'none'])
+        .default('by-risk'),
+    )
     .option('--gates <file>', 'where health gates ask: { prometheus, webhooks } (.json, .yaml, .toml)')
     .addOption(
       new Option('--log-level <level>', 'what is logged to standard error')
@@ -106,6 +112,7 @@ async function optionsOf(terminal: Terminal, flags: ServeFlags): Promise<ServeOp
     ...(!flags.authentication && { authentication: 'none' as const }),
     ...(flags.newAdminToken && { newAdminToken: true }),
     ...(flags.gates !== undefined && { gates: await gatesIn(flags.gates) }),
+    ...(flags.strategy !== 'none' && { strategy: { kind: flags.strategy } }),
     ...tlsOf(flags),
     onAdminToken: (secret) => showToken(terminal, secret, flags.adminTokenFile),
   }

@@ -99,7 +99,7 @@ export interface Forecast {
     }[]
   } | null
   readonly rollout: {
-    readonly from: 'request' | 'config' | 'none'
+    readonly from: 'request' | 'config' | 'default' | 'none'
     readonly kind: string
     readonly twoPhase: boolean
     readonly steps: readonly { readonly select: Select; readonly bakeMs: number; readonly nodes: number }[]

@@ -231,9 +231,9 @@ function planLines(rollout: Forecast['rollout'], risk: Forecast['risk'], paint: 
   const { from, kind, twoPhase, steps, gates, confirmMs, frozen, waitsFor } = rollout
   const lines: string[] = []
   if (from !== 'none' || waitsFor !== null) {
-    const whose = from === 'config' ? paint.dim(' (what the config says)') : ''
+    const whose = { config: ' (what the config says)', default: ' (by its risk)', request: '', none: '' }[from]
     const phases = twoPhase && kind !== 'two-phase' ? ', each in two phases' : ''
-    lines.push(`${paint.bold('steps')}  ${printable(kind)}${phases}${whose}`)
+    lines.push(`${paint.bold('steps')}  ${printable(kind)}${phases}${paint.dim(whose)}`)
     steps.forEach(({ select, bakeMs, nodes }, i) => {
       if (i >= stepsAround && i < steps.length - 1) return void (i === stepsAround && lines.push(paint.dim('       …')))
       const bake = bakeMs > 0 ? `, watched for ${durationText(bakeMs)}` : ''

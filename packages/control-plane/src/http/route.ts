@@ -15,6 +15,7 @@ import type { GateSources } from '../gates/sources.ts'
 import type { Hub } from '../push/delivery.ts'
 import type { Roster } from '../roster.ts'
 import type { Metrics } from '../metrics.ts'
+import type { StrategySpec } from '../strategies/spec.ts'
 import { defaultPage } from './schemas.ts'
 import type { Identify } from './identity.ts'
 import type { EventLimits, Live } from './live.ts'
@@ -39,6 +40,8 @@ export interface Parts {
   readonly hub: Hub
   readonly coordinator: Coordinator
   readonly gates: GateSources
+  /** How releases reach their nodes where neither the publish nor the config says it. */
+  readonly defaultStrategy: StrategySpec | undefined
   readonly batches: Batches
   readonly roster: Roster
   readonly log: FastifyBaseLogger

@@ -51,7 +51,9 @@ export function strategyOf(
     throw wrong(`kind is ${JSON.stringify(spec.kind)}; want ${strategyKinds.join(', ')}, by-risk or instant`)
   }
   for (const [name, min] of Object.entries(times)) {
-    inRange(spec[name as keyof typeof times] ?? undefined, name, min, 7 * dayMs, 'milliseconds')
+    // A node is told of no longer time than a day (`protocol/messages.ts`).
+    const max = name === 'revertMs' ? dayMs : 7 * dayMs
+    inRange(spec[name as keyof typeof times] ?? undefined, name, min, max, 'milliseconds')
   }
   inRange(spec.maxFailed, 'maxFailed', 0, Number.MAX_SAFE_INTEGER, 'nodes')
   checkAbsent(spec.absent)
