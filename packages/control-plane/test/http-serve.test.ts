@@ -183,7 +183,7 @@ describe('a store that fails', () => {
 })
 
 describe('F1', () => {
-  test('SIGKILL right after the answer to a publish: the release is there (I3)', async () => {
+  test('SIGKILL right after the answer to a publish: the release is there (I3)', { timeout: 120_000 }, async () => {
     const dataDir = fresh()
     const program = fileURLToPath(new URL('./programs/http-server.ts', import.meta.url))
     const start = async () => {
