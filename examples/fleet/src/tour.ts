@@ -104,8 +104,8 @@ async function start(): Promise<void> {
   const counters = async () => {
     countedMs = performance.now()
     const texts = nodes.all.map(async (node) => `${node.name}: ${await counterText(node, 'users')}`)
-    const answers = nodes.all.map(({ name }) => requests.answersText(name))
-    const all = (await Promise.all(texts)).map((text, i) => `${text}, ${answers[i]}`)
+    const answers = nodes.all.map(({ name }) => requests.answerTexts(name))
+    const all = (await Promise.all(texts)).map((text, i) => [text, ...(answers[i] ?? [])].join(', '))
     if (!closing) line(all.join(' | '))
   }
   if (before !== 0 && before !== ports['control-plane']) {

@@ -42,11 +42,11 @@ export class Trickle {
     this.done = Promise.all(gateways.map((one) => this.ask(one, everyMs)))
   }
 
-  /** `78 × 200, 12 × 429`: what this one has answered since it was last asked for. */
-  answersText(name: string): string {
+  /** `78 × 200`, `12 × 429`: what this one has answered since it was last asked for. */
+  answerTexts(name: string): string[] {
     const counted = [...(this.answers.get(name) ?? [])].toSorted(([a], [b]) => a.localeCompare(b))
     this.answers.delete(name)
-    return counted.map(([status, count]) => `${count} × ${status}`).join(', ') || 'no answers'
+    return counted.map(([status, count]) => `${count} × ${status}`)
   }
 
   /** Resolves when the last requests have been answered. */

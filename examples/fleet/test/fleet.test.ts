@@ -1,6 +1,6 @@
 /**
- * What `npm start` runs, as processes: what the command line publishes reaches all three gateways, and the next start
- * finds it.
+ * What `npm start` runs, as processes, and the tour that it prints, as it is printed: a good change reaches all three
+ * gateways, a bad one only the first, and the next start finds it all.
  */
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
@@ -14,7 +14,6 @@ import { expect, onTestFinished, test } from 'vitest'
 const root = join(import.meta.dirname, '..', '..', '..')
 const cli = join(root, 'packages', 'cli', 'src', 'main.ts')
 const config = 'shop/gateway/prod'
-const content = `/v1/configs/${encodeURIComponent(config)}/content`
 
 /** What `npm start` ends in, after the packages are installed and built. */
 function startCommand(): string[] {
@@ -43,11 +42,34 @@ async function ended(child: ChildProcess): Promise<{ code: number | null; errors
   return { code, errors }
 }
 
-/** The command line, as the tour says to use it. */
-async function midflight(url: string, token: string, ...args: string[]): Promise<{ code: number; out: string }> {
-  const env = { ...process.env, MIDFLIGHT_URL: url, MIDFLIGHT_TOKEN: token, NO_COLOR: '1' }
+/** For the shell: `npx midflight` is the one of this checkout, and is not asked whether it is sure. */
+const prelude = `
+npx() {
+  shift
+  case $1 in publish | rollback) set -- "$@" --yes ;; esac
+  '${process.execPath}' --conditions=midflight-source '${cli}' "$@"
+}
+`
+
+/** The commands of each step that the tour shows, by its number: what is indented further is said about them. */
+function stepsIn(out: string): Map<number, string> {
+  const steps = new Map<number, string>()
+  let number = 0
+  for (const line of (/^Try, [^]*?\n([^]*?)^Ctrl-C/m.exec(out)?.[1] ?? '').split('\n')) {
+    const [, first, command] = /^ {1,2}(\d+)\. (.*)$/.exec(line) ?? []
+    if (first !== undefined) number = Number(first)
+    const before = steps.get(number) ?? ''
+    const next = command ?? (/^ {5}\S/.test(line) || before.endsWith('\\\n') ? line.trim() : undefined)
+    if (next !== undefined) steps.set(number, `${before}${next}\n`)
+  }
+  return steps
+}
+
+/** Typed into a shell one after the other. @returns the exit status of the last, and all that they said. */
+async function typed(...commands: string[]): Promise<{ code: number; out: string }> {
+  const env = { ...process.env, NO_COLOR: '1' }
   return await new Promise((resolve) => {
-    execFile(process.execPath, ['--conditions=midflight-source', cli, ...args], { env }, (error, out, err) =>
+    execFile('sh', ['-c', prelude + commands.join('\n')], { cwd: root, env }, (error, out, err) =>
       resolve({ code: typeof error?.code === 'number' ? error.code : error === null ? 0 : -1, out: out + err }),
     )
   })
@@ -105,46 +127,105 @@ function isAlive(pid: number): boolean {
   }
 }
 
-test('what the command line publishes reaches all three; Ctrl-C ends everything, and the next start finds it as it was', async () => {
+/** Each limit that a gateway has come to run, as its own journal has it. */
+async function limitsTaken(dir: string, name: string): Promise<number[]> {
+  const journal = await readFile(join(dir, 'nodes', name, 'state', 'events.jsonl'), 'utf8')
+  return [...journal.matchAll(/"path":"rules\.users\.limit","before":\d+,"after":(\d+)/g)].map(([, to]) => Number(to))
+}
+
+const traffic = async ({ address }: TourNode) =>
+  (await (await fetch(`${address}/_traffic`)).json()) as {
+    release: number
+    total: { answered: number; refused: number; failed: number }
+  }
+
+test('F60: the tour: a bad change is caught at the first gateway while the others answer; the next start finds it all', async () => {
   const dir = await directory()
   const first = await tour(dir)
   for (const { name } of first.nodes) await first.shown(`node ${name}: release 1 APPLIED`)
-  expect(await limits(first.nodes)).toEqual(['1000', '1000', '1000'])
   const token = (await readFile(join(dir, 'admin-token'), 'utf8')).trim()
-  const file = join(dir, 'gateway.yaml')
-  const publish = async (from: string, to: string, ...more: string[]) => {
-    await writeFile(file, (await readFile(file, 'utf8')).replace(`limit: ${from}\n`, `limit: ${to}\n`))
-    return await midflight(first.url, token, 'publish', config, file, '--yes', ...more)
+  const steps = stepsIn(first.out())
+  const [login = ''] = (steps.get(1) ?? '').split('\n')
+  const step = (number: number) => steps.get(number) ?? 'false'
+  const asked = async (path: string) => {
+    const url = `${first.url}/v1/configs/${encodeURIComponent(config)}${path}`
+    return (await fetch(url, { headers: { authorization: `Bearer ${token}` } })).json()
   }
 
-  const published = await publish('1000', '2', '-m', 'two a minute')
-  expect(published.out).toContain('~ rules.users.limit  1000 → 2')
-  expect([published.code, published.out]).toEqual([0, expect.stringContaining('release 2 runs on all 3 nodes')])
-  await first.shown('release 2 by admin: two a minute')
-  for (const { name } of first.nodes) await first.shown(`node ${name}: release 2 APPLIED`)
-  expect(await limits(first.nodes)).toEqual(['2', '2', '2'])
-  await first.shown(/requests of this minute: a \d+ of 2, b \d+ of 2, c \d+ of 2; answers since the last line: /)
-  // The trickle meets it.
-  await first.shown(/answers since the last line: .*\d+ × 429/)
+  expect((await typed(step(1))).out).toContain('x-ratelimit-limit: 1000')
 
-  const refused = await publish('2', '0')
+  const good = await typed(login, step(2))
+  expect(good.out).toContain('~ rules.users.limit  1000 → 500')
+  expect(good.out).toMatch(/1 {2}name=a: 1 node, watched for 5\.0 s\n +2 {2}all others: 2 nodes/)
+  expect([good.code, good.out]).toEqual([0, expect.stringContaining('release 2 runs on all 3 nodes')])
+  await first.shown('release 2 by admin: five hundred')
+  await first.shown(/a: release 2, \d+ of 500, .* \| b: release 1, \d+ of 1000, .* \| c: release 1, \d+ of 1000, /)
+  await first.shown('rollout of release 2: completed')
+  expect(await limits(first.nodes)).toEqual(['500', '500', '500'])
+
+  // On a busy machine the requests that show it may take longer than a person would want to look on.
+  const bad = await typed(login, step(3).replace('--bake 5s', '--bake 60s'))
+  expect([bad.code, bad.out]).toEqual([1, expect.stringContaining(`✖ ${config} 3 was rolled back (staged, by admin`)])
+  expect(bad.out).toMatch(/a: of the last \d+ requests \d+ refused with 429; want at most 50 %/)
+  expect(bad.out).toContain('release 4 is in use now, which holds what release 2 held')
+  await first.shown('release 4 by midflight: back to release 2: 1 node unhealthy')
+  await first.shown(/a: release 3, \d+ of 3, .*429 \| b: release 2, \d+ of 500, .* \| c: release 2, \d+ of 500, /)
+  await first.shown('rollout of release 3: was rolled back, release 4 is in use')
+  expect(await limits(first.nodes)).toEqual(['500', '500', '500'])
+  // By the control plane, by the gateways' counters, and by what each of them has kept of what it ran.
+  expect(await asked('/rollouts/3')).toMatchObject({
+    phase: 'rolled-back',
+    failure: { kind: 'nodes', step: 0, nodes: [{ node: 'a', reason: expect.stringContaining('refused with 429') }] },
+    from: { number: 2 },
+    rollback: { number: 4 },
+  })
+  const [a, ...others] = await Promise.all(first.nodes.map(traffic))
+  expect(a).toMatchObject({ release: 4, total: { failed: 0 } })
+  expect(a?.total.refused).toBeGreaterThan(0)
+  for (const other of others) expect(other).toMatchObject({ release: 4, total: { refused: 0, failed: 0 } })
+  expect(first.out()).not.toMatch(/[bc]: release 3|[bc]: release \d+, [^|\n]*(× [45]|no answer)/)
+  expect(await limitsTaken(dir, 'a')).toEqual([500, 3, 500])
+  for (const name of ['b', 'c']) expect(await limitsTaken(dir, name)).toEqual([500])
+
+  const looked = await typed(login, step(4))
+  expect(looked.out).toMatch(/why at step 1 of 2: 1 node unhealthy\n +a: of the last/)
+  expect(looked.out).toMatch(/name=a .* 4 +APPLIED[^]*name=b .* 4 +APPLIED[^]*name=c .* 4 +APPLIED/)
+
+  const both = await typed(login, step(5))
+  expect([both.code, both.out]).toEqual([0, expect.stringContaining('release 5 runs on all 3 nodes')])
+  expect(both.out).toMatch(
+    /5 completed \(two-phase.*\n.*all nodes\n +release 5 and the one before ran side by side for/,
+  )
+  expect(await limits(first.nodes)).toEqual(['800', '800', '800'])
+
+  const refused = await typed(login, step(6))
   expect([refused.code, refused.out]).toEqual([1, expect.stringContaining('rules.users.limit is 0; want an integer')])
-  expect(await limits(first.nodes)).toEqual(['2', '2', '2'])
+  expect(await limits(first.nodes)).toEqual(['800', '800', '800'])
+
+  const back = await typed(login, step(7))
+  expect([back.code, back.out]).toEqual([0, expect.stringContaining('release 6 runs on all 3 nodes')])
+  expect(await limits(first.nodes)).toEqual(['500', '500', '500'])
+
+  const before = await typed(login, step(8))
+  expect(before.out).toMatch(
+    / 4 .* midflight .* back to release 2: 1 node unhealthy\n.* 3 .* admin .* three a minute\n/,
+  )
+  expect(before.out).toMatch(/rules\.users\.limit/)
 
   // A secret is a reference in the release, and a token is on no terminal.
-  const released = await fetch(`${first.url}${content}`, { headers: { authorization: `Bearer ${token}` } })
-  expect(await released.text()).toContain('${file:orders-token}')
+  expect(JSON.stringify(await asked('/content'))).toContain('${file:orders-token}')
   expect((await fetch(`${first.nodes[0]?.address}/api/orders`)).status).toBe(200)
   expect(first.out()).not.toContain(token)
   expect((await stat(join(dir, 'admin-token'))).mode & 0o777).toBe(0o600)
 
-  const uids = async (url: string) => {
-    const { out } = await midflight(url, token, 'nodes', config, '--json')
-    const { nodes } = JSON.parse(out) as { nodes: { uid: string; labels: { node: string } }[] }
-    return nodes.map(({ uid, labels }) => `${labels.node} ${uid}`).toSorted()
+  const nodesNow = async (out: Promise<{ out: string }>) => {
+    const { nodes } = JSON.parse((await out).out) as { nodes: { uid: string; labels: { name: string } }[] }
+    return nodes.map(({ uid, labels }) => `${labels.name} ${uid}`).toSorted()
   }
-  const before = await uids(first.url)
-  expect(before).toHaveLength(3)
+  const uids = await nodesNow(typed(login, `npx midflight nodes ${config} --json`))
+  expect(uids).toHaveLength(3)
+  const rollouts = (await typed(login, `npx midflight rollout list ${config} --json`)).out
+  expect(rollouts).toContain('rolled-back')
   const addresses = first.nodes.map(({ address }) => address)
 
   // Ctrl-C goes to the nodes as well.
@@ -156,18 +237,18 @@ test('what the command line publishes reaches all three; Ctrl-C ends everything,
 
   const second = await tour(dir)
   expect([second.url, second.nodes.map(({ address }) => address)]).toEqual([first.url, addresses])
-  for (const { name } of second.nodes) await second.shown(`node ${name}: release 2 APPLIED`)
-  expect(await limits(second.nodes)).toEqual(['2', '2', '2'])
-  expect(await uids(second.url)).toEqual(before)
-  expect((await midflight(second.url, token, 'history', config)).out).toMatch(/ 2 .* two a minute\n.* 1 .* first\n/)
-  const back = await midflight(second.url, token, 'rollback', config, '--yes')
-  expect([back.code, back.out]).toEqual([0, expect.stringContaining('release 3 runs on all 3 nodes')])
-  for (const { name } of second.nodes) await second.shown(`node ${name}: release 3 APPLIED`)
-  expect(await limits(second.nodes)).toEqual(['1000', '1000', '1000'])
+  for (const { name } of second.nodes) await second.shown(`node ${name}: release 6 APPLIED`)
+  expect(await limits(second.nodes)).toEqual(['500', '500', '500'])
+  expect(await nodesNow(typed(login, `npx midflight nodes ${config} --json`))).toEqual(uids)
+  expect((await typed(login, `npx midflight rollout list ${config} --json`)).out).toBe(rollouts)
+  expect((await typed(login, `npx midflight history ${config}`)).out).toMatch(/ 3 .* three a minute\n[^]* 1 .* first\n/)
+  expect((await typed(login, step(11))).code).toBe(0)
+  for (const { name } of second.nodes) await second.shown(`node ${name}: release 7 APPLIED`)
+  expect(await limits(second.nodes)).toEqual(['600', '600', '600'])
   second.child.kill('SIGTERM')
   expect(await second.exit).toEqual([0, null])
   expect(second.nodes.filter(({ pid }) => isAlive(pid))).toEqual([])
-}, 240_000)
+}, 360_000)
 
 test('a gateway that was killed is said to be, and is started again at its address; one fleet runs in a directory', async () => {
   const dir = await directory()
