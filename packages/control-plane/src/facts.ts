@@ -151,7 +151,7 @@ export class Facts {
   private missingInZone(first: number, last: number): Record<string, number> {
     const zones: Record<string, number> = {}
     for (const { step, fact, zone } of this.entries.values()) {
-      if (step < first || step > last || (fact !== 'waiting' && fact !== 'away')) continue
+      if (step < first || step > last || (fact !== 'waiting' && fact !== 'away' && fact !== 'lost')) continue
       zones[zone] = (zones[zone] ?? 0) + 1
     }
     return zones

@@ -37,7 +37,7 @@ export interface Counts {
   readonly lost: number
   /** Was not heard of, and did not have it. */
   readonly away: number
-  /** Away or waiting, by zone: only where the strategy counts by zone. */
+  /** Away, waiting or lost, by zone: only where the strategy counts by zone. */
   readonly missingInZone: Readonly<Record<string, number>>
   /** What some of the nodes that failed said. */
   readonly reasons: readonly NodeReason[]

@@ -156,9 +156,12 @@ function judged(rollout: Rollout, state: RolloutState): RolloutStep {
     case 'preparing': {
       if (counts.failed > 0)
         return fail(state, { kind: 'refused', found: `${nodes(counts.failed)} would not prepare it` })
-      const missing = counts.waiting + counts.away
-      const total = missing + counts.prepared + counts.applied + counts.unhealthy + counts.lost
-      const enough = mayBeMissing(strategy.absent, missing, total, counts.missingInZone)
+      // One that was asked and is gone has not voted either.
+      const missing = counts.waiting + counts.away + counts.lost
+      const total = missing + counts.prepared + counts.applied + counts.unhealthy
+      // What would fail as soon as it was decided is not decided.
+      const enough =
+        mayBeMissing(strategy.absent, missing, total, counts.missingInZone) && counts.lost <= strategy.maxFailed
       if (total === 0) return advanced(rollout, { ...state, decided: state.step + 1 })
       const inTime = spentMs < strategy.prepareMs
       if (enough && (counts.waiting === 0 || !inTime) && counts.prepared + counts.applied > 0) {

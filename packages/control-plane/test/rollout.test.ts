@@ -66,7 +66,7 @@ test('whatever comes, in whatever order: what was decided stays decided, and not
       applied: count,
       failed: fc.nat({ max: 1 }),
       unhealthy: fc.nat({ max: 1 }),
-      lost: fc.constant(0),
+      lost: fc.nat({ max: 1 }),
       away: count,
     })
     .map((found) => counts(found))
@@ -103,7 +103,7 @@ test('whatever comes, in whatever order: what was decided stays decided, and not
           after.phase !== 'completed'
         ) {
           expect(after.counts.failed).toBe(0)
-          expect(after.counts.waiting + after.counts.away).toBe(0)
+          expect(after.counts.waiting + after.counts.away + after.counts.lost).toBe(0)
         }
         if (
           after.phase === 'completed' &&
@@ -178,6 +178,18 @@ test('a step that has just begun is not over before its nodes were counted', () 
   expect(entered).toMatchObject({ phase: 'applying', step: 1, confirmed: 1 })
   expect(next(rollout, entered, { kind: 'elapsed', ms: 1 })[0]).toMatchObject({ phase: 'applying', step: 1 })
   expect(next(rollout, entered, { kind: 'counted', counts: counts({ applied: 2 }) })[0].phase).toBe('baking')
+})
+
+test.each([
+  ['nobody may be missing', { ...twoPhase(100), maxFailed: 1 }],
+  ['nobody may fail', { ...twoPhase(100), absent: { kind: 'count', max: 1 } as const }],
+])('I8: a node that was asked for its vote and is gone has not voted; where %s nothing is decided', (_, strategy) => {
+  const rollout = rolloutOf(strategy)
+  const preparing: RolloutState = { ...queued(from), phase: 'preparing', epoch: 1, cuts: [null] }
+  const [waits] = next(rollout, preparing, { kind: 'counted', counts: counts({ prepared: 2, lost: 1 }) })
+  expect(waits).toMatchObject({ phase: 'preparing', decided: 0 })
+  const [back] = next(rollout, waits, { kind: 'elapsed', ms: strategy.prepareMs })
+  expect(back).toMatchObject({ phase: 'rolling-back', decided: 0, failure: { kind: 'absent' } })
 })
 
 test('who takes over while the way back is missing asks for it again; one that is there is waited for', () => {
