@@ -32,7 +32,7 @@ const passing = new Set(['UNSET', 'RECEIVED', 'PREPARED', 'APPLYING'])
 const phases: Readonly<Record<string, string>> = {
   queued: 'waits for the one before it',
   preparing: 'all prepare it, and vote',
-  applying: 'is applied',
+  applying: 'is being applied',
   baking: 'is watched',
   confirming: 'waits for a confirmation',
   'rolling-back': 'rolls back',

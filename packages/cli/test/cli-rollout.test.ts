@@ -59,11 +59,19 @@ test('publish in steps shows risk, nodes and steps before, follows to the end, a
 test('what a node cannot take goes back: exit status 1, which node, why, and what is in use now', async () => {
   const to = await fleet(2)
   await change(to, ['info', 'warn'])
+  const env = { MIDFLIGHT_URL: to.url, MIDFLIGHT_TOKEN: to.admin }
+  const watching = spawned(['watch', '--config', config], { cwd: to.cwd, env })
+  onTestFinished(() => void watching.kill('SIGKILL'))
+  const seen = lines(watching)
+  await new Promise((resolve) => watching.stderr?.once('data', resolve))
   const ran = await to.run('publish', config, 'gateway.yaml', '-y', '--strategy', 'staged', '--bake', '1s', '--wait')
   expect(ran.code).toBe(1)
   expect(ran.out).toContain('✖ shop/gateway 2 was rolled back (staged, by admin')
   expect(ran.out).toMatch(/✖ 1 {2}10 % of the nodes\n[^]*why at step 1 of 3: 1 node failed\n.*cannot write warnings\n/)
   expect(ran.out).toContain('release 3 is in use now, which holds what release 1 held')
+  await seen.until((line) => line.includes('▸ rollout shop/gateway 2 rolls back as release 3: 1 node failed'))
+  await seen.until((line) => line.includes('● shop/gateway 3 published by midflight, a rollback: back to release 1'))
+  expect((await to.run('history', config)).out).toMatch(/ {2}back to release 1: 1 node failed\n/)
   const status = await to.run('rollout', 'status', config)
   expect([status.code, status.out]).toEqual([1, expect.stringContaining('was rolled back')])
   expect((await to.run('rollout', 'list', config)).out).toMatch(

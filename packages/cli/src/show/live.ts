@@ -38,8 +38,9 @@ function told(type: string, text: (name: string) => string, fields: JsonObject, 
       }
       const failure = fields['failure'] as { found?: string } | null | undefined
       const why = failure == null ? '' : `: ${printable(failure.found ?? '')}`
+      const made = text('event') === 'rollback-made' ? ` as release ${text('rollback')}` : ''
       const colour = phase === 'completed' ? paint.green : failure == null ? paint.cyan : paint.red
-      return `${colour('▸')} rollout ${text('config')} ${text('number')} ${colour(phaseText({ phase, step, steps }))}${why}`
+      return `${colour('▸')} rollout ${text('config')} ${text('number')} ${colour(phaseText({ phase, step, steps }))}${made}${why}`
     }
     case 'draft':
       return `${paint.cyan('◆')} draft ${text('id')} ${text('change')}${text('author') === '' ? '' : ` (of ${text('author')})`}`
