@@ -1,73 +1,76 @@
-/** How long a vote may hold up an engine (agent/voting.ts), by a clock that the test turns. */
-import { afterEach, expect, test, vi } from 'vitest'
-import type { Held, NodeEvent } from '../src/agent/node-state.ts'
+/** What a node that votes does about time, and about what its engine could only do later. The machine is `agent-vote.test.ts`. */
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import type { Held } from '../src/agent/node-state.ts'
 import { Voting } from '../src/agent/voting.ts'
-import type { PreparedReload } from '../src/outcome.ts'
+import type { Outcome, PreparedReload } from '../src/index.ts'
 
-afterEach(() => void vi.useRealTimers())
+beforeEach(() => vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] }))
+afterEach(() => vi.useRealTimers())
 
 const held: Held = {
   release: {
     config: 'shop',
-    number: 2,
-    digest: 'sha256:2',
-    parent: 1,
+    number: 5,
+    digest: `sha256:${'5'.repeat(64)}`,
+    parent: 4,
     createdAt: '',
     author: '',
     message: '',
     kind: 'publish',
   },
-  content: {},
+  content: { number: 5 },
 }
 
-function voting() {
-  vi.useFakeTimers()
-  const said: string[] = []
-  const node: NodeEvent[] = []
-  const one = new Voting({
-    document: async () => ({ config: {} }),
-    keep: async (ballot) => void said.push(ballot ? 'kept' : 'forgotten'),
-    noteEpoch() {},
-    begin: async () => {},
-    report: (_, status) => void said.push(status),
-    node: (event) => void node.push(event),
-    changed() {},
-    warn: (message) => void said.push(message),
-  })
-  const end = (what: string) => async () => (said.push(what), { kind: 'unchanged', pendingRestart: [] }) as never
-  const plan = { components: [], unread: [], changeCount: 0 }
-  const prepared: PreparedReload = {
-    kind: 'prepared',
-    plan,
-    digest: '',
-    commit: end('commit'),
-    rollback: end('rollback'),
+/** What the node does and says, in order; its engine holds a reload ready that would need a restart for these paths. */
+function node(restartPaths: readonly string[] = []) {
+  const done: string[] = []
+  const ended = (what: string) => async (): Promise<Outcome> => {
+    done.push(what)
+    return { kind: 'closed' } as unknown as Outcome
   }
-  one.attach({ support: [], prepare: async () => prepared, redact: (text) => text })
-  return { one, said, node }
+  const voting = new Voting({
+    document: async ({ content }) => ({ config: content }),
+    keep: async (ballot) => void done.push(ballot ? 'kept' : 'forgotten'),
+    noteEpoch: () => {},
+    begin: async () => {},
+    report: (_, status) => void done.push(status),
+    node: ({ kind }) => void done.push(kind),
+    changed: () => {},
+    warn: () => void done.push('warned'),
+  })
+  const plan = { components: [{ name: 'all', restartPaths }] } as unknown as PreparedReload['plan']
+  voting.attach({
+    support: [],
+    prepare: async () => ({
+      kind: 'prepared',
+      plan,
+      digest: '',
+      commit: ended('committed'),
+      rollback: ended('let go'),
+    }),
+    redact: (text) => text,
+  })
+  return { voting, done }
 }
 
-test('a minute after the vote was due the engine is let go; the release stays prepared, and is taken when it is committed', async () => {
-  const { one, said, node } = voting()
-  one.prepare(held, 3, 1_000)
-  await vi.advanceTimersByTimeAsync(60_000)
-  expect(said).toEqual(['kept', 'PREPARED'])
-  await vi.advanceTimersByTimeAsync(2_000)
-  expect(said.slice(2)).toEqual([expect.stringContaining('no decision came on what is prepared'), 'rollback'])
-  expect(one.prepared).toEqual({ number: 2, digest: 'sha256:2', epoch: 3 })
-  await vi.advanceTimersByTimeAsync(86_400_000)
-  expect(one.prepared).toBeDefined()
-  one.decide({ type: 'decision', number: 2, digest: 'sha256:2', epoch: 3, decision: 'commit' })
-  await vi.advanceTimersByTimeAsync(0)
-  expect(node).toEqual([{ kind: 'release', held, force: false }])
-  expect(one.prepared).toBeUndefined()
+test('what is prepared does not hold up reloads for ever: the engine lets it go, and the decision is taken all the same', async () => {
+  const { voting, done } = node()
+  voting.prepare(held, 3, 1_000)
+  await vi.advanceTimersByTimeAsync(900)
+  expect(done).toEqual(['kept', 'PREPARED'])
+  await vi.advanceTimersByTimeAsync(120_000)
+  expect(done.slice(2).sort()).toEqual(['let go', 'warned'])
+  expect(voting.prepared).toMatchObject({ number: 5, epoch: 3 })
+  const { number, digest } = held.release
+  voting.decide({ type: 'decision', number, digest, epoch: 3, decision: 'commit' })
+  expect(done.slice(4)).toEqual(['release', 'forgotten'])
 })
 
-test('decided in time, nothing is let go later', async () => {
-  const { one, said } = voting()
-  one.prepare(held, 3, 1_000)
+test('what would be held until a restart is a no', async () => {
+  const { voting, done } = node(['port'])
+  voting.prepare(held, 3, 1_000)
   await vi.advanceTimersByTimeAsync(500)
-  one.decide({ type: 'decision', number: 2, digest: 'sha256:2', epoch: 3, decision: 'commit' })
-  await vi.advanceTimersByTimeAsync(100_000)
-  expect(said).toEqual(['kept', 'PREPARED', 'APPLYING', 'commit', 'forgotten'])
+  expect([done[0], done.at(-1)]).toEqual(['let go', 'RESTART_REQUIRED'])
+  expect(done).not.toContain('PREPARED')
+  expect([voting.prepared, voting.status]).toEqual([undefined, 'RESTART_REQUIRED'])
 })
