@@ -153,6 +153,14 @@ test.each<[string, RegExp, (draft: Draft) => void]>([
     (draft) => log(draft, 'a').splice(-3, 0, says(9_000, 'a', first)),
   ],
   [
+    'a node goes back and says something of another release',
+    /^I5: a ran 1 after 2, and did not say why/,
+    (draft) => {
+      const text = 'release 22 was not confirmed within 4000 ms and was taken back'
+      log(draft, 'a').splice(-3, 0, { ...at(8_990), kind: 'warning', text }, says(9_000, 'a', first))
+    },
+  ],
+  [
     'a node that had told of a release begins with an older one after a crash',
     /^I5: a ran 1 after 2, and did not say why/,
     (draft) => log(draft, 'a').splice(-3, 0, { ...at(8_000), kind: 'life', pid: 2 }, says(9_000, 'a', first)),
@@ -263,7 +271,18 @@ test.each<[string, RegExp, (draft: Draft) => void]>([
 test.each<[string, (draft: Draft) => void]>([
   [
     'a node that goes back and says which release it would not keep',
-    (draft) => log(draft, 'a').splice(-3, 0, says(9_000, 'a', first, { status: 'ROLLED_BACK', seen: 2 })),
+    (draft) => {
+      const text = 'release 2 was not confirmed within 4000 ms and was taken back'
+      log(draft, 'a').splice(-3, 0, { ...at(8_990), kind: 'warning', text }, says(9_000, 'a', first))
+    },
+  ],
+  [
+    'a node that begins with the release before one that it died of',
+    (draft) => {
+      const text = 'starts from release 1: poisoned: the process died while or soon after it took release 2'
+      const warning: LogLine = { ...at(8_500), kind: 'warning', text }
+      log(draft, 'a').splice(-3, 0, { ...at(8_000), kind: 'life', pid: 2 }, warning, says(9_000, 'a', first))
+    },
   ],
   [
     'a node that was killed before anybody knew what it had taken',

@@ -53,20 +53,20 @@ function onlyWhatIsOnRecord({ releases, logs }: Evidence): string[] {
   })
 }
 
-/** But where the node says that it would not have the one it went back from. */
+/** But where the node says that it would not keep the one it went back from: unconfirmed in time, or it died of it. */
 function numbersOnlyGrow({ logs, samples }: Evidence): string[] {
   const found: string[] = []
-  const goesBack = (from: number, to: number, said: { status: string; seen: number | null }): boolean =>
-    to < from && !(refusals.includes(said.status) && (said.seen ?? 0) >= from)
+  const goesBack = (node: string, from: number, to: number): boolean => to < from && !wentBackFrom(logs, node, from)
   const told = new Map<string, { readonly answeredMs: number; readonly number: number }[]>()
   for (const { nodes, answeredMs } of samples) {
-    for (const { uid, labels, runs, status, seen, connected } of nodes) {
+    for (const { uid, labels, runs, connected } of nodes) {
       // Of one that has not come back to a control plane that was killed, it knows what it had written down.
       if (runs === null || !connected) continue
       const before = told.get(uid) ?? []
       const last = before.at(-1)
-      if (last && goesBack(last.number, runs.number, { status, seen })) {
-        found.push(`I5: the API had ${labels['name']} at ${runs.number} after ${last.number}`)
+      const name = labels['name'] ?? uid
+      if (last && goesBack(name, last.number, runs.number)) {
+        found.push(`I5: the API had ${name} at ${runs.number} after ${last.number}`)
       }
       if (last?.number !== runs.number) told.set(uid, [...before, { answeredMs, number: runs.number }])
     }
@@ -80,11 +80,19 @@ function numbersOnlyGrow({ logs, samples }: Evidence): string[] {
       const { number } = line.runs
       const known = (told.get(line.uid) ?? []).filter(({ answeredMs }) => answeredMs < line.wallMs).at(-1)?.number ?? 0
       const floor = Math.max(last, last === 0 ? known : 0)
-      if (goesBack(floor, number, line)) found.push(`I5: ${node} ran ${number} after ${floor}, and did not say why`)
+      if (goesBack(node, floor, number)) found.push(`I5: ${node} ran ${number} after ${floor}, and did not say why`)
       last = number
     }
   }
   return found
+}
+
+/** By its warnings: its status says so too, but only until something newer comes. */
+function wentBackFrom(logs: Evidence['logs'], node: string, number: number): boolean {
+  const why = new RegExp(
+    `release ${number} was not confirmed within|died while or soon after it took release ${number}$`,
+  )
+  return logs.get(node)?.some((line) => line.kind === 'warning' && why.test(line.text)) ?? false
 }
 
 function epochsOnlyGrow({ rollouts }: Evidence): string[] {
