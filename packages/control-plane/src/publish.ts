@@ -92,6 +92,8 @@ export interface Intent {
   readonly parts: readonly Part[]
   /** The reviewers that the configs ask for have been heard. */
   readonly reviewed: boolean
+  /** The contents were in use a moment ago: what is wanted of new ones since is no reason to refuse them. */
+  readonly wasInUse?: true
   readonly idempotencyKey?: string | undefined
   readonly breakGlass?: { readonly reason: string } | undefined
   /** Further conditions, looked at in the transaction before anything is written. Throws to refuse. */
@@ -140,7 +142,7 @@ export async function release(domain: Domain, intent: Intent): Promise<Result> {
     const seen = await domain.store.read((read) => answerOf(read, key) ?? look(read, intent))
     if (!('heads' in seen)) return seen
     made = await Promise.all(seen.heads.map(async (head, i) => await make(domain, head, made[i])))
-    for (const { config, content } of made) await requireValid(config, content)
+    if (intent.wasInUse !== true) for (const { config, content } of made) await requireValid(config, content)
     const result = await domain.store.transaction((tx) => answerOf(tx, key) ?? commit(domain, tx, intent, made, key))
     if (result !== 'moved') return result
   }

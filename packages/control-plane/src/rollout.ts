@@ -194,6 +194,12 @@ function judged(rollout: Rollout, state: RolloutState): RolloutStep {
       if (tooMany(rollout, counts)) return fail(state, failedNodes(counts))
       const bakeMs = bakeMsOf(rollout, state)
       if (spentMs < bakeMs || state.pauses.length > 0) return [state, []]
+      // Whoever ran it may run something else by now: a new process without its disk, a content that has drifted.
+      const missing = counts.waiting + counts.prepared
+      if (missing > 0 && tooMany(rollout, counts, missing)) {
+        if (spentMs < bakeMs + strategy.applyMs) return [state, []]
+        return fail(state, { kind: 'timeout', found: `${nodes(missing)} did not run it at the end of its time` })
+      }
       const silent = strategy.gates.filter(({ name }) => !state.passed.includes(name))
       if (silent.length === 0) return advanced(rollout, state)
       if (spentMs < bakeMs + strategy.gateMs) return [state, []]
@@ -209,7 +215,7 @@ function judged(rollout: Rollout, state: RolloutState): RolloutStep {
     case 'rolling-back': {
       if (state.rollback === null) return [state, []]
       const done = counts.waiting + counts.prepared === 0 && counts.applied + counts.failed > 0
-      return done || spentMs >= strategy.applyMs ? ended(state, 'rolled-back') : [state, []]
+      return done || spentMs >= strategy.applyMs ? wentBack(state) : [state, []]
     }
     default:
       return [state, []]
@@ -269,6 +275,16 @@ function makeRollback({ from, failure }: RolloutState): RolloutCommand {
 
 function withNote(failure: Failure | null, reason: string): Failure | null {
   return failure && { ...failure, found: `${failure.found}; it could not be rolled back: ${reason}` }
+}
+
+/** What nodes run that would not go back is not what the fleet is said to run. */
+function wentBack(state: RolloutState): RolloutStep {
+  const { waiting, prepared, failed, reasons } = state.counts
+  const left = waiting + prepared + failed
+  if (left === 0 || state.failure === null) return ended(state, 'rolled-back')
+  const found = `${state.failure.found}; ${nodes(left)} did not go back`
+  const failure = { ...state.failure, found, nodes: [...state.failure.nodes, ...reasons] }
+  return ended({ ...state, failure }, 'rolled-back')
 }
 
 function superseded(state: RolloutState, found: string): RolloutStep {

@@ -13,7 +13,7 @@ const longestMessage = 1000
 
 /**
  * Makes the release; `also` is written in the same transaction, so that there is never one without the other.
- * @throws RefusedError if the old content cannot be published any more; StoreError.
+ * @throws RefusedError if the old content is not kept any more; StoreError.
  */
 export async function wayBack(
   domain: Domain,
@@ -29,6 +29,8 @@ export async function wayBack(
     author,
     actor: author,
     reviewed: true,
+    // The schema may ask since for what came with the release that has failed (I12).
+    wasInUse: true,
     parts: [
       {
         config,

@@ -362,6 +362,18 @@ describe.each(stores)('on %s', (_, open) => {
     await until(two, 'rolled-back')
   })
 
+  test('I12: a schema that was made stricter meanwhile does not hold up the way back', async () => {
+    const { publish: release, until, domain, coordinator } = await fleet(await open(), three)
+    await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+    const two = await release({ limit: 2, burst: 9 }, { kind: 'all-at-once', ...quick, bakeMs: 60_000 })
+    await until(two, 'baking')
+    await changeDemands(domain, config, { schema: { type: 'object', required: ['burst'] } }, 'root')
+    await coordinator.control(config, two, 'abort', { by: 'ada', reason: 'errors' })
+    const { state } = await until(two, 'rolled-back')
+    expect(await domain.store.read((read) => read.content(config, state.rollback!.number))).toEqual({ limit: 1 })
+    await expect(release({ limit: 3 })).rejects.toThrow('burst')
+  })
+
   test('instant: in the place of what is under way, to all, waiting for nobody', async () => {
     const { publish: release, until, ran } = await fleet(await open(), three)
     await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')

@@ -164,6 +164,48 @@ test('a step of which no node is there holds up the next ones; with one step the
   expect(next(rolloutOf(allAtOnce()), queued(from), { ...away, cuts: [null] })[0].phase).toBe('completed')
 })
 
+test('I12: a node that ran it and runs something else at the end of its time is waited for, and then it has failed', () => {
+  const strategy = allAtOnce(1_000)
+  const baking: RolloutState = {
+    ...queued(from),
+    phase: 'baking',
+    epoch: 1,
+    decided: 1,
+    cuts: [null],
+    spentMs: 1_000,
+    counts: counts({ applied: 2, waiting: 1 }),
+  }
+  const rollout = rolloutOf(strategy)
+  const [held] = next(rollout, baking, { kind: 'elapsed', ms: 1 })
+  expect(held.phase).toBe('baking')
+  expect(next(rollout, held, { kind: 'counted', counts: counts({ applied: 3 }) })[0].phase).toBe('completed')
+  const [late] = next(rollout, held, { kind: 'elapsed', ms: strategy.applyMs })
+  expect(late).toMatchObject({ phase: 'rolling-back', failure: { kind: 'timeout' } })
+  const [tolerated] = next(rolloutOf({ ...strategy, maxFailed: 1 }), baking, { kind: 'elapsed', ms: 1 })
+  expect(tolerated.phase).toBe('completed')
+})
+
+test('nodes that would not go back are told of with why it went back', () => {
+  const back: RolloutState = {
+    ...queued(from),
+    phase: 'rolling-back',
+    epoch: 1,
+    cuts: [null],
+    failure: { kind: 'nodes', step: 0, found: '1 node failed', nodes: [] },
+    rollback: { number: 8, digest },
+  }
+  const reasons = [{ node: 'n2', reason: 'has no good signature' }]
+  const rollout = rolloutOf(allAtOnce())
+  const [ended] = next(rollout, back, { kind: 'counted', counts: counts({ applied: 2, failed: 1, reasons }) })
+  expect(ended).toMatchObject({
+    phase: 'rolled-back',
+    failure: { found: '1 node failed; 1 node did not go back', nodes: reasons },
+  })
+  const waiting: RolloutState = { ...back, counts: counts({ waiting: 2 }) }
+  const [late] = next(rollout, waiting, { kind: 'elapsed', ms: rollout.strategy.applyMs })
+  expect(late.failure?.found).toBe('1 node failed; 2 nodes did not go back')
+})
+
 test('a step that has just begun is not over before its nodes were counted', () => {
   const rollout = rolloutOf(linear(50, 100))
   const baking: RolloutState = {

@@ -148,11 +148,16 @@ function failureLines({ failure, steps, phase }: RolloutView, { paint, wrapAt }:
   ]
 }
 
+/** Of those that should have gone back. */
+const leftBehind = ['waiting', 'prepared', 'failed'] as const
+
 /** Which release is in use now. */
-function endLines({ phase, number, rollback, from, strategy, mixedMs }: RolloutView, paint: Paint): string[] {
+function endLines({ phase, number, rollback, from, strategy, mixedMs, counts }: RolloutView, paint: Paint): string[] {
   if (phase === 'rolled-back' && rollback !== null) {
     const old = from === null ? '' : `, which holds what release ${from.number} held`
-    return [`    ${paint.bold(`release ${rollback.number}`)} is in use now${old}`]
+    const left = leftBehind.reduce((sum, fact) => sum + Number(counts[fact] ?? 0), 0)
+    const but = left === 0 ? '' : paint.red(`, but not on ${plural(left, 'node')}`)
+    return [`    ${paint.bold(`release ${rollback.number}`)} is in use now${old}${but}`]
   }
   if (phase === 'failed') return [`    there is nothing to go back to: publish another release`]
   if (phase !== 'completed' || !strategy.twoPhase) return []
