@@ -329,7 +329,8 @@ class Watchman implements Watch {
       const voters = this.voted.get(number)
       // A step without a node is passed over.
       if (state.step !== was.step) continue
-      if (state.counts.waiting + state.counts.away + state.counts.failed > 0) {
+      const { waiting, away, failed, lost } = state.counts
+      if (waiting + away + failed + lost > 0) {
         this.violate(`I8: commit of ${number} was decided without all of them: ${JSON.stringify(state.counts)}`)
       }
       if (state.counts.prepared > 0 && voters === undefined) this.violate(`I8: commit of ${number} without a vote`)
