@@ -94,6 +94,7 @@ export function restoreStore(path: string, directory: string): StoreReport {
   try {
     copyFileSync(path, part)
     chmodSync(part, 0o600)
+    raiseEpoch(part)
     flush(part)
     renameSync(part, database)
     syncDirectory(directory)
@@ -102,6 +103,21 @@ export function restoreStore(path: string, directory: string): StoreReport {
     throw asStoreError(error, database)
   }
   return report
+}
+
+/**
+ * Nodes have heard of coordinators that came after the backup was made, and do not listen to one with a lower epoch (I10).
+ * How many there were is not known here; there was less than one each second since 1970.
+ */
+function raiseEpoch(path: string): void {
+  const db = new DatabaseSync(path)
+  try {
+    const found = Number(db.prepare(`select value from meta where key = 'epoch'`).get()?.['value'] ?? 0)
+    const epoch = Math.max(found + 1, Math.floor(Date.now() / 1000))
+    db.prepare(`insert or replace into meta (key, value) values ('epoch', ?)`).run(String(epoch))
+  } finally {
+    db.close()
+  }
 }
 
 function mustNotExist(path: string): void {
