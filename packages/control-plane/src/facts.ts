@@ -40,6 +40,8 @@ export function factOf(node: NodeRecord, isAway: boolean, target: Runs, probes: 
 }
 
 interface Entry extends Found {
+  /** Which place it where it is: a node may come back with others. */
+  readonly labels: NodeRecord['labels']
   readonly step: number
   readonly zone: string
 }
@@ -94,8 +96,14 @@ export class Facts {
       return true
     }
     const found = factOf(node, this.fleet.isAway(uid), this.target, this.probes)
-    if (before !== undefined && before.fact === found.fact && before.reason === found.reason) return false
-    const entry = { ...found, step: stepOf(this.strategy.steps, this.cuts, node), zone: this.zoneOf(node) }
+    const isSame = before?.fact === found.fact && before.reason === found.reason
+    if (isSame && before.labels === node.labels) return false
+    const { labels } = node
+    const entry = { ...found, labels, step: stepOf(this.strategy.steps, this.cuts, node), zone: this.zoneOf(node) }
+    if (isSame && before.step === entry.step && before.zone === entry.zone) {
+      this.entries.set(uid, entry)
+      return false
+    }
     if (before !== undefined) this.count(uid, before, -1)
     this.count(uid, entry, 1)
     this.entries.set(uid, entry)
@@ -149,7 +157,8 @@ export class Facts {
   }
 
   private missingInZone(first: number, last: number): Record<string, number> {
-    const zones: Record<string, number> = {}
+    // A zone may have any name, `__proto__` too.
+    const zones: Record<string, number> = Object.create(null)
     for (const { step, fact, zone } of this.entries.values()) {
       if (step < first || step > last || (fact !== 'waiting' && fact !== 'away' && fact !== 'lost')) continue
       zones[zone] = (zones[zone] ?? 0) + 1
@@ -159,7 +168,7 @@ export class Facts {
 
   private zoneOf({ labels }: NodeRecord): string {
     const { absent } = this.strategy
-    return absent.kind === 'per-zone' ? (labels[absent.label] ?? '') : ''
+    return absent.kind === 'per-zone' && Object.hasOwn(labels, absent.label) ? (labels[absent.label] as string) : ''
   }
 }
 

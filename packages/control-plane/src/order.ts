@@ -74,7 +74,10 @@ export function requireGates({ gates }: Pick<OrderParts, 'gates'>, { gates: spec
 }
 
 function valuesOf({ roster }: OrderParts, config: string, label: string): string[] {
-  const values = roster.uids(config).flatMap((uid) => roster.node(uid)?.labels[label] ?? [])
+  const values = roster.uids(config).flatMap((uid) => {
+    const { labels = {} } = roster.node(uid) ?? {}
+    return Object.hasOwn(labels, label) ? (labels[label] as string) : []
+  })
   return [...new Set(values)].toSorted()
 }
 

@@ -93,7 +93,7 @@ export function stepOf(steps: readonly Step[], cuts: Cuts, node: Placed): number
 
 function hasLabels(node: Placed, labels: Select['labels']): boolean {
   if (labels === undefined) return true
-  for (const key in labels) if (node.labels[key] !== labels[key]) return false
+  for (const key in labels) if (!Object.hasOwn(node.labels, key) || node.labels[key] !== labels[key]) return false
   return true
 }
 

@@ -121,6 +121,24 @@ describe('the counts', () => {
     expect(facts.counts({ phase: 'applying', step: 0 })).toMatchObject({ waiting: 0, applied: 1 })
   })
 
+  test('follow a node that comes back with other labels into its other step, also when nothing else is new of it', () => {
+    const byZone = staged([{ select: { labels: { zone: 'a' } }, bakeMs: 0 }])
+    const { facts, set } = counted(byZone, ['n1', 'n2'])
+    expect(facts.counts({ phase: 'applying', step: 0 })).toMatchObject({ waiting: 0 })
+    expect(set('n2', { labels: { zone: 'a' } })).toBe(true)
+    expect(facts.counts({ phase: 'applying', step: 0 })).toMatchObject({ waiting: 1 })
+    expect(set('n2', { labels: { zone: 'a', rack: '7' } })).toBe(false)
+  })
+
+  test('of those who are missing know zones by whatever name', () => {
+    const strategy: Strategy = { ...allAtOnce(), absent: { kind: 'per-zone', max: 0, label: 'zone' } }
+    const { facts, set } = counted(strategy, ['n1', 'n2'])
+    set('n1', { labels: { zone: '__proto__' } })
+    set('n2', { labels: { zone: '__proto__' } })
+    const { missingInZone } = facts.counts({ phase: 'preparing', step: 0 })
+    expect(Object.entries(missingInZone)).toEqual([['__proto__', 2]])
+  })
+
   test('of those who are missing are made by zone where that is asked for', () => {
     const strategy: Strategy = { ...allAtOnce(), absent: { kind: 'per-zone', max: 1, label: 'name' } }
     const { facts, away, set } = counted(strategy, ['n1', 'n2', 'n3'])
