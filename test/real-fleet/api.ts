@@ -66,6 +66,18 @@ export class Api {
     return { askedMs, answeredMs: Date.now(), nodes: (body as { readonly items: readonly ApiNode[] }).items }
   }
 
+  /** The number of the newest release; `undefined`: nobody knows. */
+  async head(): Promise<number | undefined> {
+    const { status, body } = await this.ask('GET', under)
+    return status === 200 ? (body as { readonly head: Runs }).head.number : undefined
+  }
+
+  /** `undefined`: nobody knows. */
+  async content(number: number): Promise<Content | undefined> {
+    const { status, body } = await this.ask('GET', `${under}/content?release=${number}`)
+    return status === 200 ? body : undefined
+  }
+
   /** The one under way; `null`: there is none. */
   async current(): Promise<
     (ApiRollout & { readonly pauses: readonly { readonly reason: string }[] }) | null | undefined

@@ -4,7 +4,7 @@
  */
 import { once } from 'node:events'
 import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
-import { createServer, type Server } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -38,7 +38,6 @@ export class Fleet {
   private readonly nodes: Node[] = []
   private readonly acknowledged: (Runs & { readonly id: number })[] = []
   private readonly samples: Sample[] = []
-  private readonly contents = new Map<number, Content>()
   private readonly timers = new Set<NodeJS.Timeout>()
   private plane!: Program
   private planePort = 0
@@ -64,7 +63,10 @@ export class Fleet {
   }
 
   private async begin(): Promise<void> {
-    this.gate = createServer((request, response) => void this.answerGate(request, response))
+    this.gate = createServer((request, response) => {
+      // Whoever asked may have been killed meanwhile.
+      this.answerGate(request, response).catch(() => response.destroy())
+    })
     this.gate.listen(0, '127.0.0.1')
     await once(this.gate, 'listening')
     const gateUrl = `http://127.0.0.1:${(this.gate.address() as AddressInfo).port}/`
@@ -84,7 +86,6 @@ export class Fleet {
     this.plane.start()
     await this.until('the control plane listens', () => listens, 60_000)
     const content: Content = { id: 1, moods: {}, gate: 'good' }
-    this.contents.set(1, content)
     this.acknowledged.push(await this.api.create(content))
     for (let i = 0; i < this.nodes.length; i += startedTogether) {
       const some = this.nodes.slice(i, i + startedTogether)
@@ -161,7 +162,6 @@ export class Fleet {
   }
 
   private async publish(content: Content, strategy: Spec): Promise<void> {
-    this.contents.set(content.id, content)
     const published = await this.api.publish(content, strategy)
     const what = `${content.id} ${JSON.stringify(content.moods)} ${content.gate} by ${JSON.stringify(strategy)}`
     this.say(`content ${what}: ${published ? `release ${published.number}` : 'no answer'}`)
@@ -182,8 +182,9 @@ export class Fleet {
       const current = await this.api.current()
       for (const { reason } of current?.pauses ?? []) await this.api.control('resume', reason)
       if (current !== null) return false
-      const sample = await this.api.sample()
-      return sample?.nodes.length === this.nodes.length && sample.nodes.every(settledOn(this.head()))
+      const [head, sample] = [await this.api.head(), await this.api.sample()]
+      if (head === undefined || sample?.nodes.length !== this.nodes.length) return false
+      return sample.nodes.every(settledOn(head))
     }
     await this.until('everything comes to rest', isQuiet, withinMs).catch((error: Error) => this.say(error.message))
     // What a node has written down of itself is looked at no more often than this.
@@ -256,10 +257,6 @@ export class Fleet {
     this.story.push(`${String(Date.now() - this.beganMs).padStart(8)} ${text}`)
   }
 
-  private head(): number {
-    return this.samples.at(-1)?.nodes.reduce((most, { seen }) => Math.max(most, seen ?? 0), 0) ?? 0
-  }
-
   private async look(): Promise<void> {
     while (!this.isOver) {
       const sample = await this.api.sample()
@@ -268,20 +265,13 @@ export class Fleet {
     }
   }
 
-  private async answerGate(
-    request: import('node:http').IncomingMessage,
-    response: import('node:http').ServerResponse,
-  ): Promise<void> {
+  private async answerGate(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const chunks: Buffer[] = []
     for await (const chunk of request) chunks.push(chunk as Buffer)
     const { release } = JSON.parse(Buffer.concat(chunks).toString()) as { release: number | Runs }
     const number = typeof release === 'number' ? release : release.number
     // Which content that is, is asked like everything else.
-    const { body } = await this.api.ask(
-      'GET',
-      `/v1/configs/${encodeURIComponent('fleet/real')}/content?release=${number}`,
-    )
-    const healthy = (body as Content | null)?.gate === 'good'
+    const healthy = (await this.api.content(number))?.gate === 'good'
     response.setHeader('content-type', 'application/json')
     response.end(JSON.stringify({ healthy, reason: healthy ? '' : 'it was to be so' }))
   }

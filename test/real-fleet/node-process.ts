@@ -74,8 +74,11 @@ const source = controlPlane({
     everyMs: 1_000,
   },
 })
+const parent = process.ppid
 let last = ''
 function look(): void {
+  // The test is gone, and nobody is left to end this.
+  if (process.ppid !== parent) process.exit()
   const { uid, runs, status, seen, prepared, health } = source.status()
   const said = { uid: uid ?? '', runs, status, seen, prepared: prepared ?? null, health: health ?? null }
   const text = JSON.stringify(said)

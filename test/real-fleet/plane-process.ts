@@ -15,3 +15,8 @@ const plane = await serve({
 })
 process.stdout.write(`${JSON.stringify({ url: plane.url })}\n`)
 flushCompileCache()
+const parent = process.ppid
+setInterval(() => {
+  // The test is gone, and nobody is left to end this.
+  if (process.ppid !== parent) process.exit()
+}, 1_000)

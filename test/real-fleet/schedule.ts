@@ -29,8 +29,8 @@ const every = {
   wire: 4_000,
 } as const
 /** Storm and calm take turns: where there is never any rest nothing comes to a good end, and less is seen. */
-const stormMs = 9_000
-const calmMs = 6_000
+const stormMs = 8_000
+const calmMs = 8_000
 
 export function schedule(seed: number, nodes: readonly string[], durationMs: number): Happening[] {
   const chance = new Chance(seed)
@@ -111,6 +111,6 @@ function anyStrategy(chance: Chance): Spec {
     ...(chance.is(0.15) && { confirmMs: 2_000 }),
     ...(chance.is(0.15) && { revertMs: 4_000 }),
     ...(chance.is(0.2) && { gates: [{ kind: 'webhook', name: 'fleet', hook: 'fleet' }] as const, gateMs: 3_000 }),
-    whenBusy: chance.pick(['wait', 'supersede', 'supersede']),
+    whenBusy: chance.pick(['wait', 'supersede']),
   }
 }
