@@ -347,7 +347,7 @@ describe.each(stores)('on %s', (_, open) => {
     const numbers = await Promise.all(
       [2, 3, 4, 5].map((limit) => release({ limit }, { kind: 'two-phase', prepareMs: 5_000, applyMs: 5_000 })),
     )
-    expect(numbers.toSorted()).toEqual([2, 3, 4, 5])
+    expect(numbers.toSorted((a, b) => a - b)).toEqual([2, 3, 4, 5])
     for (const number of numbers) await until(number, 'completed')
     for (const all of ran.values()) expect(all).toEqual([1, 2, 3, 4, 5])
   })
