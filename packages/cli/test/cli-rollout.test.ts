@@ -74,6 +74,9 @@ test('what a node cannot take goes back: exit status 1, which node, why, and wha
   expect((await to.run('history', config)).out).toMatch(/ {2}back to release 1: 1 node failed\n/)
   const status = await to.run('rollout', 'status', config)
   expect([status.code, status.out]).toEqual([1, expect.stringContaining('was rolled back')])
+  // The one before it holds what is in use, and the one that was taken back is not brought back by a rollback.
+  const none = await to.run('rollback', config, '-y')
+  expect([none.code, none.err]).toEqual([1, expect.stringContaining('none of the 2 releases of shop/gateway before 3')])
   expect((await to.run('rollout', 'list', config)).out).toMatch(
     /^ {2}2 .* admin +staged +was rolled back +medium \d+ +1 node failed$/m,
   )

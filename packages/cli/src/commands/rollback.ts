@@ -1,12 +1,14 @@
 /** `midflight rollback`: a new release with the content of an older one. */
 import { randomUUID } from 'node:crypto'
 import { Command } from 'commander'
+import type { ReleaseInfo } from 'midflight/protocol'
 import type { Address } from '../admin/address.ts'
 import { call, callAgain, callAll, configPath } from '../fleet/call.ts'
 import { confirmed, requireSomebody } from '../fleet/confirm.ts'
 import { connectionOf, withFleetOptions, type FleetFlags } from '../fleet/connection.ts'
 import { outcome, withWaitOptions, type WaitFlags } from '../fleet/outcome.ts'
 import type { ConfigView, Difference, NodeView, Published } from '../fleet/records.ts'
+import type { RolloutSummary } from '../fleet/rollout.ts'
 import { strategyIn, withStrategyOptions, type StrategyFlags } from '../fleet/strategy.ts'
 import { Refusal } from '../refusal.ts'
 import { differenceLines } from '../show/releases.ts'
@@ -29,7 +31,10 @@ export function rollback(terminal: Terminal): Command {
       'Makes a new release with the content of an older one that a node has run, and follows it to the nodes. Numbers never go back.',
     )
     .argument('<config>')
-    .argument('[to]', 'the number of a release (default: the one before the newest)')
+    .argument(
+      '[to]',
+      'the number of a release (default: the newest before with another content that was not taken back)',
+    )
     .option('--to <n>', 'the same')
     .option('-m, --message <text>', 'why')
     .option('-y, --yes', 'do not ask')
@@ -54,8 +59,7 @@ async function run(terminal: Terminal, config: string, to: string | undefined, f
   const address = connectionOf(flags)
   const { head } = (await call<ConfigView>(address, path)).body
   if (head === null) throw new Refusal('refused', `${config} has no release yet`)
-  const number = target ?? head.number - 1
-  if (number < 1) throw new Refusal('refused', `${config} has one release only; there is none to go back to`)
+  const number = target ?? (await lastGood(address, config, head))
   const difference = await call<Difference>(address, `${path}/releases/${head.number}/diff/${number}`)
   const { paint } = terminal
   if (!flags.json) {
@@ -90,6 +94,25 @@ async function run(terminal: Terminal, config: string, to: string | undefined, f
   }
   const came = await outcome(terminal, address, body, flags)
   if (flags.json) terminal.document({ ...body, ...came })
+}
+
+/** So far back it is looked for one to go back to. */
+const mostLooked = 100
+const badEnds = ['rolled-back', 'rolling-back', 'failed']
+
+/** The newest before the head that holds something else, and was not taken back: or a rollback would bring the bad one. */
+async function lastGood(address: Address, config: string, head: NonNullable<ConfigView['head']>): Promise<number> {
+  const releases = await callAll<ReleaseInfo>(address, configPath(config, '/releases'), {}, mostLooked)
+  const rollouts = await callAll<RolloutSummary>(address, configPath(config, '/rollouts'), {}, mostLooked)
+  const bad = new Set(rollouts.filter(({ phase }) => badEnds.includes(phase)).map(({ number }) => number))
+  const before = releases.filter(({ number }) => number < head.number)
+  const good = before.find(({ number, digest }) => digest !== head.digest && !bad.has(number))
+  if (good !== undefined) return good.number
+  if (before.length === 0) throw new Refusal('refused', `${config} has one release only; there is none to go back to`)
+  throw new Refusal(
+    'refused',
+    `none of the ${before.length} releases of ${config} before ${head.number} holds something else and was not taken back; want the number of one`,
+  )
 }
 
 /** Releases that nodes run, further than which it is not looked what each of them would have to restart for. */
