@@ -271,3 +271,26 @@ test('a hello and reports by HTTP count as those by WebSocket do', async () => {
   expect(await hub.hello(hello, elsewhere)).toEqual({ kind: 'unknown-config' })
   expect(await hub.hello({ ...hello, config: 'shop/none' }, anyAgent)).toEqual({ kind: 'unknown-config' })
 })
+
+test('a process that polls, and was started anew without its disk, is believed when it says again that it runs nothing', async () => {
+  let ms = 0
+  const clock = { now: () => new Date(), monotonicMs: () => ms }
+  const { hub, roster, release } = await rig({ clock, limits: { heartbeatMs: 30_000 } })
+  const first = await release({ content: big(1) })
+  const hello = helloOf()
+  await hub.hello(hello, anyAgent)
+  const report: Report = { type: 'report', ...pick(first), status: 'APPLIED', attempt: 1, at: first.createdAt }
+  await hub.report(config, hello.uid, report, anyAgent)
+  const known = () => roster.node(hello.uid)
+  const anew = { ...hello, seen: 1, status: 'FAILED' } as const
+  await hub.hello(anew, anyAgent)
+  expect(known()).toMatchObject({ status: 'APPLIED', runs: { number: 1 } })
+  // Something better in between: it was late.
+  await hub.hello({ ...hello, runs: { number: 1, digest: first.digest }, seen: 1, status: 'APPLIED' }, anyAgent)
+  ms += 30_000
+  await hub.hello(anew, anyAgent)
+  expect(known()).toMatchObject({ status: 'APPLIED', runs: { number: 1 } })
+  ms += 30_000
+  await hub.hello(anew, anyAgent)
+  expect(known()).toMatchObject({ status: 'FAILED', runs: null })
+})

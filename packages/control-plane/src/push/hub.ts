@@ -14,6 +14,7 @@ import type { Transition } from '../fleet.ts'
 import { createAdmission } from './admission.ts'
 import { createChannels, type Channel } from './channels.ts'
 import type { Greeted, Hub, HubCounts, HubOptions, Told } from './delivery.ts'
+import { createDoubts } from './doubts.ts'
 import { createFanout } from './fanout.ts'
 import { createFrames } from './frames.ts'
 import { defaultHubLimits, type HubLimits } from './limits.ts'
@@ -52,6 +53,7 @@ export function createHub(options: HubOptions): Hub {
   const requests = createAdmission({ ...limits, maxConnections: Infinity }, nowMs)
   const frames = createFrames(store, limits)
   const channels = createChannels<Link>(store)
+  const doubts = createDoubts(nowMs, limits.heartbeatMs / 2)
   const recorder = createRecorder({
     flush: () => roster.flush(() => fanout.idle()),
     everyMs: limits.recordMs,
@@ -314,9 +316,9 @@ export function createHub(options: HubOptions): Hub {
     const auditHead = await store.read((read) => read.auditHead().hash)
     if (isForeign(hello, identity)) return { kind: 'duplicate-node' }
     const known = roster.node(hello.uid)
-    const runs = known?.config === hello.config ? known.runs : null
-    // Requests overtake each other: what says less than is known only shows that the node lives.
-    if (runs !== null && (hello.runs?.number ?? 0) < runs.number) roster.heartbeat(hello.uid, hello)
+    const [says, knows] = [hello.runs?.number ?? 0, known?.config === hello.config ? (known.runs?.number ?? 0) : 0]
+    // Requests overtake each other: what says less than is known only shows that the node lives, if it is not said again.
+    if (!doubts.areOver(hello.uid, says, knows) && says < knows) roster.heartbeat(hello.uid, hello)
     else await roster.hello(hello)
     recorder.note()
     return { kind: 'ok', welcome: welcome(channel, auditHead) }
