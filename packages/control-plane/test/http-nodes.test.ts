@@ -65,6 +65,20 @@ test('F10: with a full disk the nodes are shown as they are, with what they trie
   expect(after.attempts.map(({ status }: { status: string }) => status)).toEqual(['APPLIED', 'FAILED'])
 })
 
+test('what a node holds ready and how well it is are shown as it said them', async () => {
+  const here = await rig()
+  onTestFinished(async () => await here.close())
+  const runs = await released(here)
+  const uid = randomUUID()
+  const prepared = { number: 2, digest: `sha256:${'2'.repeat(64)}`, epoch: 1 }
+  const health = { ok: false, release: 1, detail: 'no database' }
+  const body = { ...hello(uid, name, runs), prepared, health }
+  const path = `/v1/agent/${encodeURIComponent(name)}/heartbeat`
+  expect((await here.ask(path, { method: 'POST', body })).status).toBe(200)
+  expect((await here.ask(`/v1/nodes/${uid}`)).json().node).toMatchObject({ prepared, health })
+  expect((await here.ask(at(name, '/nodes'))).json().items).toMatchObject([{ prepared, health }])
+})
+
 test('a node that was killed is shown as not connected, long before its lease ends', async () => {
   const here = await rig()
   onTestFinished(async () => await here.close())

@@ -256,6 +256,18 @@ export const Node = Type.Object({
   seen: orNull(ReleaseNumber),
   status: Status,
   detail: Type.Optional(Type.String()),
+  prepared: Type.Optional(
+    Type.Object(
+      { ...Runs.properties, epoch: Type.Integer() },
+      described('two-phase: what it holds ready, and waits for the decision on'),
+    ),
+  ),
+  health: Type.Optional(
+    Type.Object(
+      { ok: Type.Boolean(), release: ReleaseNumber, detail: Type.Optional(Type.String()) },
+      described('what its probe found last, and the release that it ran then'),
+    ),
+  ),
   firstSeenAt: Time,
   lastSeenAt: Time,
   leaseUntil: Time,
