@@ -174,11 +174,16 @@ export type Reason =
   | 'drifted' // it runs the number with another content
   | 'newer' // it runs a later one
 
+/** Whether what it runs is what it was last known to run: it may have taken it back, which it says before what it runs now. */
+export function isKept({ runs, seen, status }: Pick<NodeRecord, 'runs' | 'seen' | 'status'>): boolean {
+  return status !== 'DEGRADED' && !(status === 'ROLLED_BACK' && runs?.number === seen)
+}
+
 /** `undefined`: it runs it. */
 export function whyNot(wanted: Wanted, node: NodeRecord, isAway: boolean): Reason | undefined {
   const { runs, seen, status } = node
   const runsIt = runs?.number === wanted.number
-  if (runsIt && runs.digest === wanted.digest && status !== 'DEGRADED') return undefined
+  if (runsIt && runs.digest === wanted.digest && isKept(node)) return undefined
   if (runs !== null && runs.number > wanted.number) return 'newer'
   if (isAway) return 'away'
   const concerns = seen !== null && seen >= wanted.number

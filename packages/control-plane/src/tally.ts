@@ -1,6 +1,7 @@
 /** How many nodes of one config are how far: counted up and down with each change, so that asking costs nothing. */
 import type { NodeStatus } from 'midflight/protocol'
 import type { Wanted } from './desired.ts'
+import { isKept } from './fleet.ts'
 import type { NodeRecord } from './store.ts'
 
 /** Accepted is not delivered, and delivered is not applied. Nodes that are away are counted by what they last said. */
@@ -11,7 +12,7 @@ export interface Progress {
   readonly away: number
   /** Have said that they have seen it, or a later one. */
   readonly delivered: number
-  /** Run it, with this very content. */
+  /** Run it, with this very content, and have not said since that they took it back or are degraded. */
   readonly applied: number
   readonly byStatus: Partial<Readonly<Record<NodeStatus, number>>>
 }
@@ -28,7 +29,7 @@ export class Tally {
     this.nodes += by
     if (isAway) this.away += by
     add(this.byStatus, node.status, by)
-    if (node.runs !== null) this.countRuns(node.runs, by)
+    if (node.runs !== null && isKept(node)) this.countRuns(node.runs, by)
     if (node.seen !== null) add(this.bySeen, node.seen, by)
   }
 

@@ -129,6 +129,13 @@ describe('a node, step by step', () => {
     expect(tried('RESTART_REQUIRED')).toBe('restart-required')
     expect(tried('DEGRADED')).toBe('degraded')
     expect(whyNot(runsOf(6), node({ runs: runsOf(6), seen: 6, status: 'DEGRADED' }), false)).toBe('degraded')
+    // What was not confirmed is taken back by the node; what it runs now it says with its next heartbeat.
+    const reverted = node({ runs: runsOf(6), seen: 6, status: 'ROLLED_BACK' })
+    expect(whyNot(runsOf(6), reverted, false)).toBe('rolled-back')
+    const tally = new Tally()
+    tally.count(reverted, false, 1)
+    expect(tally.progress(runsOf(6))).toMatchObject({ nodes: 1, applied: 0 })
+    expect(whyNot(runsOf(5), node({ runs: runsOf(5), seen: 6, status: 'ROLLED_BACK' }), false)).toBeUndefined()
   })
 
   test('property: F27: reports in any order and any number of times come to what they came to in order', () => {
