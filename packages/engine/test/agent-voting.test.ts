@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import type { Held } from '../src/agent/node-state.ts'
 import { Voting } from '../src/agent/voting.ts'
-import type { Outcome, PreparedReload } from '../src/index.ts'
+import type { Outcome, PreparedReload } from '../src/outcome.ts'
 
 beforeEach(() => vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] }))
 afterEach(() => vi.useRealTimers())
