@@ -207,6 +207,9 @@ describe('a publish with a strategy', () => {
     ['a text for a number', { kind: 'staged', bakeMs: '5m' }, 400, 'bakeMs is "5m"; want number'],
     ['1e400 for a time', '{"kind":"staged","bakeMs":1e400}', 422, 'bakeMs is Infinity'],
     ['less than no time', { kind: 'staged', bakeMs: -1 }, 422, 'bakeMs is -1; want 0 to'],
+    ['a time that nodes would not take', { kind: 'two-phase', prepareMs: 172_800_000 }, 422, 'want 100 to 86400000'],
+    ['a part of a millisecond', { kind: 'two-phase', prepareMs: 500.5 }, 422, 'prepareMs is 500.5; want whole'],
+    ['a part of a millisecond to go back in', { kind: 'staged', revertMs: 1000.5 }, 422, 'want whole milliseconds'],
     ['a field that is misspelt', { kind: 'staged', bakems: 5 }, 400, 'bakems is not known'],
     [
       'a hundred steps and the rest',

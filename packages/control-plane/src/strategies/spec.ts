@@ -51,9 +51,11 @@ export function strategyOf(
     throw wrong(`kind is ${JSON.stringify(spec.kind)}; want ${strategyKinds.join(', ')}, by-risk or instant`)
   }
   for (const [name, min] of Object.entries(times)) {
-    // A node is told of no longer time than a day (`protocol/messages.ts`).
-    const max = name === 'revertMs' ? dayMs : 7 * dayMs
-    inRange(spec[name as keyof typeof times] ?? undefined, name, min, max, 'milliseconds')
+    const isTold = name === 'revertMs' || name === 'prepareMs'
+    const ms = spec[name as keyof typeof times] ?? undefined
+    // What nodes are told of is at most a day, and whole (`protocol/messages.ts`): they would not take the message.
+    inRange(ms, name, min, isTold ? dayMs : 7 * dayMs, 'milliseconds')
+    if (isTold && ms !== undefined && !Number.isInteger(ms)) throw wrong(`${name} is ${ms}; want whole milliseconds`)
   }
   inRange(spec.maxFailed, 'maxFailed', 0, Number.MAX_SAFE_INTEGER, 'nodes')
   checkAbsent(spec.absent)
