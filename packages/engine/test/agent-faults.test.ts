@@ -30,6 +30,27 @@ function altered(fake: FakeControlPlane, alter: (message: ReleaseMessage) => obj
   }
 }
 
+test('I6: a no is a no to the release that came, and not to one that was lost on its way here and is known by its number', async () => {
+  const { fake, engine } = await running()
+  fake.publish({ limit: 0 })
+  await fake.heard('report', ({ number, status }) => number === 2 && status === 'FAILED')
+  const pass = fake.frames
+  fake.frames = (text) => (text.includes('"type":"release"') ? [] : [text])
+  fake.publish({ limit: 3 })
+  const hellos = () => fake.said.flatMap(({ message }) => (message.type === 'hello' ? [message] : []))
+  // The first connection tells it of release 3; what it says on the second is what is known of it then.
+  for (let i = 0; i < 2; i++) {
+    const before = hellos().length
+    for (const ws of fake.sockets) ws.terminate()
+    await until(() => hellos().length > before && fake.sockets.size > 0)
+  }
+  expect(hellos().at(-1)).toMatchObject({ status: 'FAILED', seen: 2, runs: { number: 1 } })
+  fake.frames = pass
+  for (const ws of fake.sockets) ws.terminate()
+  await fake.heard('report', applied(3))
+  expect(engine.live.limit).toBe(3)
+})
+
 describe('a release that is not what it says', () => {
   test.each([
     ['that comes to another digest', { patch: [{ op: 'replace', path: '/limit', value: 99 }] }],

@@ -41,6 +41,8 @@ export class Member implements LinkEnd {
   #engine: AttachedEngine | undefined
   #components: Hello['components']
   #node: NodeState = newNode
+  /** The newest release that came here; of those known by their number only, the status says nothing. */
+  #received: number | null = null
   #begun: Promise<void> | undefined
   /** What was on disk, and so has stood its trial. */
   #restored: Held | undefined
@@ -209,7 +211,7 @@ export class Member implements LinkEnd {
       uid,
       ...this.#options.identity,
       runs: runs(this.#node),
-      seen: this.#node.seen,
+      seen: this.#received,
       status: this.#status(),
       ...this.#told(),
       ...(this.#components && { components: this.#components }),
@@ -251,6 +253,7 @@ export class Member implements LinkEnd {
     if (prepare && !isNews(this.#node, release.number)) return this.#changed()
     const bases = [desired(this.#node), runsOf(this.#node), this.#voting.held].filter((held) => !!held)
     const event = receive(message, this.#options.remote.config, this.#options.policy, bases)
+    if (event.kind !== 'unfit') this.#received = Math.max(this.#received ?? 0, release.number)
     if (event.kind !== 'release') return this.#on(event)
     this.#trial.wants(release, revertMs)
     if (prepare) {
@@ -306,6 +309,7 @@ export class Member implements LinkEnd {
       this.warn(`starts from release ${back.target.release.number}: ${back.refused.detail}`)
       this.#on({ kind: 'go-back', ...back })
     } else if (held) this.#on({ kind: 'restored', held })
+    this.#received = this.#node.seen
     const number = ballot?.held.release.number ?? 0
     const isOpen = number > Math.max(held?.release.number ?? 0, back?.refused.number ?? 0)
     if (ballot && !isOpen) void this.#stateDir.keep(undefined, ballot.epoch)
