@@ -248,9 +248,10 @@ class Agent:
         if not isinstance(welcome, dict) or welcome.get("type") != "welcome":
             raise Away("the answer to hello is no welcome")
         self.heartbeat = welcome["heartbeatMs"] / 1000
-        self.seen = max(self.seen, welcome["head"] or 0)
 
     def report(self, release, status, detail=None):
+        # One that is known by its number only does not count: the status says nothing of it.
+        self.seen = max(self.seen, release["number"])
         self.status = status
         now = datetime.datetime.now(datetime.timezone.utc)
         message = {
@@ -282,7 +283,6 @@ class Agent:
     def take(self, message):
         """Whether it was of use."""
         release = message["release"]
-        self.seen = max(self.seen, release["number"])
         if release["number"] <= self.number():
             return False
         for what in ("prepare", "revertMs"):
