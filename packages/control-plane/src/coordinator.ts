@@ -23,7 +23,7 @@ import { author, wayBack } from './way-back.ts'
 
 export interface CoordinatorOptions {
   readonly domain: Domain
-  readonly roster: Pick<Roster, 'node' | 'isAway' | 'uids' | 'observe'>
+  readonly roster: Pick<Roster, 'node' | 'isAway' | 'isSilent' | 'uids' | 'observe'>
   /** Milliseconds that only grow. */
   readonly monotonicMs: () => number
   readonly gateOf: (spec: GateSpec) => Gate

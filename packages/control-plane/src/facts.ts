@@ -54,6 +54,7 @@ const maxReasonLength = 300
 export interface Fleet {
   node(uid: string): NodeRecord | undefined
   isAway(uid: string): boolean
+  isSilent(uid: string): boolean
 }
 
 /** The nodes of one config, by what they have come to with one release. */
@@ -95,7 +96,7 @@ export class Facts {
       this.entries.delete(uid)
       return true
     }
-    const found = factOf(node, this.fleet.isAway(uid), this.target, this.probes)
+    const found = this.found(node)
     const isSame = before?.fact === found.fact && before.reason === found.reason
     if (isSame && before.labels === node.labels) return false
     const { labels } = node
@@ -108,6 +109,13 @@ export class Facts {
     this.count(uid, entry, 1)
     this.entries.set(uid, entry)
     return true
+  }
+
+  /** Of one that has died of the release nothing is heard any more, long before it counts as away. */
+  private found(node: NodeRecord): Found {
+    const found = factOf(node, this.fleet.isAway(node.uid), this.target, this.probes)
+    if (found.fact !== 'applied' || this.probes === 'ignored' || !this.fleet.isSilent(node.uid)) return found
+    return { fact: 'waiting', reason: `runs it, and was last heard of at ${node.lastSeenAt}` }
   }
 
   /** Of the steps that count in this state. */

@@ -198,7 +198,10 @@ function judged(rollout: Rollout, state: RolloutState): RolloutStep {
       const missing = counts.waiting + counts.prepared
       if (missing > 0 && tooMany(rollout, counts, missing)) {
         if (spentMs < bakeMs + strategy.applyMs) return [state, []]
-        return fail(state, { kind: 'timeout', found: `${nodes(missing)} did not run it at the end of its time` })
+        return fail(state, {
+          kind: 'timeout',
+          found: `${nodes(missing)} did not say at the end of its time that they run it`,
+        })
       }
       const silent = strategy.gates.filter(({ name }) => !state.passed.includes(name))
       if (silent.length === 0) return advanced(rollout, state)

@@ -28,6 +28,8 @@ export interface RosterOptions {
 interface Entry {
   state: NodeState
   away: boolean
+  /** Nothing was heard for half a lease, or its connection is gone. */
+  silent: boolean
   heardAtMs: number
   /** When a sign of life was last marked to be written. */
   writtenAtMs: number
@@ -109,6 +111,19 @@ export class Roster {
     return this.entries.get(uid)?.away ?? true
   }
 
+  /** Sooner than that it is away: whether nothing is known of it now. */
+  isSilent(uid: string): boolean {
+    return this.entries.get(uid)?.silent ?? true
+  }
+
+  /** Its connection is gone. */
+  fellSilent(uid: string): void {
+    const entry = this.entries.get(uid)
+    if (entry === undefined || entry.silent) return
+    entry.silent = true
+    this.onChange(entry.state.node)
+  }
+
   /** By uid, behind `after`: at most `limit` nodes of the config of which `takes` is true. */
   nodes(config: string, takes: (node: NodeRecord) => boolean, after: string | undefined, limit: number): NodeRecord[] {
     const uids = this.uidsOf(config)
@@ -171,11 +186,14 @@ export class Roster {
 
   /** Those whose lease has ended since the last call. To be called now and then. */
   expire(): NodeRecord[] {
-    const endMs = this.options.monotonicMs() - this.options.leaseMs
+    const { leaseMs, monotonicMs } = this.options
+    const nowMs = monotonicMs()
     const gone: NodeRecord[] = []
     for (const entry of this.entries.values()) {
-      if (entry.away || entry.heardAtMs > endMs) continue
+      if (entry.away || entry.heardAtMs > nowMs - leaseMs / 2) continue
       const { node } = entry.state
+      this.fellSilent(node.uid)
+      if (entry.heardAtMs > nowMs - leaseMs) continue
       this.count(node, false, -1)
       this.count(node, true, 1)
       entry.away = true
@@ -298,7 +316,7 @@ export class Roster {
   private put(before: Entry | undefined, state: NodeState, nowMs: number): Entry {
     const { node } = state
     if (before === undefined) {
-      const entry: Entry = { state, away: false, heardAtMs: nowMs, writtenAtMs: nowMs }
+      const entry: Entry = { state, away: false, silent: false, heardAtMs: nowMs, writtenAtMs: nowMs }
       this.entries.set(node.uid, entry)
       this.ordered.delete(node.config)
       this.count(node, false, 1)
@@ -312,6 +330,7 @@ export class Roster {
     }
     before.state = state
     before.away = false
+    before.silent = false
     before.heardAtMs = nowMs
     return before
   }

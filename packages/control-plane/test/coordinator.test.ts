@@ -362,6 +362,27 @@ describe.each(stores)('on %s', (_, open) => {
     await until(two, 'rolled-back')
   })
 
+  test('I12: a node whose connection is gone since it runs it holds up the step, until it is heard of again', async () => {
+    const { publish: release, until, roster, uids, coordinator } = await fleet(await open(), three)
+    await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+    const two = await release({ limit: 2 }, { kind: 'all-at-once', bakeMs: 100, applyMs: 5_000 })
+    await until(two, 'baking')
+    const [, uid] = uids
+    roster.fellSilent(uid!)
+    await vi.waitFor(async () => {
+      expect((await coordinator.rollout(config, two))!.state.spentMs).toBeGreaterThan(150)
+    })
+    expect((await coordinator.rollout(config, two))!.state).toMatchObject({ phase: 'baking', counts: { waiting: 1 } })
+    const { runs, status } = roster.node(uid!)!
+    roster.heartbeat(uid!, { runs, status })
+    await until(two, 'completed')
+    const last = await release({ limit: 3 }, { kind: 'all-at-once', bakeMs: 100, applyMs: 300 })
+    await until(last, 'baking')
+    roster.fellSilent(uid!)
+    const { state } = await until(last, 'rolled-back')
+    expect(state.failure).toMatchObject({ kind: 'timeout', nodes: [{ node: 'n2' }] })
+  })
+
   test('I12: a schema that was made stricter meanwhile does not hold up the way back', async () => {
     const { publish: release, until, domain, coordinator } = await fleet(await open(), three)
     await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')

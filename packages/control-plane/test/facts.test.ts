@@ -75,7 +75,7 @@ describe('the counts', () => {
 
   function counted(strategy: Strategy, uids: readonly string[]) {
     const nodes = new Map(uids.map((uid) => [uid, node(uid)]))
-    const away = new Set<string>()
+    const [away, silent] = [new Set<string>(), new Set<string>()]
     const cuts = cutsOf(strategy.steps, [...nodes.values()])
     const record: RolloutRecord = {
       config: 'shop/prod',
@@ -87,7 +87,11 @@ describe('the counts', () => {
       endedAt: null,
       state: { ...queued(before), phase: 'applying', cuts },
     }
-    const fleet = { node: (uid: string) => nodes.get(uid), isAway: (uid: string) => away.has(uid) }
+    const fleet = {
+      node: (uid: string) => nodes.get(uid),
+      isAway: (uid: string) => away.has(uid),
+      isSilent: (uid: string) => silent.has(uid),
+    }
     const facts = new Facts(record, fleet)
     for (const uid of uids) facts.look(uid)
     const first = uids.find((uid) => stepOf(strategy.steps, cuts, node(uid)) === 0) as string
@@ -95,7 +99,7 @@ describe('the counts', () => {
       nodes.set(uid, node(uid, over))
       return facts.look(uid)
     }
-    return { facts, nodes, away, first, set }
+    return { facts, nodes, away, silent, first, set }
   }
 
   test('are of the steps that were begun: a node of an earlier one counts to the end, one of a later not yet', () => {
@@ -109,6 +113,18 @@ describe('the counts', () => {
     // Who voted for an earlier step has run it since.
     expect(facts.counts({ phase: 'preparing', step: 1 })).toMatchObject({ waiting: 2, unhealthy: 0, reasons: [] })
     expect(facts.counts({ phase: 'rolling-back', step: 0 })).toMatchObject(found)
+  })
+
+  test('I12: one that runs it and is silent is waited for again, before it counts as lost', () => {
+    const { facts, silent, set } = counted(allAtOnce(), ['n1', 'n2'])
+    for (const uid of ['n1', 'n2']) set(uid, running)
+    silent.add('n2')
+    expect(facts.look('n2')).toBe(true)
+    const reasons = [{ node: 'n2', reason: `runs it, and was last heard of at ${at}` }]
+    expect(facts.counts({ phase: 'baking', step: 0 })).toMatchObject({ applied: 1, waiting: 1, reasons })
+    silent.clear()
+    expect(facts.look('n2')).toBe(true)
+    expect(facts.counts({ phase: 'baking', step: 0 })).toMatchObject({ applied: 2, waiting: 0, reasons: [] })
   })
 
   test('change with what is news, and with a node that is forgotten', () => {

@@ -294,3 +294,17 @@ test('a process that polls, and was started anew without its disk, is believed w
   await hub.hello(anew, anyAgent)
   expect(known()).toMatchObject({ status: 'FAILED', runs: null })
 })
+
+test('of a node whose connection is gone nothing is known at once, and it is away when its lease ends', async () => {
+  const { url, roster, release } = await rig({ limits: { leaseMs: 2_000 } })
+  await release({ content: big(1) })
+  const node = await new TestNode(url).on(1)
+  const { uid } = node.hello
+  expect([roster.isSilent(uid), roster.isAway(uid)]).toEqual([false, false])
+  node.ws.terminate()
+  await eventually(() => roster.isSilent(uid))
+  await eventually(() => roster.isAway(uid))
+  const back = new TestNode(url, { hello: { ...node.hello, runs: node.runs } })
+  await eventually(() => !roster.isSilent(uid) && !roster.isAway(uid))
+  back.ws.terminate()
+})

@@ -264,6 +264,7 @@ export function createHub(options: HubOptions): Hub {
     link.channel?.links.delete(link)
     if (byUid.get(link.uid) === link) {
       byUid.delete(link.uid)
+      roster.fellSilent(link.uid)
     }
   }
 
