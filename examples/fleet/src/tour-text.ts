@@ -34,7 +34,7 @@ Try, in another terminal, in this directory:
   2. ${limit(500)}
      ${publish} -m 'five hundred' ${steps}
        shows what would change, whom it reaches and what it risks; asks; goes to node a, which is watched for 5 s,
-       and then to the others. What was counted before still counts
+       and then to the others. What was counted before still counts. Without --steps its risk says how it goes
   3. ${limit(3)}
      ${publish} -m 'three a minute' ${steps}
        a bad change, and valid. Node a answers 429, says within seconds that it is not well, and all go back to what
@@ -57,10 +57,10 @@ Try, in another terminal, in this directory:
        node b is started again, and serves what it ran last, even if the control plane were away
  10. npx midflight watch --config ${config}
        all of this as it happens; Ctrl-C ends it
- 11. curl -s -X PATCH '${path}/content?message=by+curl' \\
+ 11. curl -s -X PATCH '${path}/content?message=by+curl&strategy=two-phase' \\
        -H "Authorization: Bearer $MIDFLIGHT_TOKEN" -H 'If-Match: *' -H 'Content-Type: application/json-patch+json' \\
        -d '[{"op": "replace", "path": "/rules/0/limit", "value": 600}]'
-       the same without the command line
+       without the command line, all or none
 
 Ctrl-C ends all of it, and the next start finds everything as it was. The fleet, and of each node: which release it runs,
 how many of this minute's requests it has counted, and what it answered since the line before:`

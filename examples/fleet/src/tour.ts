@@ -54,6 +54,8 @@ async function start(): Promise<void> {
     dataDir: run.in('control-plane'),
     port: ports['control-plane'],
     logger,
+    // Where a publish does not say how it is to reach the nodes: watched it is in any case.
+    strategy: { kind: 'by-risk', bakeMs: 5000 },
     newAdminToken: !run.has('admin-token'),
     onAdminToken: (secret) => {
       run.write('admin-token', `${secret}\n`)

@@ -245,6 +245,14 @@ test('F60: the tour: a bad change is caught at the first gateway while the other
   expect((await typed(login, step(11))).code).toBe(0)
   for (const { name } of second.nodes) await second.shown(`node ${name}: release 7 APPLIED`)
   expect(await limits(second.nodes)).toEqual(['600', '600', '600'])
+  // Who says nothing of the way is not at the mercy of it.
+  const silent = await typed(
+    login,
+    step(6)
+      .replace(/limit: 0/, 'limit: 400')
+      .replace('npx midflight publish', '$& --dry-run'),
+  )
+  expect(silent.out).toMatch(/steps {2}(staged|all-at-once) \(by its risk\)\n +1 .*watched for/)
   second.child.kill('SIGTERM')
   expect(await second.exit).toEqual([0, null])
   expect(second.nodes.filter(({ pid }) => isAlive(pid))).toEqual([])
