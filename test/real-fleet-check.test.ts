@@ -24,7 +24,7 @@ function at(ms: number) {
   return { wallMs: startMs + ms, monoMs: ms }
 }
 
-function did(ms: number, kind: 'prepared' | 'commit', id: number): LogLine {
+function did(ms: number, kind: 'prepared' | 'commit' | 'refused', id: number): LogLine {
   return { ...at(ms), kind, id }
 }
 
@@ -237,6 +237,19 @@ test.each<[string, RegExp, (draft: Draft) => void]>([
     },
   ],
   [
+    'a rollout is completed over a node that is sick of it',
+    /^I12: the rollout of 3 is completed, and a would not have it, or was sick of it/,
+    (draft) => {
+      const sick = node('a', third, { health: { ok: false, release: 3 } })
+      draft.samples.splice(2, 0, { ...draft.samples[2], answeredMs: startMs + 10_500, nodes: [sick] } as never)
+    },
+  ],
+  [
+    'the API has something ready at a node for ever',
+    /^I8: a still has 3 prepared/,
+    (draft) => (draft.nodes[0] = node('a', third, { prepared: { ...third, epoch: 1 } }) as never),
+  ],
+  [
     'a rollout never ends',
     /^the rollout of 3 is preparing for ever/,
     (draft) => change(draft, 2, { phase: 'preparing', endedAt: null }),
@@ -246,6 +259,14 @@ test.each<[string, RegExp, (draft: Draft) => void]>([
     /^I6: b runs 2, is to run 3, and does not say why/,
     (draft) => {
       draft.nodes[1] = node('b', second) as never
+      log(draft, 'b').splice(-3)
+    },
+  ],
+  [
+    'a node stays behind, and what it says for it never happened',
+    /^I6: b runs 2, is to run 3, and does not say why/,
+    (draft) => {
+      draft.nodes[1] = node('b', second, { seen: 3, status: 'FAILED', detail: 'does not take 20' }) as never
       log(draft, 'b').splice(-3)
     },
   ],
@@ -302,7 +323,7 @@ test.each<[string, (draft: Draft) => void]>([
     'a node that is left behind and says why',
     (draft) => {
       draft.nodes[1] = node('b', second, { seen: 3, status: 'FAILED', detail: 'does not take 30' }) as never
-      log(draft, 'b').splice(-3)
+      log(draft, 'b').splice(-3, 3, did(10_100, 'refused', 30))
     },
   ],
   [

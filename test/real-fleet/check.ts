@@ -189,13 +189,16 @@ function nothingBadCompleted({ releases, samples }: Evidence, rollout: ApiRollou
   const bad = new Set<string>()
   for (const { nodes, answeredMs } of samples) {
     if (answeredMs > endMs - countedWithinMs) continue
-    for (const { labels, seen, runs, status } of nodes) {
-      const concerns = seen === number && runs?.digest !== digest
-      if (concerns && refusals.includes(status)) bad.add(labels['name'] ?? '')
+    for (const { labels, seen, runs, status, health } of nodes) {
+      const isRefused = seen === number && runs?.digest !== digest && refusals.includes(status)
+      const isSick = runs?.number === number && health?.release === number && !health.ok
+      if (isRefused || isSick) bad.add(labels['name'] ?? '')
     }
   }
   if (bad.size > strategy.maxFailed) {
-    found.push(`I12: the rollout of ${number} is completed, and ${[...bad].join()} would not have it`)
+    found.push(
+      `I12: the rollout of ${number} is completed, and ${[...bad].join()} would not have it, or was sick of it`,
+    )
   }
   return found
 }
@@ -213,13 +216,21 @@ function allIsSettled({ releases, rollouts, nodes, logs }: Evidence): string[] {
       found.push(`I6: nothing is known of ${node}`)
       continue
     }
-    if (said.prepared !== null) found.push(`I8: ${node} still has ${said.prepared.number} prepared`)
+    const prepared = said.prepared ?? known.prepared
+    if (prepared) found.push(`I8: ${node} still has ${prepared.number} prepared`)
     if (known.runs?.number !== said.runs?.number || known.runs?.digest !== said.runs?.digest) {
       found.push(`the API has ${node} at ${known.runs?.number}, and it runs ${said.runs?.number}`)
     }
     if (said.runs?.number === head?.number && said.runs?.digest === head?.digest) continue
-    const saysWhy = refusals.includes(known.status) && known.seen === head?.number && (known.detail ?? '') !== ''
-    if (!saysWhy) found.push(`I6: ${node} runs ${said.runs?.number}, is to run ${head?.number}, and does not say why`)
+    const saysSo = refusals.includes(known.status) && known.seen === head?.number && (known.detail ?? '') !== ''
+    const isTrue = lines.some((line) => isNo(line, head?.content.id)) || wentBackFrom(logs, node, head?.number ?? 0)
+    if (!saysSo || !isTrue)
+      found.push(`I6: ${node} runs ${said.runs?.number}, is to run ${head?.number}, and does not say why`)
   }
   return found
+}
+
+/** What a node says has to have happened. */
+function isNo(line: LogLine, id: number | undefined): boolean {
+  return (line.kind === 'refused' || line.kind === 'failed-late') && line.id === id
 }

@@ -50,6 +50,8 @@ export interface ApiNode {
   readonly seen: number | null
   readonly status: string
   readonly detail?: string
+  readonly prepared?: Runs & { readonly epoch: number }
+  readonly health?: { readonly ok: boolean; readonly release: number }
   readonly here: boolean
   readonly connected: boolean
   readonly reason?: string
