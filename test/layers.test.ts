@@ -17,7 +17,10 @@ const interfaces = ['json', 'issue', 'source', 'trigger', 'outcome', 'event', 's
 const core = ['plan', 'diff', 'schema', 'snapshot', 'journal'].map((name) => `${engine}${name}.ts`)
 
 /** Small pure files that several doors need and that know nothing of the engine. */
-const besideDoors = [`${engine}debounce.ts`, `${engine}triggers/access.ts`]
+const besideDoors = ['debounce', 'deadline', 'triggers/access'].map((name) => `${engine}${name}.ts`)
+
+/** What sources of servers are made with: their own files say only how their server speaks. */
+const ofSources = ['sources/watching', 'sources/watching/request'].map((name) => `${engine}${name}.ts`)
 
 /** What the protocol stands on: pure, and without node: modules. */
 const browserSafe = ['json', 'issue', 'canonical', 'check', 'outcome'].map((name) => `${engine}${name}.ts`)
@@ -101,6 +104,7 @@ const rules: readonly Rule[] = [
       if (!door || !to.startsWith(engine)) return false
       const own = to === `${engine}${door}.ts` || to.startsWith(`${engine}${door}/`)
       const besides = interfaces.includes(to) || to.startsWith(`${engine}text/`) || besideDoors.includes(to)
+      if (from.startsWith(`${engine}sources/`) && ofSources.includes(to)) return false
       return !own && !besides
     },
   },

@@ -1,3 +1,5 @@
 /** Test doubles and conformance suites that others use too. */
 export { memory, type MemorySource } from './memory.ts'
 export { scripted, type ScriptedComponent, type ScriptedOptions, type Step } from './scripted.ts'
+export { testSource } from './source-conformance.ts'
+export type { Ability, Attempted, SourceAt, SourceCase, SourceFactory, SourceRig } from './source/rig.ts'
