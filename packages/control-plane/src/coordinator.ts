@@ -231,7 +231,7 @@ export class Coordinator {
     // One that is held does not begin either; it is looked again with each tick.
     if (this.courses.get(config) !== course || state.pauses.length > 0) return
     const { roster, domain } = this.options
-    const from = state.from ?? (await domain.store.read((read) => handedOver(read.rollouts(config, number, 1)[0])))
+    const from = state.from ?? (await domain.store.read((read) => handedOver(read, config, number)))
     const nodes = roster.uids(config).flatMap((uid) => roster.node(uid) ?? [])
     const cuts = cutsOf(strategy.steps, nodes)
     course.facts = this.factsOf({ ...course.record, state: { ...state, cuts } })

@@ -5,7 +5,7 @@ import type { GateWatch } from './gates/watch.ts'
 import { RefusedError } from './release.ts'
 import { problemOf, type Control } from './rollout.ts'
 import { hasEnded, type Rollout, type RolloutEvent, type RolloutState } from './rollout-state.ts'
-import type { AuditEntry, RolloutRecord } from './store.ts'
+import type { AuditEntry, RolloutRecord, StoreRead } from './store.ts'
 
 /** Who wants something of a rollout, and why. */
 export interface Wanting {
@@ -26,10 +26,18 @@ export interface Course {
   retryRollbackMs: number
 }
 
-/** What the nodes were to run when a rollout had ended. */
-export function handedOver(rollout: RolloutRecord | undefined): Runs | null {
-  if (rollout === undefined) return null
-  const { state, number, digest } = rollout
+/** What the nodes were to run when the rollouts before that of this release had ended. */
+export function handedOver(read: Pick<StoreRead, 'rollouts'>, config: string, number: number): Runs | null {
+  for (let before = number; ;) {
+    const [found] = read.rollouts(config, before, 1)
+    if (found === undefined) return null
+    // What was given up in the queue was behind another, which has handed over what it was never given.
+    if (found.state.epoch > 0 || found.state.from !== null) return leftBy(found)
+    before = found.number
+  }
+}
+
+function leftBy({ state, number, digest }: RolloutRecord): Runs | null {
   if (state.phase === 'completed') return { number, digest }
   return state.phase === 'rolled-back' ? state.rollback : state.from
 }

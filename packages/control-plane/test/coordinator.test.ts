@@ -277,6 +277,33 @@ describe.each(stores)('on %s', (_, open) => {
     for (const numbers of ran.values()) expect(numbers.at(-1)).toBe(4)
   })
 
+  test('I12: what takes the place of several has the way back of the one that was under way, and not of those that never were', async () => {
+    const { publish: release, until, behave, domain } = await fleet(await open(), three)
+    await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+    await until(await release({ limit: 2 }, { kind: 'all-at-once', bakeMs: 60_000 }), 'baking')
+    await release({ limit: 3 }, { kind: 'all-at-once' })
+    behave.set('n1', (number) => (number === 4 ? 'refuse' : 'apply'))
+    const four = await release({ limit: 4 }, { kind: 'all-at-once', whenBusy: 'supersede', ...quick })
+    await until(3, 'superseded')
+    const { state } = await until(four, 'rolled-back')
+    expect(state.from).toMatchObject({ number: 1 })
+    expect(await domain.store.read((read) => read.content(config, state.rollback!.number))).toEqual({ limit: 1 })
+  })
+
+  test('I12: one before it that was given up in the queue leaves the way back of the next as it was', async () => {
+    const { publish: release, until, coordinator } = await fleet(await open(), three)
+    await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+    const two = await release({ limit: 2 }, { kind: 'all-at-once', bakeMs: 60_000 })
+    await until(two, 'baking')
+    await release({ limit: 3 }, { kind: 'all-at-once' })
+    await release({ limit: 4 }, { kind: 'all-at-once', bakeMs: 60_000 })
+    await coordinator.control(config, 3, 'abort', { by: 'ada', reason: 'a mistake' })
+    await coordinator.control(config, two, 'promote', { by: 'ada', reason: 'well' })
+    expect((await until(4, 'baking')).state.from).toMatchObject({ number: 2 })
+    await coordinator.control(config, 4, 'abort', { by: 'ada', reason: 'errors' })
+    await until(4, 'rolled-back')
+  })
+
   test('paused it stays where it is; resumed it goes on; a reason that is not there is passed over', async () => {
     const { publish: release, until, coordinator, ran } = await fleet(await open(), three)
     await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')

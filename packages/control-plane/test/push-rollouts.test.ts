@@ -99,6 +99,21 @@ describe('two-phase', () => {
   })
 })
 
+test('while the next one is held in the queue, nodes that come are given what the one before has left in use', async () => {
+  const { move, domain, store, hub, url, second } = await rolling(staged([]), 0)
+  await move({ phase: 'baking', epoch: 1, decided: 1, cuts: [null] })
+  const order = { strategy: staged([]) }
+  await publish(domain, { author: 'ada', changes: [{ config, content: { limit: 3 } }], rolloutOf: () => order })
+  await store.transaction((tx) => {
+    const [rollout] = tx.openRollouts(config)
+    const state: RolloutState = { ...rollout!.state, phase: 'completed', confirmed: 1 }
+    tx.moveRollout({ ...rollout!, state, endedAt: new Date().toISOString() }, null, 1, new Date().toISOString())
+  })
+  await hub.announce(config)
+  const node = await new TestNode(url).on(2)
+  expect(node.runs).toEqual({ number: 2, digest: second.digest })
+})
+
 test('step by step: a node is sent the release when its step has begun, and told that it stays when that is through', async () => {
   const strategy: Strategy = { ...staged([{ select: { percent: 50 }, bakeMs: 0 }]), revertMs: 5_000 }
   const { move, nodes, second, roster } = await rolling(strategy, 2)

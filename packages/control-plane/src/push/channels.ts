@@ -1,6 +1,7 @@
 /** What is delivered: one channel per config that somebody follows, with its newest release and its followers. */
 import type { ReleaseInfo } from 'midflight/protocol'
-import type { RolloutRecord, Store } from '../store.ts'
+import { handedOver } from '../course.ts'
+import type { RolloutRecord, Store, StoreRead } from '../store.ts'
 import { confirmingIn } from './confirm.ts'
 
 /** A poll that waits. */
@@ -36,6 +37,14 @@ export interface Channels<L = unknown> {
 
 const maxReleases = 64
 
+/** One that is held in the queue has not begun, and so has not on record what nodes are to run until then. */
+function placed(read: StoreRead, rollout: RolloutRecord | undefined): RolloutRecord | null {
+  if (rollout === undefined) return null
+  const { config, number, state } = rollout
+  if (state.phase !== 'queued' || state.from !== null) return rollout
+  return { ...rollout, state: { ...state, from: handedOver(read, config, number) } }
+}
+
 export function createChannels<L>(store: Store): Channels<L> {
   const channels = new Map<string, Channel<L>>()
   const opening = new Map<string, Promise<Channel<L> | undefined>>()
@@ -46,7 +55,7 @@ export function createChannels<L>(store: Store): Channels<L> {
       if (record === undefined) return undefined
       const head = record.head === null ? null : (read.release(config, record.head.number) ?? null)
       // Of one moment: a head whose rollout is not seen would go to everyone.
-      const rollout = read.openRollouts(config)[0] ?? null
+      const rollout = placed(read, read.openRollouts(config)[0])
       return { head, rollout, confirming: confirmingIn(read, config, rollout, head) }
     })
     if (!found) return channels.get(config)
