@@ -32,7 +32,7 @@ const assumed: Readonly<Record<string, string>> = {
   Trigger: `import type { Trigger } from 'midflight'`,
 }
 
-const pages = ['README.md', ...readdirSync(join(root, 'docs')).map((name) => join('docs', name))]
+const pages = ['README.md', ...['docs', 'docs/sources'].flatMap(pagesIn)]
   .filter((page) => page.endsWith('.md') && readable(page))
   .map((page) => ({ page, blocks: blocksOf(readFileSync(join(root, page), 'utf8')) }))
 
@@ -103,6 +103,10 @@ test('links between the pages lead somewhere, to headings too', () => {
   }
   expect(dead).toEqual([])
 })
+
+function pagesIn(folder: string): readonly string[] {
+  return readdirSync(join(root, folder)).map((name) => join(folder, name))
+}
 
 /** As GitHub makes anchors of them. */
 function headingsOf(page: string): ReadonlySet<string> {

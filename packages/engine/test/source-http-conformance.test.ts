@@ -89,9 +89,9 @@ for (const [title, options] of Object.entries({
   'http(), by long poll': () => ({ waitMs: 5_000, timeoutMs: 500 }),
   'http(), with hints from server-sent events': (web: WebServer) => ({ events: web.url('events'), pollMs: 500 }),
 })) {
-  describe(title, () => {
+  describe(`${title}`, () => {
     for (const { name, skip, run } of testSource({ open: () => open(options), without })) {
-      test.skipIf(skip !== undefined)(skip === undefined ? name : `${name} (skipped: ${skip})`, run)
+      test.skipIf(skip !== undefined)(`${name}${skip === undefined ? '' : ` (skipped: ${skip})`}`, run)
     }
   })
 }

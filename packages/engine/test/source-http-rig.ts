@@ -1,7 +1,7 @@
 /** A web server that holds documents, as the conformance suite and the tests of `http()` need it. */
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { TcpProxy } from './tcp-proxy.ts'
 
@@ -13,7 +13,7 @@ export class WebServer {
   answering: Answering | undefined
   /** What was asked. */
   readonly requests: IncomingMessage[] = []
-  #server: Server | undefined
+  #end: (() => Promise<void>) | undefined
   #port = 0
   #proxy: TcpProxy | undefined
   readonly #waiting = new Set<() => void>()
@@ -35,23 +35,25 @@ export class WebServer {
   }
 
   async start(): Promise<void> {
-    this.#server = createServer((request, response) => {
+    const server = createServer((request, response) => {
       this.requests.push(request)
       if (this.answering) this.answering(request, response)
       else this.answer(request, response)
     })
-    this.#server.listen(this.#port, '127.0.0.1')
-    await once(this.#server, 'listening')
-    this.#port = (this.#server.address() as AddressInfo).port
+    server.listen(this.#port, '127.0.0.1')
+    await once(server, 'listening')
+    this.#port = (server.address() as AddressInfo).port
+    this.#end = async () => {
+      server.close()
+      server.closeAllConnections()
+      await once(server, 'close')
+    }
   }
 
   async stop(): Promise<void> {
-    const server = this.#server
-    if (!server) return
-    this.#server = undefined
-    server.close()
-    server.closeAllConnections()
-    await once(server, 'close')
+    const end = this.#end
+    this.#end = undefined
+    await end?.()
   }
 
   put(path: string, bytes: Uint8Array): void {

@@ -126,11 +126,12 @@ class Watching {
   async load(signal: AbortSignal): Promise<Document> {
     if (this.#closing.signal.aborted) throw new SourceError([this.#issue('is closed')])
     this.#loading = this.isTold
-    const justHeard = this.#asked && this.#entries !== undefined
+    const hasHeard = this.#entries !== undefined || this.#refused !== undefined
+    const justHeard = this.#asked && hasHeard
     this.#asked = false
     // Whoever else asks wants to know what is there now.
     if (this.#run === undefined) this.#run = this.#follow()
-    else if (!justHeard && this.#entries !== undefined) this.#lookAgain()
+    else if (!justHeard && hasHeard) this.#lookAgain()
     if (!justHeard) await this.#answered(signal)
     const version = (this.#loaded = this.#version)
     if (this.#refused) throw new SourceError([this.#refused])
@@ -142,7 +143,7 @@ class Watching {
   }
 
   async #answered(signal: AbortSignal): Promise<void> {
-    const limitMs = this.#entries ? this.#settings.answerMs : undefined
+    const limitMs = this.#entries || this.#refused ? this.#settings.answerMs : undefined
     const how = await this.#look.answered(signal, limitMs)
     if (how === 'late') this.#say(`did not answer within ${limitMs} ms; what it gave last stays in use`)
     if (how === 'stopped') throw new SourceError([this.#issue('was not waited for')], { transient: true })
