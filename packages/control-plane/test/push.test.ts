@@ -295,6 +295,25 @@ test('a process that polls, and was started anew without its disk, is believed w
   expect(known()).toMatchObject({ status: 'FAILED', runs: null })
 })
 
+test('for a node that is connected nobody else votes, reports or says hello, or shows that it lives', async () => {
+  const { url, hub, roster, release } = await rig()
+  const first = await release({ content: big(1) })
+  const node = await new TestNode(url, { applies: false }).welcomed()
+  const { hello } = node
+  const other = { ...anyAgent, name: 'another agent' }
+  const report: Report = { type: 'report', ...pick(first), status: 'APPLIED', attempt: 1, at: first.createdAt }
+  expect(await hub.report(config, hello.uid, report, other)).toBe('unknown-node')
+  expect(await hub.hello({ ...hello, runs: pick(first) }, other)).toEqual({ kind: 'duplicate-node' })
+  expect(roster.node(hello.uid)).toMatchObject({ runs: null })
+  expect(await hub.report(config, hello.uid, report, anyAgent)).toBe('ok')
+  roster.fellSilent(hello.uid)
+  const question = { config, index: 0, waitMs: 0, whole: false, uid: hello.uid }
+  await hub.poll({ ...question, identity: other })
+  expect(roster.isSilent(hello.uid)).toBe(true)
+  await hub.poll({ ...question, identity: anyAgent })
+  expect(roster.isSilent(hello.uid)).toBe(false)
+})
+
 test('of a node whose connection is gone nothing is known at once, and it is away when its lease ends', async () => {
   const { url, roster, release } = await rig({ limits: { leaseMs: 2_000 } })
   await release({ content: big(1) })

@@ -8,7 +8,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { AgentMessage, Hello, Report, Runs, Welcome } from 'midflight/protocol'
-import { decide, type Principal } from '../access.ts'
+import { callerOf, decide, type Principal } from '../access.ts'
 import { defaultPatience, desired as headForAll, failedAt } from '../desired.ts'
 import type { Transition } from '../fleet.ts'
 import { createAdmission } from './admission.ts'
@@ -145,7 +145,7 @@ export function createHub(options: HubOptions): Hub {
     const channel = allowed ? await channels.open(hello.config) : undefined
     if (!channel) return link.refuse('unknown-config', `there is no config ${hello.config}`)
     const auditHead = await store.read((read) => read.auditHead().hash)
-    if (isForeign(hello, link.identity)) {
+    if (isForeign(hello.uid, hello.config, link.identity, link)) {
       return link.refuse('duplicate-node', `the uid ${hello.uid} is another node's; each process has its own`)
     }
     for (let other = byUid.get(hello.uid); other; other = byUid.get(hello.uid)) {
@@ -172,10 +172,11 @@ export function createHub(options: HubOptions): Hub {
     fanout.look(link)
   }
 
-  /** Whoever knows a uid is not to take a node out of a config in which they have no say. */
-  function isForeign({ uid, config }: Hello, identity: Principal): boolean {
-    const known = roster.node(uid)
-    return known !== undefined && known.config !== config && decide(identity, 'connect', known.config) !== 'allowed'
+  /** Whoever knows a uid takes no node out of a config in which they have no say, nor votes for one that others connect. */
+  function isForeign(uid: string, config: string, identity: Principal, connected = byUid.get(uid)): boolean {
+    const other = roster.node(uid)?.config ?? config
+    if (other !== config && decide(identity, 'connect', other) !== 'allowed') return true
+    return connected !== undefined && callerOf(connected.identity) !== callerOf(identity)
   }
 
   /** Half-open connections do not answer a ping; a second process with the same uid must not push out the first (F22). */
@@ -305,8 +306,9 @@ export function createHub(options: HubOptions): Hub {
       tally.sentAway++
       return { kind: 'busy', retryAfterMs }
     }
-    const node = request.uid === undefined ? undefined : roster.node(request.uid)
-    if (node?.config === request.config) noted(roster.heartbeat(node.uid, node))
+    const { uid = '', config, identity } = request
+    const node = roster.node(uid)
+    if (node?.config === config && !isForeign(uid, config, identity)) noted(roster.heartbeat(uid, node))
     return await polls.poll(request)
   }
 
@@ -315,10 +317,9 @@ export function createHub(options: HubOptions): Hub {
     const channel = allowed ? await channels.open(hello.config) : undefined
     if (!channel) return { kind: 'unknown-config' }
     const auditHead = await store.read((read) => read.auditHead().hash)
-    if (isForeign(hello, identity)) return { kind: 'duplicate-node' }
+    if (isForeign(hello.uid, hello.config, identity)) return { kind: 'duplicate-node' }
     const known = roster.node(hello.uid)
     const [says, knows] = [hello.runs?.number ?? 0, known?.config === hello.config ? (known.runs?.number ?? 0) : 0]
-    // Requests overtake each other: what says less than is known only shows that the node lives, if it is not said again.
     if (!doubts.areOver(hello.uid, says, knows) && says < knows) roster.heartbeat(hello.uid, hello)
     else await roster.hello(hello)
     recorder.note()
@@ -329,7 +330,7 @@ export function createHub(options: HubOptions): Hub {
     const allowed = decide(identity, 'connect', config) === 'allowed'
     const channel = allowed ? await channels.open(config) : undefined
     if (!channel) return 'unknown-config'
-    if (roster.node(uid)?.config !== config) return 'unknown-node'
+    if (roster.node(uid)?.config !== config || isForeign(uid, config, identity)) return 'unknown-node'
     const release = await channels.release(channel, report.number)
     const wasSent = release !== undefined && (release.digest === report.digest || report.attempt === 0)
     if (!wasSent) return 'not-sent'
