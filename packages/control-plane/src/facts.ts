@@ -59,6 +59,7 @@ export interface Fleet {
 
 /** The nodes of one config, by what they have come to with one release. */
 export class Facts {
+  private readonly config: string
   private readonly strategy: Strategy
   private readonly cuts: RolloutState['cuts']
   private readonly probes: Probes
@@ -69,7 +70,8 @@ export class Facts {
   /** Those with a reason, in the order in which they failed. */
   private readonly bad = new Map<string, Entry>()
 
-  constructor({ strategy, state, number, digest }: RolloutRecord, fleet: Fleet) {
+  constructor({ config, strategy, state, number, digest }: RolloutRecord, fleet: Fleet) {
+    this.config = config
     this.strategy = strategy
     this.cuts = state.cuts
     this.target = state.rollback ?? { number, digest }
@@ -90,7 +92,7 @@ export class Facts {
   look(uid: string): boolean {
     const before = this.entries.get(uid)
     const node = this.fleet.node(uid)
-    if (node === undefined) {
+    if (node === undefined || node.config !== this.config) {
       if (before === undefined) return false
       this.count(uid, before, -1)
       this.entries.delete(uid)

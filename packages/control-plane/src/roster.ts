@@ -301,8 +301,11 @@ export class Roster {
 
   private take(before: Entry | undefined, state: NodeState, isNews: boolean): void {
     const nowMs = this.options.monotonicMs()
-    const last = before?.away === false ? before.state.node : undefined
+    const known = before?.state.node
+    const last = before?.away === false ? known : undefined
     const entry = this.put(before, state, nowMs)
+    // Where it is no longer waited for.
+    if (known !== undefined && known.config !== state.node.config) this.onChange(known)
     this.onChange(state.node)
     if (last?.config !== state.node.config) {
       if (last !== undefined) this.options.onPresence?.('left', last)

@@ -410,6 +410,20 @@ describe.each(stores)('on %s', (_, open) => {
     expect(state.failure).toMatchObject({ kind: 'timeout', nodes: [{ node: 'n2' }] })
   })
 
+  test('a node that goes over to another config is not waited for', async () => {
+    const { publish: release, until, behave, roster, uids, domain } = await fleet(await open(), three)
+    await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+    behave.set('n2', () => 'hang')
+    const two = await release({ limit: 2 }, { kind: 'all-at-once', bakeMs: 0, applyMs: 60_000 })
+    await until(two, 'applying')
+    const other = 'shop/gateway/test'
+    await createConfig(domain, { name: other, actor: 'tests' })
+    const { labels, agent } = roster.node(uids[1]!)!
+    const hello = { type: 'hello', labels, agent, runs: null, seen: null, status: 'UNSET' } as const
+    await roster.hello({ ...hello, uid: uids[1]!, config: other })
+    expect((await until(two, 'completed')).state.counts).toMatchObject({ applied: 2, waiting: 0 })
+  })
+
   test('I12: a schema that was made stricter meanwhile does not hold up the way back', async () => {
     const { publish: release, until, domain, coordinator } = await fleet(await open(), three)
     await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
