@@ -214,8 +214,8 @@ export class Fleet {
     const record = await this.api.record()
     const logs = new Map<string, LogLine[]>()
     for (const { name, logPath } of this.nodes) logs.set(name, linesOf(await readFile(logPath, 'utf8')))
-    const { acknowledged, samples } = this
-    return { ...record, acknowledged, samples, logs, badAnswers: this.api.bad }
+    const [acknowledged, samples, badAnswers] = [[...this.acknowledged], [...this.samples], [...this.api.bad]]
+    return { ...record, acknowledged, samples, logs, badAnswers }
   }
 
   /** How many times a process was started, for people. */
