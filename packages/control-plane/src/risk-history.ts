@@ -331,7 +331,15 @@ function sized({ kind, path, before, after }: GivenChange): RiskChange {
   const old = before === undefined ? 1 : valuesIn(before)
   const now = after === undefined ? 1 : valuesIn(after)
   const values = { added: now, removed: old, changed: Math.max(old, now), moved: 1 }
-  return { kind, path: text, values: values[kind] }
+  const jump = typeof before === 'number' && typeof after === 'number' ? jumpOf(before, after) : 1
+  return { kind, path: text, values: values[kind], ...(jump > 1 && { jump }) }
+}
+
+/** Secrets are no numbers here: what is shown of them is a text. */
+function jumpOf(before: number, after: number): number {
+  if (before === 0 || after === 0 || before < 0 !== after < 0) return Infinity
+  const times = Math.abs(after / before)
+  return Math.max(times, 1 / times)
 }
 
 function isContainer(value: Json | undefined): value is readonly Json[] | JsonObject {

@@ -21,6 +21,11 @@ export interface Weights {
   /** It removes all entries of a list or of a map: mostly somebody's mistake. */
   readonly emptied: number
 
+  /** It changes a number by `jumpFrom` times or more, its sign, or from or to 0: mostly a digit too many, or too few. */
+  readonly jump: number
+  /** So many times: 10 is from 5 to 50, and from 50 to 5. */
+  readonly jumpFrom: number
+
   /** It touches so large a share of the config as `bulkShare`; of less, as much less. */
   readonly bulk: number
   /** The share, 0 to 1, at which a change has all points of `bulk`. */
@@ -76,6 +81,9 @@ export const defaultWeights: Weights = Object.freeze({
   removed: 12,
   emptied: 25,
 
+  jump: 30,
+  jumpFrom: 10,
+
   bulk: 20,
   bulkShare: 0.5,
   bulkRemoved: 2,
@@ -115,6 +123,7 @@ const count: Range = { min: 1, max: 1000, whole: true }
 
 /** All others are points. */
 const ranges: Partial<Readonly<Record<keyof Weights, Range>>> = {
+  jumpFrom: { min: 1.1, max: 1_000_000 },
   bulkShare: { min: 0.01, max: 1 },
   bulkRemoved: { min: 1, max: 100 },
   bulkLeast: { min: 1, max: 1_000_000, whole: true },

@@ -33,6 +33,8 @@ export interface RiskChange {
   readonly path: string
   /** How many values come, go or change with it: 1, unless it is a whole list or object. */
   readonly values: number
+  /** A number that changes: by how many times, 1 or more; `Infinity` if it changes its sign, or is or becomes 0. */
+  readonly jump?: number
 }
 
 export interface PastChanges {
@@ -59,6 +61,7 @@ export type Factor =
   | 'moved'
   | 'removed'
   | 'emptied'
+  | 'jump'
   | 'bulk'
   | 'restart'
   | 'failed-before'
@@ -131,6 +134,7 @@ const factors: readonly (readonly [Factor, Find])[] = [
   ['moved', ofKind('moved', 'moves')],
   ['removed', ofKind('removed', 'removes')],
   ['emptied', emptied],
+  ['jump', jump],
   ['bulk', bulk],
   ['restart', restart],
   ['failed-before', failedBefore],
@@ -160,6 +164,13 @@ function emptied({ changes, emptied: paths }: RiskInput, weights: Weights): Foun
 
 function isWildcardRemoval({ kind, path }: RiskChange): boolean {
   return kind === 'removed' && (path === '' || path === '*' || path.endsWith('.*'))
+}
+
+function jump({ changes }: RiskInput, weights: Weights): Found {
+  const far = changes.filter((change) => (change.jump ?? 1) >= weights.jumpFrom)
+  const most = far.reduce((times, change) => Math.max(times, change.jump ?? 1), 1)
+  const by = most === Infinity ? 'to 0, from 0 or to another sign' : `by ${Math.round(most)} times`
+  return { points: far.length === 0 ? 0 : weights.jump, text: `takes ${pathsText(far.map(({ path }) => path))} ${by}` }
 }
 
 function bulk({ changes, values }: RiskInput, weights: Weights): Found {

@@ -398,3 +398,18 @@ describe('bounds', () => {
     expect(JSON.stringify([input, riskOf(input)])).not.toContain('canary')
   })
 })
+
+test('a number that jumps is more than one that moves: ten times, a sign, zero; a secret one is not looked at', async () => {
+  const domain = await ready(await memory(), {})
+  await publishOne(domain, { content: { limit: 500, off: 0, level: 'a' } })
+  const jumpOf = async (edit: Json): Promise<unknown> => (await inputOf(domain, { mergePatch: edit })).changes[0]?.jump
+  expect(await jumpOf({ limit: 50 })).toBe(10)
+  expect(await jumpOf({ limit: 5000 })).toBe(10)
+  expect(await jumpOf({ limit: 400 })).toBeCloseTo(1.25)
+  expect(await jumpOf({ limit: -500 })).toBe(Infinity)
+  expect(await jumpOf({ off: 1 })).toBe(Infinity)
+  expect(await jumpOf({ level: 'b' })).toBeUndefined()
+  const risk = riskOf(await inputOf(domain, { mergePatch: { limit: 3 } }))
+  expect(risk.reasons[0]).toEqual({ factor: 'jump', points: 30, text: 'takes limit by 167 times' })
+  expect(risk.level).not.toBe('low')
+})
