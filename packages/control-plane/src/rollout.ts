@@ -218,12 +218,15 @@ function judged(rollout: Rollout, state: RolloutState): RolloutStep {
     case 'rolling-back': {
       if (state.rollback === null) return [state, []]
       const done = counts.waiting + counts.prepared === 0 && counts.applied + counts.failed > 0
-      return done || spentMs >= strategy.applyMs ? wentBack(state) : [state, []]
+      return done || spentMs >= (strategy.applyMs || backMs) ? wentBack(state) : [state, []]
     }
     default:
       return [state, []]
   }
 }
+
+/** How long nodes have to go back from what waited for nothing on its way to them. */
+const backMs = 60_000
 
 function bakeMsOf({ strategy }: Rollout, { step }: RolloutState): number {
   return strategy.steps[step]?.bakeMs ?? 0

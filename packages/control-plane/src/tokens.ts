@@ -33,7 +33,7 @@ export interface CreateToken {
 export const controlPlane: Principal = { name: 'control plane', role: 'admin', prefix: '' }
 
 /** Names in the audit log that are nobody's token. */
-const reserved = /^(?:(?:oidc|certificate):.*|control plane|anyone|batch)$/s
+const reserved = /^(?:(?:oidc|certificate):.*|control plane|midflight|anyone|batch)$/s
 
 /**
  * @returns the secret too, for the one and only time.

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { next, problemOf, type Control } from '../src/rollout.ts'
 import { hasEnded, noCounts, queued } from '../src/rollout-state.ts'
 import type { Counts, Phase, Rollout, RolloutEvent, RolloutState } from '../src/rollout-state.ts'
-import { allAtOnce } from '../src/strategies/all-at-once.ts'
+import { allAtOnce, instant } from '../src/strategies/all-at-once.ts'
 import { linear, staged } from '../src/strategies/staged.ts'
 import { twoPhase } from '../src/strategies/two-phase.ts'
 import { cutsOf, mayBeMissing, placeOf, stepOf, type Strategy } from '../src/strategy.ts'
@@ -204,6 +204,22 @@ test('nodes that would not go back are told of with why it went back', () => {
   const waiting: RolloutState = { ...back, counts: counts({ waiting: 2 }) }
   const [late] = next(rollout, waiting, { kind: 'elapsed', ms: rollout.strategy.applyMs })
   expect(late.failure?.found).toBe('1 node failed; 2 nodes did not go back')
+})
+
+test('what waited for nothing on its way waits for its nodes on the way back, before it says that they are back', () => {
+  const rollout = rolloutOf({ ...instant, confirmMs: 1_000 })
+  const back: RolloutState = {
+    ...queued(from),
+    phase: 'rolling-back',
+    epoch: 1,
+    cuts: [null],
+    failure: { kind: 'unconfirmed', step: 0, found: 'nobody confirmed it', nodes: [] },
+    rollback: { number: 8, digest },
+  }
+  const [waits] = next(rollout, back, { kind: 'counted', counts: counts({ waiting: 2 }) })
+  expect(waits.phase).toBe('rolling-back')
+  const [ended] = next(rollout, waits, { kind: 'counted', counts: counts({ applied: 2 }) })
+  expect(ended).toMatchObject({ phase: 'rolled-back', failure: { found: 'nobody confirmed it' } })
 })
 
 test('a step that has just begun is not over before its nodes were counted', () => {

@@ -103,6 +103,7 @@ describe.each(stores)('on %s', (_name, open) => {
   test.each([
     ['a name that OpenID or certificates give', { name: 'oidc:ada@example.com' }],
     ['the name of the control plane itself', { name: 'control plane' }],
+    ['the name of those who make releases that nobody asked for', { name: 'midflight' }],
     ['metrics of a part', { role: 'metrics' }],
     ['an unknown role', { role: 'root' }],
     ['a prefix that is no name', { prefix: '../shop' }],
