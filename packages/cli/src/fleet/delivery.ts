@@ -14,7 +14,7 @@ export interface Delivery {
   readonly counts: Readonly<Record<Stage, number>>
   /** Those that do not run it, and why. */
   readonly behind: readonly NodeView[]
-  /** Every node that is here runs it. */
+  /** Every node that is here runs it; where there are nodes, and none is here, nothing is known. */
   readonly converged: boolean
   /** Every node that is here has come to an end with it, good or not. */
   readonly settled: boolean
@@ -47,7 +47,8 @@ export async function deliveryOf(address: Address, config: string, number: numbe
     nodes,
     counts,
     behind,
-    converged: overtakenBy === undefined && moving + counts.failed + counts.restart === 0,
+    converged:
+      overtakenBy === undefined && moving + counts.failed + counts.restart === 0 && (nodes === 0 || counts.applied > 0),
     settled: overtakenBy !== undefined || moving === 0,
     ...(overtakenBy !== undefined && { overtakenBy }),
   }

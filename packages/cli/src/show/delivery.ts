@@ -88,6 +88,10 @@ export function deliveryLines(delivery: Delivery, tookMs: number | undefined, lo
   if (overtakenBy !== undefined)
     return [`${paint.yellow('▲')} release ${number} was overtaken by release ${overtakenBy}`]
   if (nodes === 0) return [`${paint.dim('○')} no node runs this config yet`]
+  if (delivery.counts.away === nodes) {
+    const away = `${paint.yellow('▲')} no node is here to run release ${number}: ${countsText(delivery, paint)}`
+    return [away, '', ...nodeLines(behind, look, mostShown)]
+  }
   const time = tookMs === undefined ? '' : ` ${paint.dim(`(${durationText(tookMs)})`)}`
   const mark = converged ? paint.green('✔') : settled ? paint.red('✖') : paint.yellow('▲')
   const rest = behind.length > 0 ? `: ${countsText(delivery, paint)}` : ''
