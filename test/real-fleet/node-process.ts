@@ -90,7 +90,7 @@ const schema = jsonSchema<Content>({ type: 'object', properties: { id: { type: '
 const logger = { info() {}, warn: (text: string) => note({ kind: 'warning', text }), error() {} }
 setInterval(look, 40)
 try {
-  await start({ schema, sources: [source], components: [service], logger, retries: { limit: 0 } } as never)
+  await start({ schema, sources: [source], components: [service], stateDir, logger, retries: { limit: 0 } } as never)
   look()
   // Otherwise that is done when a process ends, which these do not live to see; the next starts in a fraction of the time.
   flushCompileCache()
