@@ -210,6 +210,12 @@ describe('a publish with a strategy', () => {
     ['a time that nodes would not take', { kind: 'two-phase', prepareMs: 172_800_000 }, 422, 'want 100 to 86400000'],
     ['a part of a millisecond', { kind: 'two-phase', prepareMs: 500.5 }, 422, 'prepareMs is 500.5; want whole'],
     ['a part of a millisecond to go back in', { kind: 'staged', revertMs: 1000.5 }, 422, 'want whole milliseconds'],
+    [
+      'less time than a step is watched',
+      { kind: 'staged', revertMs: 30_000 },
+      422,
+      'is watched for 60000 ms; want more',
+    ],
     ['a field that is misspelt', { kind: 'staged', bakems: 5 }, 400, 'bakems is not known'],
     [
       'a hundred steps and the rest',

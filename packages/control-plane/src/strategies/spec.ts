@@ -66,6 +66,10 @@ export function strategyOf(
   if (twice !== undefined) throw wrong(`two gates are named ${JSON.stringify(twice)}; want a name for each`)
   const { absent, prepareMs, applyMs, maxFailed, probes, gates, gateMs, confirmMs, revertMs, whenBusy } = spec
   const given = { absent, prepareMs, applyMs, maxFailed, probes, gates, gateMs, confirmMs, revertMs, whenBusy }
+  const longestMs = Math.max(...base.steps.map((step) => step.bakeMs))
+  if (typeof revertMs === 'number' && revertMs <= longestMs) {
+    throw wrong(`revertMs is ${revertMs}, and a step is watched for ${longestMs} ms; want more, or all nodes go back`)
+  }
   const isTwoPhase = spec.twoPhase ?? base.twoPhase
   return { ...base, ...defined(given), twoPhase: isTwoPhase }
 }
