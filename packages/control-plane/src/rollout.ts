@@ -123,7 +123,10 @@ function recovered(rollout: Rollout, state: RolloutState, epoch: number): Rollou
     return fail(now, { kind: 'interrupted', found: 'the coordinator was lost before it had decided' })
   }
   if (state.phase === 'rolling-back' && state.rollback === null) return [now, [makeRollback(now)]]
-  return judged(rollout, { ...now, passed: [] })
+  // Nodes have to be heard of again before anything is over, and have the time for it that they had at first.
+  const spentMs = { applying: 0, baking: Math.min(now.spentMs, bakeMsOf(rollout, now)) }
+  const known = state.phase === 'applying' || state.phase === 'baking' ? { spentMs: spentMs[state.phase] } : {}
+  return [{ ...now, ...known, passed: [] }, []]
 }
 
 function elapsed(rollout: Rollout, state: RolloutState, ms: number): RolloutStep {

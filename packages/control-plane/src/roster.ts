@@ -78,7 +78,9 @@ export class Roster {
     let after: string | undefined
     for (;;) {
       const page = await this.domain.store.read((read) => read.nodes(config, {}, after, pageSize))
-      for (const node of page) this.put(undefined, { node, trial: undefined }, this.options.monotonicMs())
+      for (const node of page) {
+        this.put(undefined, { node, trial: undefined }, this.options.monotonicMs()).silent = true
+      }
       after = page.at(-1)?.uid
       if (page.length < pageSize) return
     }

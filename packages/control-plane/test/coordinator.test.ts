@@ -484,6 +484,35 @@ describe('another coordinator takes over', () => {
   })
 })
 
+test('I12: what nodes said before the control plane went away is not how they are after it: they are heard again first', async () => {
+  const store = await stores[1][1]()
+  const first = await fleet(store, three)
+  await first.until(await first.publish({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+  const two = await first.publish({ limit: 2 }, { kind: 'all-at-once', bakeMs: 150, applyMs: 30_000 })
+  await first.until(two, 'baking')
+  await first.coordinator.close()
+  await first.roster.flush()
+  const { domain, uids } = first
+  const roster = await Roster.open(domain, { monotonicMs: () => performance.now(), leaseMs: 60_000 })
+  const second = await Coordinator.start({
+    domain,
+    roster,
+    monotonicMs: () => performance.now(),
+    gateOf: (spec) => ({ name: spec.name, check: async () => ({ ok: true, found: '' }) }),
+    moved: async () => {},
+    onProblem: (error) => first.problems.push(error),
+    tickMs: 5,
+  })
+  onTestFinished(() => second.close())
+  await vi.waitFor(async () => expect((await second.rollout(config, two))!.state.spentMs).toBeGreaterThan(200))
+  expect((await second.rollout(config, two))!.state).toMatchObject({ phase: 'baking', counts: { waiting: 3 } })
+  for (const uid of uids) {
+    const { labels, agent, runs, seen, status } = roster.node(uid)!
+    await roster.hello({ type: 'hello', uid, config, labels, agent, runs, seen, status })
+  }
+  await vi.waitFor(async () => expect((await second.rollout(config, two))!.state.phase).toBe('completed'))
+})
+
 test('F10: a way back that cannot be written is said to be missing, and tried again until it is there', async () => {
   const inner = await stores[0][1]()
   let isFull = false
