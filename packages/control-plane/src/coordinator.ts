@@ -184,7 +184,8 @@ export class Coordinator {
         ({ number, strategy }) =>
           number > first.number && (strategy.whenBusy === 'supersede' || course.record.state.phase === 'failed'),
       )
-      if (heir === undefined || course.record.state.phase === 'rolling-back') return
+      const { phase, rollback } = course.record.state
+      if (heir === undefined || (phase === 'rolling-back' && rollback === null)) return
       const reason = `release ${heir.number} takes its place`
       for (const record of open.filter(({ number }) => number > first.number && number < heir.number)) {
         const event: RolloutEvent = { kind: 'superseded', by: heir.number, reason }

@@ -69,8 +69,9 @@ export function next(rollout: Rollout, state: RolloutState, event: RolloutEvent)
       if (state.phase !== 'rolling-back' || state.rollback !== null) return [state, []]
       return [{ ...state, phase: 'failed', failure: withNote(state.failure, event.reason) }, []]
     case 'superseded':
-      // A way back that was begun is gone to its end.
-      return state.phase === 'rolling-back' ? [state, []] : superseded(state, event.reason)
+      if (state.phase !== 'rolling-back') return superseded(state, event.reason)
+      // A way back is there before anything takes its place; whoever would not go back is not waited for then.
+      return state.rollback === null ? [state, []] : wentBack(state)
   }
 }
 

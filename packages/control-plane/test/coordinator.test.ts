@@ -410,6 +410,21 @@ describe.each(stores)('on %s', (_, open) => {
     expect(state.failure).toMatchObject({ kind: 'timeout', nodes: [{ node: 'n2' }] })
   })
 
+  test('instant: also in the place of a way back that one node does not take', async () => {
+    const { publish: release, until, behave, coordinator, ran } = await fleet(await open(), three)
+    await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+    const two = await release({ limit: 2 }, { kind: 'all-at-once', bakeMs: 60_000, applyMs: 60_000 })
+    await until(two, 'baking')
+    behave.set('n2', (number) => (number === 3 ? 'hang' : 'apply'))
+    await coordinator.control(config, two, 'abort', { by: 'ada', reason: 'errors' })
+    await vi.waitFor(() => expect(ran.get('n1')?.at(-1)).toBe(3))
+    await until(two, 'rolling-back')
+    const four = await release({ limit: 4 })
+    expect((await until(two, 'rolled-back')).state.failure?.found).toContain('; 1 node did not go back')
+    await until(four, 'completed')
+    await vi.waitFor(() => expect([...ran.values()].every((numbers) => numbers.at(-1) === 4)).toBe(true))
+  })
+
   test('a node that goes over to another config is not waited for', async () => {
     const { publish: release, until, behave, roster, uids, domain } = await fleet(await open(), three)
     await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
