@@ -45,3 +45,9 @@ test('a release that no node is here to run has not reached the fleet, though no
   expect(await found([node('n1', false)], 2)).toMatchObject({ converged: true, counts: { applied: 1, away: 1 } })
   expect(await found([], 0)).toMatchObject({ converged: true })
 })
+
+test('a node that knows a newer release than there is has come to an end with this one', async () => {
+  const ahead = { ...node('n1', true), seen: 3 }
+  expect(await found([ahead], 2)).toMatchObject({ settled: true, converged: false, counts: { applied: 1, failed: 1 } })
+  expect(await found([node('n1', true)], 2)).toMatchObject({ settled: false, counts: { waiting: 1 } })
+})

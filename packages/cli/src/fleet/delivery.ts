@@ -27,6 +27,8 @@ const trying: readonly NodeStatus[] = ['RECEIVED', 'PREPARED', 'APPLYING']
 
 export function stageOf(node: NodeView, number: number): Stage {
   if (!node.here) return 'away'
+  // It does not go back to one that is older than what it knows: the control plane was restored from a backup.
+  if (node.seen !== null && node.seen > number) return 'failed'
   if (node.seen !== number) return 'waiting'
   if (failing.includes(node.status)) return 'failed'
   if (node.status === 'RESTART_REQUIRED') return 'restart'
