@@ -6,36 +6,18 @@
  * It sends nothing. Which node is to run what follows from what is written (`desired.ts`); the hub is told to look.
  */
 import { asRollout, auditOf, eventOf, handedOver, isPlain, movedAt, requirePossible } from './course.ts'
-import type { Course, Wanting } from './course.ts'
-import type { Domain } from './domain.ts'
+import type { CoordinatorOptions, Course, Wanting } from './course.ts'
 import { Facts, type Tally } from './facts.ts'
 import { activeFreeze, freezeMoves } from './freeze.ts'
-import type { Gate, GateResult, GateSpec } from './gates/gate.ts'
+import type { GateResult } from './gates/gate.ts'
 import { GateWatch } from './gates/watch.ts'
 import { RefusedError } from './release.ts'
 import { next, type Control, type RolloutCommand } from './rollout.ts'
 import { hasEnded, type Failure, type RolloutEvent, type RolloutState } from './rollout-state.ts'
-import type { Roster } from './roster.ts'
 import { FencedError, type NodeRecord, type RolloutRecord, type StoreTx } from './store.ts'
 import { cutsOf } from './strategy.ts'
-import { Lines, realTurns, type Turns } from './turns.ts'
+import { Lines, realTurns } from './turns.ts'
 import { author, wayBack } from './way-back.ts'
-
-export interface CoordinatorOptions {
-  readonly domain: Domain
-  readonly roster: Pick<Roster, 'node' | 'isAway' | 'isSilent' | 'uids' | 'observe'>
-  /** Milliseconds that only grow. */
-  readonly monotonicMs: () => number
-  readonly gateOf: (spec: GateSpec) => Gate
-  /** A rollout has moved, and that is durable: nodes may have to be told. */
-  readonly moved: (config: string) => Promise<void>
-  /** For those who look on. Must not throw. */
-  readonly onMoved?: (rollout: RolloutRecord, event: RolloutEvent) => void
-  readonly onProblem: (error: unknown) => void
-  /** How often time is looked at, in milliseconds. */
-  readonly tickMs?: number
-  readonly turns?: Turns
-}
 
 /** In one go at most so much time passes: while this process stood still, nobody watched. */
 const longestTickMs = 2_000
@@ -49,6 +31,8 @@ export class Coordinator {
   private readonly courses = new Map<string, Course>()
   private readonly lines = new Lines()
   private readonly dirty = new Set<string>()
+  /** Configs whose newest rollout could not be looked for. */
+  private readonly unpicked = new Set<string>()
   private readonly endTicks: () => void
   private looksSoon = false
   private stopped: 'closed' | 'fenced' | undefined
@@ -72,7 +56,13 @@ export class Coordinator {
 
   /** A release was published that may have a rollout. Resolves when that has begun, or stands in the queue. */
   async published(config: string): Promise<void> {
-    await this.lines.inTurn(config, () => this.pick(config))
+    try {
+      await this.lines.inTurn(config, () => this.pick(config))
+    } catch (error) {
+      // The store may be back soon.
+      if (this.stopped === undefined) this.unpicked.add(config)
+      throw error
+    }
   }
 
   /** Those under way, one for each config at most. */
@@ -374,13 +364,18 @@ export class Coordinator {
   }
 
   private tick(): void {
-    for (const config of this.courses.keys())
+    for (const config of new Set([...this.courses.keys(), ...this.unpicked])) {
       if (!this.lines.isBusy(config)) this.later(config, () => this.tickIn(config))
+    }
   }
 
   private async tickIn(config: string): Promise<void> {
     const course = this.courses.get(config)
-    if (course === undefined) return await this.pick(config)
+    if (course === undefined) {
+      await this.pick(config)
+      this.unpicked.delete(config)
+      return
+    }
     if (course.record.state.phase === 'queued') return await this.begin(course)
     await this.heedFreezes(course)
     await this.pass(course)

@@ -1,11 +1,31 @@
 /** The rollout of a config that is under way, as its coordinator has it, and what can be said of it without asking anybody. */
 import type { Runs } from 'midflight/protocol'
+import type { Domain } from './domain.ts'
 import type { Facts } from './facts.ts'
+import type { Gate, GateSpec } from './gates/gate.ts'
 import type { GateWatch } from './gates/watch.ts'
 import { RefusedError } from './release.ts'
 import { problemOf, type Control } from './rollout.ts'
 import { hasEnded, type Rollout, type RolloutEvent, type RolloutState } from './rollout-state.ts'
+import type { Roster } from './roster.ts'
 import type { AuditEntry, RolloutRecord, StoreRead } from './store.ts'
+import type { Turns } from './turns.ts'
+
+export interface CoordinatorOptions {
+  readonly domain: Domain
+  readonly roster: Pick<Roster, 'node' | 'isAway' | 'isSilent' | 'uids' | 'observe'>
+  /** Milliseconds that only grow. */
+  readonly monotonicMs: () => number
+  readonly gateOf: (spec: GateSpec) => Gate
+  /** A rollout has moved, and that is durable: nodes may have to be told. */
+  readonly moved: (config: string) => Promise<void>
+  /** For those who look on. Must not throw. */
+  readonly onMoved?: (rollout: RolloutRecord, event: RolloutEvent) => void
+  readonly onProblem: (error: unknown) => void
+  /** How often time is looked at, in milliseconds. */
+  readonly tickMs?: number
+  readonly turns?: Turns
+}
 
 /** Who wants something of a rollout, and why. */
 export interface Wanting {

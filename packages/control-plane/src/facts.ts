@@ -69,6 +69,8 @@ export class Facts {
   private readonly tallies: Tally[]
   /** Those with a reason, in the order in which they failed. */
   private readonly bad = new Map<string, Entry>()
+  /** Those without one that are waited for, or away: by step, as those of later steps may be many. */
+  private readonly missing: ReadonlyArray<Set<string>>
 
   constructor({ config, strategy, state, number, digest }: RolloutRecord, fleet: Fleet) {
     this.config = config
@@ -77,6 +79,7 @@ export class Facts {
     this.target = state.rollback ?? { number, digest }
     this.probes = state.rollback === null ? strategy.probes : 'ignored'
     this.fleet = fleet
+    this.missing = strategy.steps.map(() => new Set())
     this.tallies = strategy.steps.map(() => ({
       waiting: 0,
       prepared: 0,
@@ -129,6 +132,7 @@ export class Facts {
       for (const fact in tally) sum[fact as Fact] += tally[fact as Fact]
     }
     sum.reasons = this.reasons(first, last)
+    sum.missing = this.missingNames(first, last)
     if (this.strategy.absent.kind === 'per-zone') sum.missingInZone = this.missingInZone(first, last)
     return sum
   }
@@ -151,9 +155,14 @@ export class Facts {
   private count(uid: string, entry: Entry, by: 1 | -1): void {
     const tally = this.tallies[entry.step] as Tally
     tally[entry.fact] += by
-    if (entry.reason === undefined) return
-    if (by === 1) this.bad.set(uid, entry)
-    else this.bad.delete(uid)
+    if (entry.reason !== undefined) {
+      if (by === 1) this.bad.set(uid, entry)
+      else this.bad.delete(uid)
+    } else if (entry.fact === 'waiting' || entry.fact === 'away') {
+      const missing = this.missing[entry.step]
+      if (by === 1) missing?.add(uid)
+      else missing?.delete(uid)
+    }
   }
 
   private reasons(first: number, last: number): NodeReason[] {
@@ -161,9 +170,24 @@ export class Facts {
     for (const [uid, { step, reason = '' }] of this.bad) {
       if (reasons.length >= maxReasons) break
       if (step < first || step > last) continue
-      reasons.push({ node: this.fleet.node(uid)?.labels['name'] ?? uid, reason: cut(reason) })
+      reasons.push({ node: this.nameOf(uid), reason: cut(reason) })
     }
     return reasons
+  }
+
+  private missingNames(first: number, last: number): string[] {
+    const names: string[] = []
+    for (const missing of this.missing.slice(first, last + 1)) {
+      for (const uid of missing) {
+        if (names.length >= maxReasons) return names
+        names.push(this.nameOf(uid))
+      }
+    }
+    return names
+  }
+
+  private nameOf(uid: string): string {
+    return this.fleet.node(uid)?.labels['name'] ?? uid
   }
 
   private missingInZone(first: number, last: number): Record<string, number> {

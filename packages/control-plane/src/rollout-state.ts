@@ -41,6 +41,8 @@ export interface Counts {
   readonly missingInZone: Readonly<Record<string, number>>
   /** What some of the nodes that failed said. */
   readonly reasons: readonly NodeReason[]
+  /** Some of those that are waited for, or away. */
+  readonly missing: readonly string[]
 }
 
 export interface NodeReason {
@@ -58,6 +60,7 @@ export const noCounts: Counts = {
   away: 0,
   missingInZone: {},
   reasons: [],
+  missing: [],
 }
 
 export type FailureKind =

@@ -249,6 +249,9 @@ function failedNodes({ failed, unhealthy, lost }: Counts): Pick<Failure, 'kind' 
   return { kind: 'nodes', found: parts.filter((part) => part !== false).join(', ') }
 }
 
+/** So many nodes are named in a failure. */
+const maxNamed = 10
+
 function nodes(count: number): string {
   return count === 1 ? '1 node' : `${count} nodes`
 }
@@ -272,7 +275,10 @@ function completed(state: RolloutState): RolloutStep {
 }
 
 function fail(state: RolloutState, why: Omit<Failure, 'step' | 'nodes'>): RolloutStep {
-  const failure: Failure = { ...why, step: state.step, nodes: state.counts.reasons }
+  const { reasons, missing } = state.counts
+  const isSilence = why.kind === 'absent' || why.kind === 'timeout'
+  const silent = isSilence ? missing.map((node) => ({ node, reason: 'has not said anything' })) : []
+  const failure: Failure = { ...why, step: state.step, nodes: [...reasons, ...silent].slice(0, maxNamed) }
   const now = { ...state, failure, pauses: [], spentMs: 0 }
   if (state.from === null) return [{ ...now, phase: 'failed' }, []]
   const back: RolloutState = { ...now, phase: 'rolling-back' }

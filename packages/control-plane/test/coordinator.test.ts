@@ -4,7 +4,8 @@ import type { Json } from 'midflight'
 import type { Hello } from 'midflight/protocol'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { changeDemands, createConfig } from '../src/configs.ts'
-import { Coordinator, type CoordinatorOptions } from '../src/coordinator.ts'
+import { Coordinator } from '../src/coordinator.ts'
+import type { CoordinatorOptions } from '../src/course.ts'
 import { desired, nextStep } from '../src/desired.ts'
 import { domainOf, type Domain } from '../src/domain.ts'
 import { publish } from '../src/publish.ts'
@@ -206,7 +207,11 @@ describe.each(stores)('on %s', (_, open) => {
     await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
     behave.set('n2', (number) => (number === 2 ? 'hang' : 'apply'))
     const { state } = await until(await release({ limit: 2 }, { kind: 'two-phase', ...quick }), 'rolled-back')
-    expect(state.failure).toMatchObject({ kind: 'absent', found: '1 node did not vote within 500 ms' })
+    expect(state.failure).toMatchObject({
+      kind: 'absent',
+      found: '1 node did not vote within 500 ms',
+      nodes: [{ node: 'n2', reason: 'has not said anything' }],
+    })
     expect([...ran.values()]).toEqual([
       [1, 3],
       [1, 3],
@@ -611,4 +616,23 @@ test('I10: a coordinator that was taken over from stops with the first thing tha
   await vi.waitFor(() => expect(problems.map(String)).toContainEqual(expect.stringContaining('taken over')), 10_000)
   const pause = coordinator.control(config, one, 'pause', { by: 'ada', reason: 'lunch' })
   await expect(pause).rejects.toThrow('this coordinator has stopped: fenced')
+})
+
+test('a rollout that could not be looked for, as the store was away, is begun when it is back', async () => {
+  const [, open] = stores[0]
+  const store = await open()
+  let isAway = false
+  const read: Store['read'] = async (work) => {
+    if (isAway) throw new StoreError('io', 'disk', 'is away', 'wait')
+    return await store.read(work)
+  }
+  const { publish: release, until, coordinator } = await fleet({ ...store, read }, three)
+  await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+  isAway = true
+  const changes = [{ config, content: { limit: 2 } }]
+  const strategy = strategyOf({ kind: 'all-at-once' }, () => [])
+  await publish(domainOf({ store }), { changes, author: 'ada', rolloutOf: () => ({ strategy }) })
+  await expect(coordinator.published(config)).rejects.toThrow('is away')
+  isAway = false
+  await until(2, 'completed')
 })

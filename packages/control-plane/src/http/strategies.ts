@@ -89,7 +89,7 @@ export function summaryOf(rollout: RolloutRecord): object {
 /** A rollout that has moved, for those who look on: small, whatever its strategy and its nodes. */
 export function newsOf({ config, number, strategy, state }: RolloutRecord, { kind }: RolloutEvent): object {
   const { phase, step, pauses, failure, rollback, counts } = state
-  const { reasons: _, missingInZone: __, ...nodes } = counts
+  const { reasons: _, missing: __, missingInZone: ___, ...nodes } = counts
   return {
     config,
     number,
