@@ -200,7 +200,8 @@ async function head(peer: Peer, { url, method, headers, body, signal }: Ask): Pr
   })
 }
 
-async function tokenText(token: Token | undefined): Promise<string | undefined> {
+/** @throws FollowError, which does not show it, if it cannot be sent. */
+export async function tokenText(token: Token | undefined): Promise<string | undefined> {
   const text = typeof token === 'function' ? await token() : token
   if (text === undefined || /^[\x21-\x7e]{1,8192}$/.test(text)) return text
   throw new FollowError('the token is empty, too long, or holds other than visible ASCII characters', {
