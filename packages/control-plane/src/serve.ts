@@ -2,7 +2,6 @@
  * Puts a control plane together, and takes it apart in order: store, keys, hub, HTTP. What each part does is its own
  * file; here is only what the first start makes, where it may listen, and what closes before what.
  */
-import { mkdir, stat } from 'node:fs/promises'
 import type { IncomingMessage } from 'node:http'
 import { isIPv6, type AddressInfo, type Socket } from 'node:net'
 import { join } from 'node:path'
@@ -13,6 +12,7 @@ import { pino, type Logger } from 'pino'
 import type { Principal } from './access.ts'
 import { Batches, defaultBatchLimits, type BatchLimits } from './batches.ts'
 import { Coordinator } from './coordinator.ts'
+import { prepareDirectory } from './directory.ts'
 import { domainOf } from './domain.ts'
 import { gateSources, type GateSourceOptions } from './gates/sources.ts'
 import { defaultBodyOptions, type BodyOptions } from './http/body.ts'
@@ -123,7 +123,9 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
   const { dataDir, host = '127.0.0.1', port = 7700, tls, closeMs = 10_000, limits = {} } = options
   requireSafe(options, host, port)
   const logger = options.logger ?? pino({ name: 'midflight', level: 'info' })
-  await prepareDirectory(dataDir)
+  await prepareDirectory(dataDir).catch((error: unknown) => {
+    throw new ServeError(`serve: ${(error as Error).message}`, { cause: error })
+  })
   const store = options.store ?? (await openSqlite({ directory: dataDir }))
   try {
     return await started()
@@ -324,15 +326,6 @@ function requireSafe(options: ServeOptions, host: string, port: number): void {
   if ((host === '0.0.0.0' || host === '::') && allowedHosts.length === 0) {
     throw new ServeError(`serve: listens on ${host}, so it must be told its names; pass allowedHosts`)
   }
-}
-
-async function prepareDirectory(path: string): Promise<void> {
-  await mkdir(path, { recursive: true, mode: 0o700 })
-  const mode = (await stat(path)).mode & 0o777
-  if ((mode & 0o077) === 0) return
-  throw new ServeError(
-    `serve: ${path} has the mode 0${mode.toString(8)}; want 0700, as it holds the signing key (chmod 700)`,
-  )
 }
 
 function identifier(options: ServeOptions, token: (secret: string) => Promise<Principal | undefined>): Identify {
