@@ -20,7 +20,7 @@ const core = ['plan', 'diff', 'schema', 'snapshot', 'journal'].map((name) => `${
 const besideDoors = ['debounce', 'deadline', 'triggers/access'].map((name) => `${engine}${name}.ts`)
 
 /** What sources of servers are made with: their own files say only how their server speaks. */
-const ofSources = ['sources/watching', 'sources/watching/request'].map((name) => `${engine}${name}.ts`)
+const ofSources = ['watching', 'watching/pace', 'watching/request'].map((name) => `${engine}sources/${name}.ts`)
 
 /** What the protocol stands on: pure, and without node: modules. */
 const browserSafe = ['json', 'issue', 'canonical', 'check', 'outcome'].map((name) => `${engine}${name}.ts`)

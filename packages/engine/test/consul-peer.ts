@@ -1,0 +1,152 @@
+/**
+ * A key-value store that answers as Consul's public documentation says (HTTP API: KV store, blocking queries, ACLs):
+ * what the tests of `consul()` talk to. Values are kept in memory.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { WebServer } from './source-http-rig.ts'
+
+interface Entry {
+  readonly value: Buffer
+  readonly createIndex: number
+  readonly modifyIndex: number
+}
+
+export class ConsulPeer {
+  readonly web: WebServer
+  /** What a client has to bring, where ACLs are on. */
+  token: string | undefined
+  /** Keys that its token may not read: they are left out. `told`: as newer versions do, with a header. */
+  hidden: { readonly keys: RegExp; readonly told: boolean } | undefined
+  /** Queries are held for so long at most, whatever they ask for. */
+  mostWaitMs = Infinity
+  /** Answers with index 0, as some versions do. */
+  zeroIndex = false
+  /** Raised with each write; starts over with `restore`. */
+  #index = 10
+  #entries = new Map<string, Entry>()
+  /** Of removed keys. */
+  #tombstones = new Map<string, number>()
+  readonly #waiting = new Set<() => void>()
+
+  private constructor(web: WebServer) {
+    this.web = web
+    web.answering = (request, response) => this.#answer(request, response)
+  }
+
+  static async listen(): Promise<ConsulPeer> {
+    return new ConsulPeer(await WebServer.listen())
+  }
+
+  get url(): string {
+    return this.web.proxy.url
+  }
+
+  put(key: string, value: Uint8Array): void {
+    const before = this.#entries.get(key)
+    const index = ++this.#index
+    const entry = { value: Buffer.from(value), createIndex: before?.createIndex ?? index, modifyIndex: index }
+    this.#entries.set(key, entry)
+    this.#wake()
+  }
+
+  remove(key: string): void {
+    if (!this.#entries.delete(key)) return
+    this.#tombstones.set(key, ++this.#index)
+    this.#wake()
+  }
+
+  /** A snapshot of an older time is restored: indexes start over (F42). `empty`: nothing was in it. */
+  restore({ empty = false } = {}): void {
+    this.#index = 5
+    this.#tombstones.clear()
+    const entries = empty ? [] : [...this.#entries]
+    this.#entries = new Map(entries.map(([key, { value }]) => [key, { value, createIndex: 5, modifyIndex: 5 }]))
+    this.#wake()
+  }
+
+  /** Raises the index, as a write of the same value does. */
+  wakeAll(): void {
+    for (const [key, { value }] of this.#entries) this.put(key, value)
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting) wake()
+  }
+
+  #answer(request: IncomingMessage, response: ServerResponse): void {
+    const url = new URL(request.url ?? '', 'http://peer')
+    if (!url.pathname.startsWith('/v1/kv/')) {
+      response.writeHead(404).end()
+      return
+    }
+    if (this.token !== undefined && request.headers.authorization !== `Bearer ${this.token}`) {
+      response.writeHead(403).end('Permission denied')
+      return
+    }
+    const key = decodeURIComponent(url.pathname.slice('/v1/kv/'.length))
+    const recurse = url.searchParams.has('recurse')
+    const after = Number(url.searchParams.get('index') ?? 0)
+    const [, seconds] = /^(\d+)s$/.exec(url.searchParams.get('wait') ?? '300s') ?? []
+    const give = () => this.#give(response, key, recurse)
+    if (after === 0 || this.#indexOf(key, recurse) !== after) {
+      give()
+      return
+    }
+    const waitMs = Math.min(Number(seconds) * 1000, this.mostWaitMs)
+    const end = () => {
+      clearTimeout(timer)
+      this.#waiting.delete(look)
+    }
+    const look = () => {
+      if (this.#indexOf(key, recurse) === after) return
+      end()
+      give()
+    }
+    const timer = setTimeout(
+      () => {
+        end()
+        give()
+      },
+      waitMs * (1 + Math.random() / 16),
+    )
+    this.#waiting.add(look)
+    response.on('close', end)
+  }
+
+  /** Of the newest change or removal below the key, else of the store. */
+  #indexOf(key: string, recurse: boolean): number {
+    const isMeant = (one: string) => (recurse ? one.startsWith(key) : one === key)
+    const indexes = [
+      ...[...this.#entries].filter(([one]) => isMeant(one)).map(([, { modifyIndex }]) => modifyIndex),
+      ...[...this.#tombstones].filter(([one]) => isMeant(one)).map(([, index]) => index),
+    ]
+    return indexes.length > 0 ? Math.max(...indexes) : this.#index
+  }
+
+  #give(response: ServerResponse, key: string, recurse: boolean): void {
+    if (response.destroyed) return
+    const isMeant = (one: string) => (recurse ? one.startsWith(key) : one === key)
+    const all = [...this.#entries].filter(([one]) => isMeant(one))
+    const shown = all.filter(([one]) => !this.hidden?.keys.test(one))
+    const headers = {
+      'content-type': 'application/json',
+      'x-consul-index': String(this.zeroIndex ? 0 : this.#indexOf(key, recurse)),
+      'x-consul-knownleader': 'true',
+      'x-consul-lastcontact': '0',
+      ...(this.hidden?.told && shown.length < all.length && { 'x-consul-results-filtered-by-acls': 'true' }),
+    }
+    if (shown.length === 0) {
+      response.writeHead(404, headers).end()
+      return
+    }
+    const list = shown.map(([Key, { value, createIndex, modifyIndex }]) => ({
+      LockIndex: 0,
+      Key,
+      Flags: 0,
+      Value: value.length === 0 ? null : value.toString('base64'),
+      CreateIndex: createIndex,
+      ModifyIndex: modifyIndex,
+    }))
+    response.writeHead(200, headers).end(JSON.stringify(list))
+  }
+}

@@ -1,0 +1,348 @@
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { consul, type ConsulOptions, type ConsulPlace } from '../src/sources/consul.ts'
+import { Pace } from '../src/sources/watching/pace.ts'
+import type { SourceRig } from '../src/testing/index.ts'
+import { ConsulPeer } from './consul-peer.ts'
+import { faultsOf, quick, testsOf, untrusted } from './source-peer-rig.ts'
+import { TcpProxy } from './tcp-proxy.ts'
+
+const soon = () => AbortSignal.timeout(10_000)
+const usual = { ...quick, waitMs: 1_000, paceMs: 10 } as const
+
+describe('consul(), on a protocol peer written from Consul’s documentation', () => {
+  testsOf({ open: openPeer })
+})
+
+async function openPeer(): Promise<SourceRig> {
+  const peer = await ConsulPeer.listen()
+  const closing: (() => Promise<void>)[] = [() => peer.web.close()]
+  return {
+    ...faultsOf(peer.web.proxy),
+    newSource: ({ mode, maxBytes }) =>
+      consul({
+        url: peer.url,
+        ...(mode === 'key' ? { key: 'app/doc' } : { prefix: 'app/' }),
+        ...usual,
+        ...(maxBytes !== undefined && { maxBytes }),
+      }),
+    write: async (key, value) => peer.put(`app/${key}`, Buffer.from(value)),
+    remove: async (key) => peer.remove(`app/${key}`),
+    loseAll: async () => peer.restore({ empty: true }),
+    compact: async () => peer.restore(),
+    stopServer: () => peer.web.stop(),
+    startServer: () => peer.web.start(),
+    async wrongAuth() {
+      peer.token = 'right'
+      peer.put('app/a', Buffer.from('1'))
+      const source = consul({ url: peer.url, prefix: 'app/', ...usual, token: () => 'wrong' })
+      return { source, attempts: () => peer.web.requests.length }
+    },
+    async wrongTls() {
+      const server = await untrusted()
+      closing.push(() => server.close())
+      return { source: consul({ url: server.url, prefix: 'app/', ...usual }), attempts: server.attempts }
+    },
+    async close() {
+      for (const end of closing) await end()
+    },
+  }
+}
+
+async function peerWith(
+  values: Record<string, string>,
+  place: ConsulPlace = { prefix: 'app/' },
+  options: Omit<Partial<ConsulOptions>, 'key' | 'prefix'> = {},
+) {
+  const peer = await ConsulPeer.listen()
+  for (const [key, value] of Object.entries(values)) peer.put(key, Buffer.from(value))
+  const source = consul({ url: peer.url, ...place, ...usual, ...options })
+  onTestFinished(async () => {
+    await source.close()
+    await peer.web.close()
+  })
+  return { peer, source }
+}
+
+/** The questions that the peer was asked, each as its query. */
+const queries = ({ web }: ConsulPeer) => web.requests.map(({ url }) => new URL(url ?? '', 'http://peer').searchParams)
+
+test('an index that goes down starts over with a look at once (F42)', async () => {
+  const { peer, source } = await peerWith({ 'app/a': '1' })
+  await source.load(soon())
+  await expect.poll(() => queries(peer).at(-1)?.get('index')).toBe('11')
+  peer.restore()
+  await expect.poll(() => queries(peer).length).toBe(4)
+  expect(queries(peer).map((query) => query.get('index'))).toEqual([null, '11', null, '5'])
+  expect((await source.load(soon())).config).toEqual({ a: 1 })
+})
+
+test('an index of 0 is asked for as 1, and is no removal (F42)', async () => {
+  const { peer, source } = await peerWith({}, { key: 'app/doc' })
+  peer.zeroIndex = true
+  await expect(source.load(soon())).rejects.toThrow('is not there; what was never seen to be removed')
+  await expect.poll(() => queries(peer).at(1)?.get('index')).toBe('1')
+})
+
+test('a key that was never there is not removed; one that was there and is gone at a higher index is', async () => {
+  const { peer, source } = await peerWith({ other: '1' }, { key: 'app/doc' })
+  await expect(source.load(soon())).rejects.toThrow('is not there')
+  peer.put('app/doc', Buffer.from('{"a":1}'))
+  expect((await source.load(soon())).config).toEqual({ a: 1 })
+  peer.remove('app/doc')
+  expect((await source.load(soon())).config).toEqual({})
+  peer.put('other', Buffer.from('2'))
+  expect((await source.load(soon())).config).toEqual({})
+})
+
+test('a key that is gone with another history stays refused, however high the index gets', async () => {
+  const { peer, source } = await peerWith({ 'app/doc': '{"a":1}' }, { key: 'app/doc' })
+  await source.load(soon())
+  peer.restore({ empty: true })
+  await expect(source.load(soon())).rejects.toThrow('is not there')
+  for (let i = 0; i < 20; i++) peer.put('other', Buffer.from(String(i)))
+  await expect(source.load(soon())).rejects.toThrow('is not there')
+})
+
+test('a removal while the connection was cut is seen afterwards', async () => {
+  const { peer, source } = await peerWith({ 'app/a': '1' })
+  await source.load(soon())
+  peer.web.proxy.refuse = true
+  peer.web.proxy.reset()
+  peer.remove('app/a')
+  expect((await source.load(soon())).config).toEqual({ a: 1 })
+  peer.web.proxy.refuse = false
+  await expect.poll(() => source.following().state).toBe('following')
+  expect((await source.load(soon())).config).toEqual({})
+})
+
+for (const told of [true, false]) {
+  test(`keys that a token may no longer read are not removed, ${told ? 'as a header tells' : 'though nothing tells of it'}`, async () => {
+    const { peer, source } = await peerWith({ 'app/a': '1', 'app/b': '2' })
+    await source.load(soon())
+    peer.hidden = { keys: /^app\/b/, told }
+    await expect(source.load(soon())).rejects.toThrow(told ? 'may not read' : 'lacks app/b')
+    peer.hidden = { keys: /^app/, told }
+    await expect(source.load(soon())).rejects.toThrow(told ? 'may not read' : 'lacks app/a')
+    peer.hidden = undefined
+    expect((await source.load(soon())).config).toEqual({ a: 1, b: 2 })
+  })
+}
+
+test('values are bytes, folders are passed over, and keys may hold what URLs may not', async () => {
+  const { source } = await peerWith({ 'ä b/?#%/': '', 'ä b/?#%/c d/e+f': '"x&y"', 'ä b/g': 'ü' }, { prefix: 'ä b/' })
+  expect((await source.load(soon())).config).toEqual({ '?#%': { 'c d': { 'e+f': 'x&y' } }, g: 'ü' })
+})
+
+test('a folder that is left over when all below it was removed is nothing', async () => {
+  const { peer, source } = await peerWith({ 'app/': '', 'app/a': '1' })
+  expect((await source.load(soon())).config).toEqual({ a: 1 })
+  peer.remove('app/a')
+  expect((await source.load(soon())).config).toEqual({})
+})
+
+test('datacenter, consistency and token are sent, the token as a header only', async () => {
+  const { peer, source } = await peerWith({ 'app/a': '1' }, undefined, {
+    token: 'secret',
+    datacenter: 'east',
+    consistency: 'consistent',
+  })
+  await source.load(soon())
+  const [request] = peer.web.requests
+  expect(request?.url).toBe('/v1/kv/app/?recurse=&consistent=&dc=east')
+  expect(request?.headers.authorization).toBe('Bearer secret')
+})
+
+test('a wrong token is named as such, and not shown', async () => {
+  const { peer, source } = await peerWith({ 'app/a': '1' }, undefined, { token: 'my-own-secret' })
+  peer.token = 'another'
+  const error = await source.load(soon()).catch((reason: unknown) => reason)
+  expect(String(error)).toContain('refuses the token or the lack of one (403)')
+  expect(String(error)).not.toContain('my-own-secret')
+})
+
+test('what answers without an index is no Consul', async () => {
+  const { peer, source } = await peerWith({})
+  peer.web.answering = (_, response) => response.writeHead(404).end()
+  await expect(source.load(soon())).rejects.toThrow(
+    'answers 404 without X-Consul-Index; want the URL of a Consul agent',
+  )
+})
+
+test('what answers with other than keys and values is refused, and what was read stays', async () => {
+  const { peer, source } = await peerWith({ 'app/a': '1' })
+  const web = peer.web.answering
+  for (const body of ['<html>', '{}', '[1]', '[{"Key":"other","Value":""}]']) {
+    peer.web.answering = (_, response) => response.writeHead(200, { 'x-consul-index': '7' }).end(body)
+    await expect(source.load(soon()), body).rejects.toThrow('no list of keys and values')
+  }
+  peer.web.answering = web
+  expect((await source.load(soon())).config).toEqual({ a: 1 })
+})
+
+test('what changes all the time is read at a pace: two at once, then one per interval', () => {
+  const pace = new Pace(2, 1_000)
+  expect([0, 0, 0, 1_000, 2_000].map((now) => pace.nextMs(now))).toEqual([0, 0, 1_000, 1_000, 1_000])
+  expect([60_000, 60_000, 60_000].map((now) => pace.nextMs(now))).toEqual([0, 0, 1_000])
+})
+
+test('options that cannot be meant are refused at the call', () => {
+  expect(() => consul({} as ConsulOptions)).toThrow('want either a key or a prefix')
+  expect(() => consul({ key: 'a', prefix: 'b/' } as ConsulOptions)).toThrow('want either a key or a prefix')
+  expect(() => consul({ prefix: 'app' })).toThrow('want it to end in /')
+  expect(() => consul({ key: '/app' })).toThrow('begins with a slash')
+  expect(() => consul({ key: 'a', url: 'ftp://x' })).toThrow('want http:// or https://')
+  expect(() => consul({ key: 'a', waitMs: 10 })).toThrow('waitMs is 10; want 1000 to 600000')
+  expect(() => consul({ key: 'a', consistency: 'weak' as 'stale' })).toThrow('want default, consistent or stale')
+})
+
+const version = consulVersion()
+const lacking = version === undefined ? ' (skipped: there is no consul on the PATH)' : ''
+
+describe.skipIf(version === undefined)(`consul(), on the real Consul ${version ?? ''}${lacking}`, () => {
+  const folder = mkdtempSync(join(tmpdir(), 'midflight-consul-'))
+  let server: Server
+  let places = 0
+  beforeAll(async () => {
+    server = await Server.start(folder)
+  }, 60_000)
+  afterAll(async () => {
+    await server.stop()
+    rmSync(folder, { recursive: true, force: true })
+  })
+
+  testsOf({
+    async open() {
+      const proxy = await TcpProxy.listen(server.port)
+      const at = `place-${++places}`
+      const closing: (() => Promise<void>)[] = [() => proxy.close()]
+      const before = await server.snapshot()
+      const kv = (key: string) => `${server.url}/v1/kv/${at}/${key}`
+      return {
+        ...faultsOf(proxy),
+        newSource: ({ mode, maxBytes }) =>
+          consul({
+            url: proxy.url,
+            ...(mode === 'key' ? { key: `${at}/doc` } : { prefix: `${at}/` }),
+            ...usual,
+            ...(maxBytes !== undefined && { maxBytes }),
+          }),
+        write: (key, value) => done(fetch(kv(key), { method: 'PUT', body: Buffer.from(value) })),
+        remove: (key) => done(fetch(kv(key), { method: 'DELETE' })),
+        loseAll: () => server.restore(before),
+        compact: async () => server.restore(await server.snapshot()),
+        stopServer: () => server.stop(),
+        startServer: () => server.again(),
+        async wrongAuth() {
+          let attempts = 0
+          const token = () => {
+            attempts++
+            return 'd4a6e0c7-0000-4000-8000-000000000000'
+          }
+          const source = consul({ url: proxy.url, key: 'doc', ...usual, token })
+          return { source, attempts: () => attempts }
+        },
+        async wrongTls() {
+          const other = await untrusted()
+          closing.push(() => other.close())
+          return { source: consul({ url: other.url, key: 'doc', ...usual }), attempts: other.attempts }
+        },
+        async close() {
+          for (const end of closing) await end()
+        },
+      }
+    },
+    deadlineMs: 30_000,
+  })
+})
+
+function consulVersion(): string | undefined {
+  try {
+    return /^Consul v(\S+)/.exec(execFileSync('consul', ['version'], { encoding: 'utf8' }))?.[1]
+  } catch {
+    return undefined // told by the name of the tests that need it
+  }
+}
+
+async function done(answer: Promise<Response>): Promise<void> {
+  const { ok, status } = await answer
+  if (!ok) throw new Error(`Consul answers ${status}`)
+}
+
+/** Who brings no token may read and write keys; one that is not known is refused. */
+const master = 'b1f0e5a2-0000-4000-8000-000000000000'
+const acls = `acl { enabled = true, default_policy = "allow", tokens { master = "${master}" } }`
+const asMaster = { headers: { 'x-consul-token': master } }
+
+/** One server by itself, on the loopback only. */
+class Server {
+  readonly port: number
+  readonly #args: readonly string[]
+  #end: () => Promise<void> = async () => {}
+
+  private constructor(port: number, args: readonly string[]) {
+    this.port = port
+    this.#args = args
+  }
+
+  static async start(folder: string): Promise<Server> {
+    const [http, server, lan] = await freePorts(3)
+    const ports = [`-http-port=${http}`, `-server-port=${server}`, `-serf-lan-port=${lan}`, '-serf-wan-port=-1']
+    const others = ['-dns-port=-1', '-grpc-port=-1', '-bind=127.0.0.1', `-data-dir=${folder}`, '-bootstrap-expect=1']
+    const more = ['-hcl=performance { raft_multiplier = 1 }', '-hcl=disable_update_check = true', `-hcl=${acls}`]
+    const made = new Server(Number(http), ['agent', '-server', '-node=one', ...ports, ...others, ...more])
+    await made.again()
+    return made
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.port}`
+  }
+
+  async again(): Promise<void> {
+    const child = spawn('consul', this.#args, { stdio: 'ignore' })
+    const ended = once(child, 'exit')
+    this.#end = async () => {
+      child.kill('SIGKILL')
+      await ended
+    }
+    for (let isUp = false; !isUp;) {
+      if (child.exitCode !== null) throw new Error(`consul ended with ${child.exitCode}`)
+      isUp = await fetch(`${this.url}/v1/kv/up`, { method: 'PUT', body: 'x' }).then(
+        ({ ok }) => ok,
+        () => false, // not yet
+      )
+      if (!isUp) await sleep(50)
+    }
+  }
+
+  async snapshot(): Promise<Uint8Array> {
+    const answer = await fetch(`${this.url}/v1/snapshot`, asMaster)
+    if (!answer.ok) throw new Error(`Consul answers ${answer.status}`)
+    return new Uint8Array(await answer.arrayBuffer())
+  }
+
+  restore(snapshot: Uint8Array): Promise<void> {
+    return done(fetch(`${this.url}/v1/snapshot`, { ...asMaster, method: 'PUT', body: Buffer.from(snapshot) }))
+  }
+
+  async stop(): Promise<void> {
+    const end = this.#end
+    this.#end = async () => {}
+    await end()
+  }
+}
+
+async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
+  await Promise.all(servers.map((server) => once(server, 'listening')))
+  const ports = servers.map((server) => (server.address() as AddressInfo).port)
+  await Promise.all(servers.map((server) => once(server.close(), 'close')))
+  return ports
+}
