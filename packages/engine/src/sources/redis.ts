@@ -1,0 +1,267 @@
+/**
+ * Configuration from Redis: a key, the keys below a prefix, or the fields of a hash. Notifications and messages only
+ * hint that something changed, as Redis loses them; what is read is the whole, and a clock goes on behind them.
+ * Connecting is `redis/client.ts`, how keys went is `redis/seen.ts`.
+ */
+import type { Redis } from 'ioredis'
+import { errorText, pause } from '../deadline.ts'
+import { connected, type Server } from './redis/client.ts'
+import { Seen, type Evictions } from './redis/seen.ts'
+import { watching, type News, type Place, type WatchingOptions, type WatchingSource } from './watching.ts'
+import type { TlsOptions, Token } from './watching/request.ts'
+
+export type { TlsOptions, Token } from './watching/request.ts'
+
+/** With one of `key`, `prefix` and `hash`. */
+export interface RedisOptions extends WatchingOptions {
+  /** `redis://host:6379/0`, or `rediss://` for TLS. The number is that of the database. */
+  readonly url: string | URL
+  /** Its value is the document. */
+  readonly key?: string
+  /** The keys below it are the document's tree, parted at `separator`: `app:`. */
+  readonly prefix?: string
+  /** Its fields are the document's tree, parted at `separator`. */
+  readonly hash?: string
+  /** Default `:`. */
+  readonly separator?: string
+  readonly username?: string
+  /** A function is asked at each connection. Default: that of the URL. */
+  readonly password?: Token
+  readonly tls?: TlsOptions
+  /** Listens to keyspace notifications, which the server sends if `notify-keyspace-events` says so. Default true. */
+  readonly notifications?: boolean
+  /** A pub/sub channel: at each message, whatever it says, all is read again. */
+  readonly channel?: string
+  /** How often all is read in any case, milliseconds, ±10 %, 100 to 86,400,000, default 30,000. */
+  readonly pollMs?: number
+  /** How long a connection and each command may take, milliseconds, default 10,000. */
+  readonly timeoutMs?: number
+}
+
+const mostKeys = 100_000
+
+/**
+ * Reads and follows what is at `key`, `prefix` or `hash`. A key that was seen to be removed or to expire is a removal;
+ * one that was evicted is refused, and what is live stays live.
+ * @throws TypeError, RangeError at the call, if an option cannot be meant
+ */
+export function redis(options: RedisOptions): WatchingSource {
+  const { key, prefix, hash, separator = ':', notifications = true, channel } = options
+  const { pollMs = 30_000, timeoutMs = 10_000, maxBytes = 16 * 1024 * 1024 } = options
+  const url = redisUrl(options.url)
+  const [name, ...others] = [key, prefix, hash].filter((one) => one !== undefined)
+  if (name === undefined || others.length > 0) throw new TypeError('redis(): want one of key, prefix and hash')
+  if (hash === '') throw new TypeError('redis(): the hash has no name')
+  if (options.tls && url.protocol !== 'rediss:') throw new TypeError('redis(): tls is given; want a rediss:// URL')
+  inRange('pollMs', pollMs, 100, 86_400_000)
+  inRange('timeoutMs', timeoutMs, 1, 3_600_000)
+  const server: Server = {
+    url,
+    username: options.username ?? decoded(url.username),
+    password: options.password ?? decoded(url.password),
+    tls: options.tls,
+    timeoutMs,
+  }
+  const kind = prefix !== undefined ? 'prefix' : key !== undefined ? 'key' : 'hash'
+  const database = url.pathname.slice(1) || '0'
+  const reading: Reading = { kind, name, database, notifications, channel, maxBytes }
+  const place: Place = key === undefined ? { prefix: prefix ?? '', separator } : { key }
+  const seen = new Seen()
+  const said = new Set<string>()
+  return watching(`redis:${url.host}${url.pathname === '/0' ? '' : url.pathname}`, place, options, {
+    async *follow(signal, warn) {
+      const client = await connected(server, signal)
+      const warnOnce = (message: string) => {
+        if (!said.has(message)) warn(message)
+        said.add(message)
+      }
+      try {
+        await listen(client.redis, reading, seen, warnOnce)
+        for (seen.lookAtAll(); !signal.aborted;) {
+          // Before the look: what is said later may not be in it.
+          const hint = seen.next()
+          const news = await look(client.redis, reading, seen)
+          // It was not looked to the end.
+          if (news.kind === 'unusable') seen.lookAtAll()
+          yield news
+          const over = new AbortController()
+          const waitMs = pollMs * (0.9 + 0.2 * Math.random())
+          const waited = await Promise.race([
+            pause(waitMs, signal, over.signal),
+            hint,
+            client.ended.then(() => 'ended'),
+          ])
+          over.abort()
+          if (waited === 'ended') throw client.explained()
+          if (waited === 'elapsed') seen.lookAtAll()
+        }
+      } catch (error) {
+        throw client.explained(error)
+      } finally {
+        client.end()
+        await client.ended
+      }
+    },
+  })
+}
+
+interface Reading {
+  readonly kind: 'key' | 'prefix' | 'hash'
+  readonly name: string
+  readonly database: string
+  readonly notifications: boolean
+  readonly channel: string | undefined
+  readonly maxBytes: number
+}
+
+/** Listens to whatever hints at changes. Without it there is the clock. */
+async function listen(redis: Redis, reading: Reading, seen: Seen, warn: (message: string) => void): Promise<void> {
+  const { kind, name, notifications, channel, database } = reading
+  const keyspace = `__keyspace@${database}__:`
+  redis.on('message', () => seen.hint())
+  redis.on('pmessage', (_, from: string, event: string) => seen.event(from.slice(keyspace.length), event))
+  try {
+    if (channel !== undefined) await redis.subscribe(channel)
+    if (!notifications) return
+    await redis.psubscribe(`${keyspace}${escaped(name)}${kind === 'prefix' ? '*' : ''}`)
+  } catch (error) {
+    if (!isNotPermitted(error)) throw error
+    warn(`may not listen to hints, and is asked now and then: ${errorText(error)}`)
+    return
+  }
+  const flags = await setting(redis, 'notify-keyspace-events', warn)
+  const wanted = ['K', 'g', '$', ...(kind === 'hash' ? ['h'] : []), 'x', 'e']
+  const isSent = (one: string) => flags?.includes(one) || (one !== 'K' && flags?.includes('A'))
+  if (flags === undefined || wanted.every(isSent)) return
+  warn(
+    `is asked now and then, and does not see that the last key is removed: notify-keyspace-events is ` +
+      `${JSON.stringify(flags)}; want ${wanted.join('')}, or the option notifications: false`,
+  )
+}
+
+async function setting(redis: Redis, name: string, warn: (message: string) => void): Promise<string | undefined> {
+  try {
+    const [, value] = (await redis.config('GET', name)) as string[]
+    return value
+  } catch (error) {
+    if (!/^(NOPERM|ERR unknown)/.test(errorText(error))) throw error
+    warn(`does not say whether it sends keyspace notifications: ${errorText(error)}`)
+    return undefined
+  }
+}
+
+async function look(redis: Redis, reading: Reading, seen: Seen): Promise<News> {
+  const keys = seen.take()
+  const evictions = keys === undefined ? await evictionsOf(redis) : undefined
+  const found = reading.kind === 'hash' ? await fields(redis, reading) : await values(redis, reading, keys)
+  if ('kind' in found) return found
+  const { entries } = found
+  const present = new Set(reading.kind === 'hash' ? (entries.size > 0 ? [reading.name] : []) : entries.keys())
+  // Counted again after the look: what went during it is among them.
+  const now = seen.isUnexplained(present) ? await evictionsOf(redis) : evictions
+  const evicted = seen.evicted(present, now)
+  if (evicted !== undefined) {
+    const message = 'is gone, and nobody was seen to remove it, while the server evicts keys (maxmemory); want it back'
+    return { kind: 'unusable', key: evicted, code: 'empty', message }
+  }
+  return { kind: 'whole', entries, emptied: seen.told(present) }
+}
+
+type Found = { readonly entries: Map<string, Uint8Array> } | Extract<News, { kind: 'unusable' }>
+
+async function values(redis: Redis, reading: Reading, known: string[] | undefined): Promise<Found> {
+  const { kind, name, maxBytes } = reading
+  const keys = kind === 'key' ? [name] : (known ?? (await scan(redis, name)))
+  if (keys.length > mostKeys) return unusable(name, 'limit', `has more than ${mostKeys} keys below it; want less`)
+  const unreadable = keys.find((key) => key.includes('\ufffd'))
+  if (unreadable !== undefined) return unusable(unreadable, 'unreadable', 'is a key that is not UTF-8')
+  if (keys.length === 0) return { entries: new Map() }
+  const asking = redis.pipeline()
+  for (const key of keys) asking.strlen(key)
+  let sizeBytes = 0
+  for (const [i, [error, size]] of ((await asking.exec()) ?? []).entries()) {
+    const key = keys[i] as string
+    if (error?.message.startsWith('WRONGTYPE')) return unusable(key, 'unreadable', 'is no string; want a string')
+    if (error) throw error
+    sizeBytes += size as number
+    // Before any of it is sent.
+    if (sizeBytes > maxBytes) return unusable(key, 'limit', `makes ${sizeBytes} bytes; want at most ${maxBytes}`)
+  }
+  const entries = new Map<string, Uint8Array>()
+  for (const [i, value] of (await redis.mgetBuffer(keys)).entries()) if (value) entries.set(keys[i] as string, value)
+  return { entries }
+}
+
+async function scan(redis: Redis, prefix: string): Promise<string[]> {
+  const keys = new Set<string>()
+  let cursor = '0'
+  do {
+    const [next, some] = await redis.scan(cursor, 'MATCH', `${escaped(prefix)}*`, 'COUNT', 1_000)
+    for (const key of some) keys.add(key)
+    cursor = next
+  } while (cursor !== '0' && keys.size <= mostKeys)
+  return [...keys]
+}
+
+async function fields(redis: Redis, { name }: Reading): Promise<Found> {
+  let flat: Buffer[]
+  try {
+    // In capitals the library leaves the answer as it is; else fields that are not UTF-8 would fall together.
+    flat = (await redis.callBuffer('HGETALL', name)) as Buffer[]
+  } catch (error) {
+    if (errorText(error).startsWith('WRONGTYPE')) return unusable(name, 'unreadable', 'is no hash; want a hash')
+    throw error
+  }
+  const entries = new Map<string, Uint8Array>()
+  for (let i = 0; i + 1 < flat.length; i += 2) {
+    const field = String(flat[i])
+    if (field.includes('\ufffd')) return unusable(name, 'unreadable', `has a field that is not UTF-8`)
+    entries.set(field, flat[i + 1] as Buffer)
+  }
+  return { entries }
+}
+
+/** Undefined where it may not be asked. */
+async function evictionsOf(redis: Redis): Promise<Evictions | undefined> {
+  try {
+    const info = await redis.info()
+    const count = /^evicted_keys:(\d+)/m.exec(info)?.[1]
+    return count === undefined ? undefined : { runId: /^run_id:(\w+)/m.exec(info)?.[1] ?? '', count: Number(count) }
+  } catch (error) {
+    if (isNotPermitted(error)) return undefined
+    throw error
+  }
+}
+
+function unusable(key: string, code: 'limit' | 'unreadable', message: string): Extract<News, { kind: 'unusable' }> {
+  return { kind: 'unusable', key, code, message }
+}
+
+function isNotPermitted(error: unknown): boolean {
+  return errorText(error).startsWith('NOPERM')
+}
+
+/** For the patterns of SCAN and PSUBSCRIBE. */
+function escaped(text: string): string {
+  return text.replace(/[*?[\]\\]/g, '\\$&')
+}
+
+function decoded(text: string): string | undefined {
+  return text === '' ? undefined : decodeURIComponent(text)
+}
+
+function redisUrl(text: string | URL): URL {
+  const url = URL.canParse(String(text)) ? new URL(text) : undefined
+  // Without the text itself: it may hold a password.
+  if (!url || !/^rediss?:$/.test(url.protocol) || url.hostname === '') {
+    throw new TypeError('redis(): the URL is none of Redis; want redis://host:port/database or rediss://')
+  }
+  if (!/^\/?\d{0,9}$/.test(url.pathname)) {
+    throw new TypeError(`redis(): the database is ${JSON.stringify(url.pathname)}; want a number`)
+  }
+  return url
+}
+
+function inRange(name: string, value: number, min: number, max: number): void {
+  if (!(value >= min && value <= max)) throw new RangeError(`redis(): ${name} is ${value}; want ${min} to ${max}`)
+}

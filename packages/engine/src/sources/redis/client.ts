@@ -1,0 +1,90 @@
+/** One connection to a server of Redis, which ends for good when it is cut off, and errors that hold no password. */
+import type { Redis } from 'ioredis'
+import { errorText } from '../../deadline.ts'
+import { FollowError } from '../watching.ts'
+import type { TlsOptions, Token } from '../watching/request.ts'
+
+export interface Server {
+  readonly url: URL
+  readonly username: string | undefined
+  readonly password: Token | undefined
+  readonly tls: TlsOptions | undefined
+  readonly timeoutMs: number
+}
+
+export interface Client {
+  readonly redis: Redis
+  /** Settles when the connection is over. Never rejects. */
+  readonly ended: Promise<void>
+  /** What to throw for `error`, which a command threw, or for the end of the connection. */
+  explained(error?: unknown): FollowError
+  end(): void
+}
+
+export async function connected(server: Server, signal: AbortSignal): Promise<Client> {
+  const ioredis = await library()
+  const { url, timeoutMs, username } = server
+  const password = typeof server.password === 'function' ? await server.password() : server.password
+  const { ca, ...tls } = server.tls ?? {}
+  const redis = new ioredis.Redis({
+    host: url.hostname.replace(/^\[|\]$/g, ''),
+    port: Number(url.port || 6379),
+    db: Number(url.pathname.slice(1) || 0),
+    ...(username !== undefined && { username }),
+    ...(password !== undefined && { password }),
+    ...(url.protocol === 'rediss:' && { tls: { ...tls, ...(ca && { ca: ca as string | string[] }) } }),
+    lazyConnect: true,
+    connectTimeout: timeoutMs,
+    commandTimeout: timeoutMs,
+    disconnectTimeout: 100,
+    // Whoever follows begins anew with a look at all; the library would go on as if nothing had been missed.
+    retryStrategy: null,
+    maxRetriesPerRequest: 0,
+    enableReadyCheck: false,
+    disableClientInfo: true,
+  })
+  let failure: unknown
+  redis.on('error', (error) => (failure ??= error))
+  const ended = new Promise<void>((resolve) => redis.once('end', resolve))
+  const end = () => {
+    signal.removeEventListener('abort', end)
+    redis.disconnect()
+  }
+  const explained = (error?: unknown): FollowError => {
+    if (error instanceof FollowError) return error
+    const why = failure ?? error
+    const text = why === undefined ? 'the server has ended the connection' : errorText(why)
+    // Not as the cause: the library's errors hold the command, and that may hold the password.
+    return new FollowError(`${url.host}: ${text}`, { transient: !isLasting(why) })
+  }
+  signal.addEventListener('abort', end, { once: true })
+  try {
+    if (signal.aborted) throw new Error('stopped')
+    await redis.connect()
+    // A database that is not there is only told; the library would read another one.
+    if (failure !== undefined) throw explained()
+  } catch (error) {
+    end()
+    await ended
+    throw explained(error)
+  }
+  return { redis, ended, explained, end }
+}
+
+async function library() {
+  try {
+    return await import('ioredis')
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND')) throw error
+    throw new FollowError('reading Redis needs the package ioredis: npm install ioredis', {
+      transient: false,
+      cause: error,
+    })
+  }
+}
+
+/** What another try soon does not mend: credentials, permissions, certificates. */
+function isLasting(error: unknown): boolean {
+  if (/^(WRONGPASS|NOAUTH|NOPERM|ERR AUTH|ERR DB index|ERR invalid password)/.test(errorText(error))) return true
+  return /CERT|SSL|TLS|ISSUER|SIGNED/.test(String((error as NodeJS.ErrnoException | undefined)?.code ?? ''))
+}
