@@ -142,7 +142,7 @@ export interface StoreTx extends StoreRead {
   /**
    * Removes what the policy allows to remove, and never the content of a head, of a release that a node runs, that an
    * open draft is made against or that is pinned, nor one that is needed to read another that stays. That a release was
-   * made, by whom, and its digest stays for ever.
+   * made, by whom, and its digest stays for ever; so does what its rollout came to, of which the events go.
    */
   prune(policy: PrunePolicy): Pruned
 }

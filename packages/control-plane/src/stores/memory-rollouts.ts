@@ -55,6 +55,13 @@ export class MemoryRollouts {
     if (event !== null) this.put(this.eventsOf, name, [...events, copy({ seq: events.length + 1, at, epoch, event })])
   }
 
+  /** Removes the events of rollouts up to this one that have ended. */
+  prune(config: string, last: number): void {
+    for (const { number, endedAt } of this.list(config, last + 1, Infinity)) {
+      if (endedAt !== null) this.put(this.eventsOf, key(config, number), undefined)
+    }
+  }
+
   takeOver(): number {
     const epoch = this.epoch() + 1
     this.put(this.epochs, 'newest', epoch)

@@ -309,6 +309,7 @@ class Records implements StoreTx {
     for (const config of policy.config === undefined ? this.configsByName.keys() : [policy.config]) {
       const releases = this.releasesOf.get(config) ?? []
       const needed = this.neededOf(config)
+      this.rolling.prune(config, releases.length - policy.keepNewest)
       for (const { info, content } of releases) {
         const { number, createdAt } = info
         const recent = policy.keepSince !== undefined && createdAt >= policy.keepSince

@@ -89,8 +89,14 @@ export const rolloutCases: Readonly<Record<string, (store: Store) => Promise<voi
     await store.transaction((tx) => tx.addRollout(open))
     await store.transaction((tx) => tx.prune({ keepNewest: 1 }))
     assert.deepEqual([await kept(1), await kept(2)], [true, true])
+    const events = () => store.read((tx) => tx.rolloutEvents(config, 2, undefined, 10).length)
+    await store.transaction((tx) => tx.moveRollout(open, event, epoch, at))
+    await store.transaction((tx) => tx.prune({ keepNewest: 1 }))
+    assert.equal(await events(), 1)
     await store.transaction((tx) => tx.moveRollout({ ...open, endedAt: at }, event, epoch, at))
     await store.transaction((tx) => tx.prune({ keepNewest: 1 }))
     assert.deepEqual([await kept(1), await kept(2), await kept(3)], [false, false, true])
+    assert.equal(await events(), 0)
+    assert.equal((await store.read((tx) => tx.rollout(config, 2)))?.endedAt, at)
   },
 }

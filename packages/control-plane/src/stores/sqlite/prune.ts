@@ -42,6 +42,11 @@ function pruneContents(db: DatabaseSync, tx: Reading, config: string, policy: Pr
     number > head - policy.keepNewest ||
     needed.has(number) ||
     (policy.keepSince !== undefined && (tx.release(config, number)?.createdAt ?? '') >= policy.keepSince)
+  // That there was a rollout and what it came to stays, as the release does; how it came along need not.
+  db.prepare(
+    `delete from rollout_events where config = :config and number <= :last
+     and number in (select number from rollouts where config = :config and is_open = 0)`,
+  ).run({ config, last: head - policy.keepNewest })
   const remove = db.prepare('update releases set content = null where config = ? and number = ?')
   let removed = 0
   /** From here up to the last one that stayed, each is a patch on the one before. */
