@@ -3,7 +3,7 @@ import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_pr
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
-import { createServer, type AddressInfo } from 'node:net'
+import { connect, createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -95,7 +95,7 @@ export class EtcdServer {
       await this.post('kv/range', { key: text('there?') })
       return true
     } catch (error) {
-      return /user name is empty|permission denied/.test(String(error))
+      return /user name is empty|permission denied|invalid auth token/.test(String(error))
     }
   }
 
@@ -106,6 +106,13 @@ export class EtcdServer {
     if (!child || child.exitCode !== null || child.signalCode !== null) return
     child.kill(signal)
     await once(child, 'exit')
+  }
+
+  /** As if its disk had been lost: nothing is there, and revisions begin again. */
+  async wipe(): Promise<void> {
+    await this.stop()
+    rmSync(join(this.#folder, 'data'), { recursive: true })
+    await this.start()
   }
 
   async close(): Promise<void> {
@@ -172,7 +179,11 @@ export class EtcdServer {
 
   async login(): Promise<void> {
     this.#token = undefined
-    this.#token = String((await this.post('auth/authenticate', { name: 'root', password: 'of-root' }))['token'])
+    this.#token = await this.tokenOf('root', 'of-root')
+  }
+
+  async tokenOf(name: string, password: string): Promise<string> {
+    return String((await this.post('auth/authenticate', { name, password }))['token'])
   }
 
   async grantRead(prefix: string): Promise<void> {
@@ -219,7 +230,6 @@ async function freePort(): Promise<number> {
 }
 
 async function listens(port: number): Promise<boolean> {
-  const { connect } = await import('node:net')
   const socket = connect(port, '127.0.0.1')
   try {
     await once(socket, 'connect')
@@ -232,7 +242,8 @@ async function listens(port: number): Promise<boolean> {
 }
 
 /** A certificate for 127.0.0.1 that is its own authority, in `folder`. */
-export function selfSigned(folder: string, name = 'server'): { cert: string; key: string; pem: string } {
+/** Paths, and the texts. */
+export function selfSigned(folder: string, name = 'server') {
   const [cert, key] = [join(folder, `${name}.crt`), join(folder, `${name}.key`)]
   execFileSync(
     'openssl',
@@ -242,5 +253,5 @@ export function selfSigned(folder: string, name = 'server'): { cert: string; key
     ],
     { stdio: 'pipe' },
   )
-  return { cert, key, pem: readFileSync(cert, 'utf8') }
+  return { cert, key, pem: readFileSync(cert, 'utf8'), keyPem: readFileSync(key, 'utf8') }
 }

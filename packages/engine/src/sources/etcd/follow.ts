@@ -41,7 +41,7 @@ export function etcdFeed(place: Place, cluster: Cluster, maxBytes: number): Feed
       }
       if (unusable) {
         yield { kind: 'unusable', key: textOf(place), ...unusable }
-        await untilChanged(connection.watch(range, revision + 1, signal))
+        await untilChanged(after(connection, range, revision, signal))
         await pause(unusableMs, signal)
         continue
       }
@@ -49,7 +49,7 @@ export function etcdFeed(place: Place, cluster: Cluster, maxBytes: number): Feed
         entries.size === 0 && (await sawRemovals(connection, range, held, list, cluster.timeoutMs, signal))
       held = { keys: new Set(entries.keys()), revision, clusterId }
       yield { kind: 'whole', entries, emptied }
-      yield* changes(connection.watch(range, revision + 1, signal), held)
+      yield* changes(after(connection, range, revision, signal), held)
     }
   }
 
@@ -185,6 +185,23 @@ function notText(key: Buffer): List['unusable'] {
   return { key: shown, code: 'encoding', message: 'is a key that is not UTF-8; want names that are' }
 }
 
+/**
+ * What comes after `revision`. Asked for with `revision` itself, for where the next one is a removal and history is
+ * compacted up to just there, etcd forgets the removal and lets a watch begin behind it as if nothing had been.
+ */
+async function* after(
+  connection: Connection,
+  range: Range,
+  revision: number,
+  signal: AbortSignal,
+): AsyncGenerator<WatchResponse> {
+  for await (const response of connection.watch(range, revision, signal)) {
+    const events = response.events.filter(({ kv }) => Number(kv.mod_revision) > revision)
+    const isOld = events.length === 0 && response.events.length > 0 && !response.fragment
+    if (!isOld) yield { ...response, events }
+  }
+}
+
 /** What changes, until history is gone, or what came has to be listed. */
 async function* changes(responses: AsyncIterable<WatchResponse>, held: Held): AsyncGenerator<News> {
   let changes: KeyChange[] = []
@@ -229,7 +246,7 @@ async function sawRemovals(
   const over = new AbortController()
   const timer = setTimeout(() => over.abort(), limitMs)
   try {
-    for await (const response of connection.watch(range, held.revision + 1, AbortSignal.any([signal, over.signal]))) {
+    for await (const response of after(connection, range, held.revision, AbortSignal.any([signal, over.signal]))) {
       if (hasNoHistory(response)) return false
       for (const { type, kv } of response.events) {
         if (type === 'PUT') left.add(kv.key.toString())
