@@ -4,6 +4,9 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import * as grpc from '@grpc/grpc-js'
+import { load as loadProto } from '@grpc/proto-loader'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { Cluster } from '../src/sources/etcd/client.ts'
 import { etcdFeed } from '../src/sources/etcd/follow.ts'
@@ -13,6 +16,7 @@ import { EtcdServer, noEtcd, selfSigned } from './source-etcd-rig.ts'
 import { TcpProxy } from './tcp-proxy.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'midflight-etcd-tls-'))
+const protoFolder = fileURLToPath(new URL('../proto/', import.meta.url))
 const deadlineMs = 20_000
 const quick = { timeoutMs: 2_000, keepAliveMs: 6_000, answerMs: 1_000, retry: { firstMs: 20, maxMs: 200 } } as const
 
@@ -368,6 +372,21 @@ describe.skipIf(noEtcd !== undefined)(`etcd(), its servers${real}`, { timeout: 9
     expect(error).toContain('ECONNREFUSED')
   })
 
+  test('reloads that others ask for need no further connection, also where one overtakes another', async () => {
+    const prefix = newPrefix()
+    await main.put(`${prefix}a`, '1')
+    const proxy = await TcpProxy.listen(main.port)
+    ends.push(() => proxy.close())
+    const one = source({ endpoints: proxy.url, prefix })
+    await load(one)
+    for (let i = 2; i < 10; i++) {
+      await main.put(`${prefix}a`, String(i))
+      await Promise.all([load(one), load(one)])
+      expect(await load(one)).toEqual({ a: i })
+    }
+    expect(proxy.accepted).toBe(1)
+  })
+
   test('a connection that went silent while it was watched is noticed, and left for another', async () => {
     const prefix = newPrefix()
     await main.put(`${prefix}a`, '1')
@@ -504,6 +523,35 @@ describe.skipIf(noEtcd !== undefined)(`etcd(), who may${real}`, { timeout: 60_00
     }
     await expect(load(source({ endpoints: `http://${endpoints}`, key: 'doc' }))).rejects.toThrow(endpoints)
   })
+})
+
+test('a peer, not etcd, that ends each watch as if history were gone is not asked without end', async () => {
+  const peer = new grpc.Server()
+  const definitions = await loadProto('etcd/v3.proto', { includeDirs: [protoFolder], keepCase: true })
+  const header = { revision: 7, cluster_id: 1 }
+  let lists = 0
+  peer.addService(definitions['etcdserverpb.KV'] as grpc.ServiceDefinition, {
+    Range: (_: unknown, reply: grpc.sendUnaryData<object>) => {
+      lists++
+      reply(null, { header, kvs: [] })
+    },
+  })
+  peer.addService(definitions['etcdserverpb.Watch'] as grpc.ServiceDefinition, {
+    Watch: (call: grpc.ServerDuplexStream<object, object>) => {
+      call.on('data', () => call.write({ header, created: true, canceled: true, compact_revision: 8 }))
+      call.on('end', () => call.end())
+    },
+  })
+  const port = await new Promise<number>((resolve, reject) =>
+    peer.bindAsync('127.0.0.1:0', grpc.ServerCredentials.createInsecure(), (error, bound) =>
+      error ? reject(error) : resolve(bound),
+    ),
+  )
+  ends.push(async () => peer.forceShutdown())
+  const following = feed('/p/', { port }).follow()
+  expect(await following.next()).toMatchObject({ kind: 'whole' })
+  await expect(following.next()).rejects.toThrow('as if history were gone')
+  expect(lists).toBe(2)
 })
 
 test('etcd() refuses options that cannot be meant, and shows no password', () => {

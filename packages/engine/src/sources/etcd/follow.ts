@@ -34,8 +34,12 @@ export function etcdFeed(place: Place, cluster: Cluster, maxBytes: number): Feed
 
   async function* follow(signal: AbortSignal, warn: Warn): AsyncGenerator<News> {
     const { connection, answer } = await members.ask((one) => look(one, signal), signal, warn)
+    let before = 0
     for (let list = answer; !signal.aborted; list = await look(connection, signal)) {
       const { entries, revision, clusterId, unusable } = list
+      // History that is gone has gone on. Without a wait, a server that says otherwise would be asked without end.
+      if (revision === before) throw new FollowError('ends watches as if history were gone, and nothing has changed')
+      before = revision
       if (held?.clusterId === clusterId && revision < held.revision) {
         warn(`has gone back from revision ${held.revision} to ${revision}: it was restored, or replaced`)
       }
@@ -91,18 +95,19 @@ class Members {
     if (kept) {
       try {
         return { connection: kept, answer: await question(kept) }
-      } catch {
+      } catch (error) {
+        if (signal.aborted) throw error
         // That says nothing: it may be long dead, or its login too old. Now it is asked anew.
         this.drop()
       }
     }
     const errors: unknown[] = []
     for (const _ of this.#cluster.endpoints) {
-      if (signal.aborted) break
       try {
         const connection = (this.#kept = await connect(this.#cluster, this.#next(), signal, warn))
         return { connection, answer: await question(connection) }
       } catch (error) {
+        if (signal.aborted) throw error
         this.drop()
         errors.push(error)
         if (error instanceof CallError && error.isDenied) break
