@@ -1,0 +1,119 @@
+/** A real nats-server with JetStream for one test, and a proxy before it that can misbehave. */
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createServer, type AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { jetstreamManager, type JetStreamManager } from '@nats-io/jetstream'
+import { Kvm, type KV, type KvOptions } from '@nats-io/kv'
+import { connect, type NatsConnection } from '@nats-io/transport-node'
+import { TcpProxy } from './tcp-proxy.ts'
+
+/** Why there is none, for the names of skipped tests. */
+export const withoutNats =
+  spawnSync('nats-server', ['--version']).status === 0 ? undefined : 'nats-server is not installed'
+
+interface Admin {
+  readonly connection: NatsConnection
+  readonly kv: KV
+  readonly manager: JetStreamManager
+}
+
+export class NatsServer {
+  readonly #args: readonly string[]
+  readonly #folder: string
+  readonly #port: number
+  readonly #bucket: Partial<KvOptions>
+  readonly proxy: TcpProxy
+  #end: (() => Promise<void>) | undefined
+  #admin: Admin | undefined
+
+  private constructor(
+    args: readonly string[],
+    folder: string,
+    port: number,
+    bucket: Partial<KvOptions>,
+    proxy: TcpProxy,
+  ) {
+    this.#args = args
+    this.#folder = folder
+    this.#port = port
+    this.#bucket = bucket
+    this.proxy = proxy
+  }
+
+  /**
+   * With the bucket `config`, and the user `admin` with the password `right`; not so with TLS.
+   * @param options.users lines of the server's own format, besides the admin
+   */
+  static async start(
+    options: { bucket?: Partial<KvOptions>; tls?: readonly string[]; users?: string } = {},
+  ): Promise<NatsServer> {
+    const { bucket = {}, tls, users = '' } = options
+    const folder = await mkdtemp(join(tmpdir(), 'midflight-nats-'))
+    const port = await freePort()
+    const file = join(folder, 'nats.conf')
+    await writeFile(file, tls ? '' : `authorization { users = [{ user: admin, password: right }\n${users}] }`)
+    const args = ['-c', file, '-js', '-sd', folder, '-a', '127.0.0.1', '-p', String(port), ...(tls ?? [])]
+    const server = new NatsServer(args, folder, port, bucket, await TcpProxy.listen(port))
+    await server.start({ withAdmin: !tls })
+    return server
+  }
+
+  /** Through the proxy. */
+  get url(): string {
+    return this.proxy.url.replace('http', 'nats')
+  }
+
+  /** Not through the proxy. */
+  get admin(): Admin {
+    if (!this.#admin) throw new Error('the server does not run')
+    return this.#admin
+  }
+
+  async start({ withAdmin = true } = {}): Promise<void> {
+    const child = spawn('nats-server', this.#args, { stdio: ['ignore', 'ignore', 'pipe'] })
+    this.#end = async () => {
+      if (child.exitCode !== null || child.signalCode !== null) return
+      child.kill('SIGKILL')
+      await once(child, 'exit')
+    }
+    const lines: string[] = []
+    for await (const line of createInterface(child.stderr)) {
+      lines.push(line)
+      if (line.includes('Server is ready')) break
+    }
+    if (child.exitCode !== null) throw new Error(`nats-server has ended:\n${lines.join('\n')}`)
+    child.stderr.resume()
+    if (!withAdmin) return
+    const connection = await connect({ servers: `127.0.0.1:${this.#port}`, user: 'admin', pass: 'right' })
+    const kv = await new Kvm(connection).create('config', this.#bucket)
+    this.#admin = { connection, kv, manager: await jetstreamManager(connection) }
+  }
+
+  async stop(): Promise<void> {
+    await this.#admin?.connection.close()
+    this.#admin = undefined
+    const end = this.#end
+    this.#end = undefined
+    await end?.()
+  }
+
+  async close(): Promise<void> {
+    await this.proxy.close()
+    await this.stop()
+    await rm(this.#folder, { recursive: true, force: true })
+  }
+}
+
+/** It may be taken by another before it is used; then the server does not start, and says so. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
