@@ -8,8 +8,8 @@ import { fileURLToPath } from 'node:url'
 import * as grpc from '@grpc/grpc-js'
 import { load as loadProto } from '@grpc/proto-loader'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import type { Cluster } from '../src/sources/etcd/client.ts'
-import { etcdFeed } from '../src/sources/etcd/follow.ts'
+import { connect, type Cluster, type Connection } from '../src/sources/etcd/client.ts'
+import { etcdFeed, listed } from '../src/sources/etcd/follow.ts'
 import { etcd, type EtcdOptions } from '../src/sources/etcd.ts'
 import type { News, WatchingSource } from '../src/sources/watching.ts'
 import { EtcdServer, noEtcd, selfSigned } from './source-etcd-rig.ts'
@@ -42,22 +42,25 @@ function newPrefix(): string {
   return `/test/${++places}/`
 }
 
+function clusterAt(port: number, more: Partial<Cluster> = {}): Cluster {
+  return {
+    endpoints: [{ host: `127.0.0.1:${port}`, isTls: false }],
+    tls: undefined,
+    login: undefined,
+    token: undefined,
+    timeoutMs: quick.timeoutMs,
+    keepAliveMs: quick.keepAliveMs,
+    maxMessageBytes: 5_000_000,
+    ...more,
+  }
+}
+
 /** A feed of its own, whose news are taken one by one: what happens between two of them is up to the test. */
 function feed(
   prefix: string,
   { port = main.port, maxBytes = 1_000_000, ...more }: Partial<Cluster> & FeedOptions = {},
 ) {
-  const { timeoutMs, keepAliveMs } = quick
-  const cluster: Cluster = {
-    endpoints: [{ host: `127.0.0.1:${port}`, isTls: false }],
-    tls: undefined,
-    login: undefined,
-    token: undefined,
-    timeoutMs,
-    keepAliveMs,
-    maxMessageBytes: maxBytes + 4 * 1024 * 1024,
-    ...more,
-  }
+  const cluster = clusterAt(port, { maxMessageBytes: maxBytes + 4 * 1024 * 1024, ...more })
   const warnings: string[] = []
   const over = new AbortController()
   const one = etcdFeed({ prefix, separator: '/' }, cluster, maxBytes)
@@ -231,6 +234,34 @@ describe.skipIf(noEtcd !== undefined)(`etcd(), nothing is lost${real}`, { timeou
       isOver = true
       await writing
     }
+  })
+
+  test('a list whose revision is compacted between two pages is begun again', async () => {
+    const prefix = newPrefix()
+    const keys = Array.from({ length: 1_100 }, (_, i) => `${prefix}${String(i).padStart(4, '0')}`)
+    for (let i = 0; i < keys.length; i += 100) {
+      await main.putAll(Object.fromEntries(keys.slice(i, i + 100).map((key) => [key, 'old'])))
+    }
+    const cluster = clusterAt(main.port)
+    const { signal } = new AbortController()
+    const real = await connect(cluster, cluster.endpoints[0] as Cluster['endpoints'][number], signal, () => {})
+    ends.push(async () => real.close())
+    let pages = 0
+    const watched: Connection = {
+      ...real,
+      async range(...args) {
+        if (++pages === 2) {
+          await main.put(keys[0] as string, 'new')
+          await main.compact()
+        }
+        return real.range(...args)
+      },
+    }
+    const end = Buffer.from(`${prefix.slice(0, -1)}0`)
+    const { entries } = await listed(watched, { key: Buffer.from(prefix), end }, 1_000_000, signal)
+    expect(entries.size).toBe(keys.length)
+    expect(Buffer.from(entries.get(keys[0] as string) ?? []).toString()).toBe('new')
+    expect(pages).toBe(4)
   })
 
   test('a transaction is one change, also where the server sends it in pieces', async () => {

@@ -146,8 +146,13 @@ interface List {
   readonly unusable?: { readonly key?: string; readonly code: IssueCode; readonly message: string }
 }
 
-/** All keys at one revision, page by page. */
-async function listed(connection: Connection, range: Range, maxBytes: number, signal: AbortSignal): Promise<List> {
+/** All keys at one revision, page by page; from the beginning if that is compacted meanwhile. */
+export async function listed(
+  connection: Connection,
+  range: Range,
+  maxBytes: number,
+  signal: AbortSignal,
+): Promise<List> {
   const entries = new Map<string, Uint8Array>()
   let sizeBytes = 0
   let revision = 0
