@@ -32,7 +32,7 @@ const assumed: Readonly<Record<string, string>> = {
   Trigger: `import type { Trigger } from 'midflight'`,
 }
 
-const pages = ['README.md', ...['docs', 'docs/sources'].flatMap(pagesIn)]
+const pages = ['README.md', ...['docs', 'docs/coming-from', 'docs/sources'].flatMap(pagesIn)]
   .filter((page) => page.endsWith('.md') && readable(page))
   .map((page) => ({ page, blocks: blocksOf(readFileSync(join(root, page), 'utf8')) }))
 
