@@ -137,9 +137,7 @@ export class EtcdServer {
   }
 
   async removeBelow(prefix: string): Promise<void> {
-    const end = Buffer.from(prefix)
-    end[end.length - 1] = (end.at(-1) as number) + 1
-    await this.post('kv/deleterange', { key: text(prefix), range_end: text(end) })
+    await this.post('kv/deleterange', below(prefix))
   }
 
   /** Forgets all history up to now. */
@@ -170,7 +168,7 @@ export class EtcdServer {
     await this.post('auth/user/add', { name: 'reader', password: 'of-reader' })
     await this.post('auth/role/add', { name: 'root' })
     await this.post('auth/role/add', { name: 'reads' })
-    await this.grantRead(prefix)
+    await this.post('auth/role/grant', { name: 'reads', perm: { permType: 'READ', ...below(prefix) } })
     await this.post('auth/user/grant', { user: 'root', role: 'root' })
     await this.post('auth/user/grant', { user: 'reader', role: 'reads' })
     await this.post('auth/enable', {})
@@ -184,13 +182,6 @@ export class EtcdServer {
 
   async tokenOf(name: string, password: string): Promise<string> {
     return String((await this.post('auth/authenticate', { name, password }))['token'])
-  }
-
-  async grantRead(prefix: string): Promise<void> {
-    const end = Buffer.from(prefix)
-    end[end.length - 1] = (end.at(-1) as number) + 1
-    const perm = { permType: 'READ', key: text(prefix), range_end: text(end) }
-    await this.post('auth/role/grant', { name: 'reads', perm })
   }
 
   /** Over a connection of its own, so that none is left in this process. */
@@ -218,6 +209,12 @@ export class EtcdServer {
 
 function text(bytes: string | Uint8Array): string {
   return Buffer.from(bytes).toString('base64')
+}
+
+function below(prefix: string): { readonly key: string; readonly range_end: string } {
+  const end = Buffer.from(prefix)
+  end[end.length - 1] = (end.at(-1) as number) + 1
+  return { key: text(prefix), range_end: text(end) }
 }
 
 async function freePort(): Promise<number> {

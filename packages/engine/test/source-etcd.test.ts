@@ -510,16 +510,24 @@ describe.skipIf(noEtcd !== undefined)(`etcd(), who may${real}`, { timeout: 60_00
     }
   })
 
-  test('where permissions change or the server forgets the token, it logs in again', async () => {
+  test('where the server has forgotten the token, it logs in again, and nobody hears of it', async () => {
     const other = await server()
     await other.put('/mine/a', '1')
     await other.enableAuth('/mine/')
     const one = source({ endpoints: other.url, prefix: '/mine/', username: 'reader', password: 'of-reader' })
+    const said: string[] = []
+    const over = new AbortController()
+    ends.push(async () => over.abort())
+    void one
+      .requests(over.signal, (message) => said.push(message))
+      [Symbol.asyncIterator]()
+      .next()
     expect(await load(one)).toEqual({ a: 1 })
-    // From here on the token is of an older revision than the permissions.
-    await other.grantRead('/more/')
+    // With a new password, even the same, etcd forgets the tokens of the old.
+    await other.post('auth/user/changepw', { name: 'reader', password: 'of-reader' })
     expect(await load(one)).toEqual({ a: 1 })
     expect(one.following().state).toBe('following')
+    expect(said).toEqual([])
     await other.stop()
     await other.start()
     await other.login()
