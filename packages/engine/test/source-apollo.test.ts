@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { apollo, type ApolloOptions } from '../src/sources/apollo.ts'
 import type { SourceRig } from '../src/testing/index.ts'
@@ -6,6 +7,8 @@ import { WebServer } from './source-http-rig.ts'
 import { faultsOf, quick, testsOf, untrusted } from './source-peer-rig.ts'
 
 const soon = () => AbortSignal.timeout(10_000)
+/** Enough for a loop without a wait to show itself. */
+const watchedMs = 200
 const usual = { ...quick, appId: 'app', waitMs: 1_000, paceMs: 10 } as const
 const raw = 'values are texts in JSON; what is no UTF-8 cannot be there'
 
@@ -133,6 +136,21 @@ test('a release whose notification is lost is read when the long poll ends', asy
   peer.release('app/default/application', { a: '2' })
   expect((await asked.next()).value).toEqual({ trigger: 'apollo' })
   expect((await source.load(soon())).config).toEqual({ a: 2 })
+})
+
+test('a server that never holds a long poll is not asked in a busy loop', async () => {
+  const { peer, source } = await peerWith('application', { a: '1' }, { paceMs: 600_000 })
+  const answer = peer.web.answering
+  let notificationId = 100
+  peer.web.answering = (request, response) => {
+    if (!request.url?.startsWith('/notifications')) return answer?.(request, response)
+    response.end(JSON.stringify([{ namespaceName: 'application', notificationId: ++notificationId }]))
+  }
+  await source.load(soon())
+  await expect.poll(() => peer.web.requests.length).toBe(7)
+  await sleep(watchedMs)
+  expect(peer.web.requests.length).toBe(7)
+  expect((await source.load(soon())).config).toEqual({ a: 1 })
 })
 
 test('what is known is not sent again, and what was refused is asked for as if it were not known', async () => {

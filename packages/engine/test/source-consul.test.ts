@@ -14,6 +14,8 @@ import { faultsOf, quick, testsOf, untrusted } from './source-peer-rig.ts'
 import { TcpProxy } from './tcp-proxy.ts'
 
 const soon = () => AbortSignal.timeout(10_000)
+/** Enough for a loop without a wait to show itself. */
+const watchedMs = 200
 const usual = { ...quick, waitMs: 1_000, paceMs: 10 } as const
 
 describe('consul(), on a protocol peer written from Consul’s documentation', () => {
@@ -190,6 +192,20 @@ test('what changes all the time is read at a pace: two at once, then one per int
   const pace = new Pace(2, 1_000)
   expect([0, 0, 0, 1_000, 2_000].map((now) => pace.nextMs(now))).toEqual([0, 0, 1_000, 1_000, 1_000])
   expect([60_000, 60_000, 60_000].map((now) => pace.nextMs(now))).toEqual([0, 0, 1_000])
+})
+
+test('a server that never holds a query is not asked in a busy loop', async () => {
+  const { peer, source } = await peerWith({}, undefined, { paceMs: 600_000 })
+  let index = 100
+  peer.web.answering = (_, response) => {
+    const list = [{ Key: 'app/a', Value: Buffer.from(String(++index)).toString('base64'), Flags: 0 }]
+    response.writeHead(200, { 'x-consul-index': String(index) }).end(JSON.stringify(list))
+  }
+  await source.load(soon())
+  await expect.poll(() => queries(peer).length).toBe(3)
+  await sleep(watchedMs)
+  expect(queries(peer).length).toBe(3)
+  expect((await source.load(soon())).config).toEqual({ a: 104 })
 })
 
 test('options that cannot be meant are refused at the call', () => {

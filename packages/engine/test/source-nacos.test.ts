@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { nacos, type NacosOptions } from '../src/sources/nacos.ts'
 import type { SourceRig } from '../src/testing/index.ts'
@@ -5,6 +6,8 @@ import { NacosPeer } from './nacos-peer.ts'
 import { faultsOf, quick, testsOf, untrusted } from './source-peer-rig.ts'
 
 const soon = () => AbortSignal.timeout(10_000)
+/** Enough for a loop without a wait to show itself. */
+const watchedMs = 200
 const usual = { ...quick, waitMs: 1_000, paceMs: 10 } as const
 const at = ['doc', 'DEFAULT_GROUP'] as const
 
@@ -153,6 +156,18 @@ test('what answers a long poll with other than names of configurations is told',
       state: 'lost',
       error: expect.stringContaining('answers with what does not name doc; want a server of Nacos'),
     })
+})
+
+test('a server that finds another sum for the same content is not asked in a busy loop', async () => {
+  const { peer, source } = await peerWith('a: 1', { paceMs: 600_000 })
+  const answer = peer.web.answering
+  peer.web.answering = (request, response) =>
+    request.method === 'POST' ? response.writeHead(200).end('doc%02DEFAULT_GROUP%01\n') : answer?.(request, response)
+  await source.load(soon())
+  await expect.poll(() => peer.web.requests.length).toBe(7)
+  await sleep(watchedMs)
+  expect(peer.web.requests.length).toBe(7)
+  expect((await source.load(soon())).config).toEqual({ a: 1 })
 })
 
 test('a configuration that is being written (409) is asked for again', async () => {
