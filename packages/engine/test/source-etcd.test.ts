@@ -344,6 +344,48 @@ describe.skipIf(noEtcd !== undefined)(`etcd(), nothing is lost${real}`, { timeou
     expect(one.warnings.join()).toMatch(/gone back from revision 6 to 1/)
   })
 
+  test('whatever is written, cut and compacted, what it tells adds up to what is there', async () => {
+    const prefix = newPrefix()
+    const proxy = await TcpProxy.listen(main.port)
+    ends.push(() => proxy.close())
+    const one = feed(prefix, { port: Number(new URL(proxy.url).port) })
+    const told = new Map<string, string>()
+    let isOver = false
+    const following = (async () => {
+      while (!isOver) {
+        const news = one.follow()
+        try {
+          while (!isOver) take(told, await news.next())
+        } catch {
+          // It was cut off, and follows again.
+          await sleep(1)
+        }
+      }
+    })()
+    const there = new Map<string, string>()
+    const seed = Math.floor(Math.random() * 2 ** 31)
+    const random = randomFrom(seed)
+    for (let i = 0; i < 800; i++) {
+      const key = `${prefix}${Math.floor(random() * 8)}`
+      const fate = random()
+      if (fate < 0.5) {
+        there.set(key, String(i))
+        await main.put(key, String(i))
+      } else if (fate < 0.8) {
+        there.delete(key)
+        await main.remove(key)
+      } else if (fate < 0.9) await main.compact()
+      else proxy.reset()
+    }
+    there.set(`${prefix}last`, 'x')
+    await main.put(`${prefix}last`, 'x')
+    await until(() => told.has(`${prefix}last`), 'the last key is told')
+    isOver = true
+    await main.put(`${prefix}last`, 'x')
+    await following
+    expect(sorted(Object.fromEntries(told)), `seed ${seed}`).toBe(sorted(Object.fromEntries(there)))
+  })
+
   test('the neighbours of a prefix are none of its keys, and the empty prefix has them all', async () => {
     const other = await server()
     for (const key of ['app', 'app/a', 'app0', 'apq', 'ap/z']) await other.put(key, key)
@@ -410,9 +452,12 @@ describe.skipIf(noEtcd !== undefined)(`etcd(), its servers${real}`, { timeout: 9
     ends.push(() => proxy.close())
     const one = source({ endpoints: proxy.url, prefix })
     await load(one)
+    proxy.delayMs = 30
     for (let i = 2; i < 10; i++) {
       await main.put(`${prefix}a`, String(i))
-      await Promise.all([load(one), load(one)])
+      const first = load(one)
+      await sleep(10) // in the middle of its answer, which is under way for longer
+      await Promise.all([first, load(one)])
       expect(await load(one)).toEqual({ a: i })
     }
     expect(proxy.accepted).toBe(1)
@@ -618,6 +663,28 @@ test('etcd() refuses options that cannot be meant, and shows no password', () =>
     expect(made).not.toThrow(/secret/)
   }
 })
+
+function take(told: Map<string, string>, news: News): void {
+  assert.ok(news.kind === 'whole' || news.kind === 'changes', news.kind)
+  if (news.kind === 'whole') {
+    told.clear()
+    for (const [key, value] of news.entries) told.set(key, Buffer.from(value).toString())
+  } else {
+    for (const { key, value } of news.changes) {
+      if (value) told.set(key, Buffer.from(value).toString())
+      else told.delete(key)
+    }
+  }
+}
+
+/** The same numbers for the same seed. */
+function randomFrom(seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (Math.imul(state, 1_103_515_245) + 12_345) & 0x7fffffff
+    return state / 2 ** 31
+  }
+}
 
 async function leaderOf(members: readonly EtcdServer[]): Promise<EtcdServer> {
   for (;;) {
