@@ -9,6 +9,7 @@ import { createInterface } from 'node:readline'
 import { jetstreamManager, type JetStreamManager } from '@nats-io/jetstream'
 import { Kvm, type KV, type KvOptions } from '@nats-io/kv'
 import { connect, type NatsConnection } from '@nats-io/transport-node'
+import { selfSigned } from './self-signed.ts'
 import { TcpProxy } from './tcp-proxy.ts'
 
 /** Why there is none, for the names of skipped tests. */
@@ -27,6 +28,8 @@ export class NatsServer {
   readonly #port: number
   readonly #bucket: Partial<KvOptions>
   readonly proxy: TcpProxy
+  /** To be trusted, where it is one with TLS. */
+  readonly ca: string | undefined
   #end: (() => Promise<void>) | undefined
   #admin: Admin | undefined
 
@@ -36,35 +39,39 @@ export class NatsServer {
     port: number,
     bucket: Partial<KvOptions>,
     proxy: TcpProxy,
+    ca: string | undefined,
   ) {
     this.#args = args
     this.#folder = folder
     this.#port = port
     this.#bucket = bucket
     this.proxy = proxy
+    this.ca = ca
   }
 
   /**
-   * With the bucket `config`, and the user `admin` with the password `right`; not so with TLS.
+   * With the bucket `config`, and the user `admin` with the password `right`.
    * @param options.users lines of the server's own format, besides the admin
    */
   static async start(
-    options: { bucket?: Partial<KvOptions>; tls?: readonly string[]; users?: string } = {},
+    options: { bucket?: Partial<KvOptions>; tls?: boolean; users?: string } = {},
   ): Promise<NatsServer> {
-    const { bucket = {}, tls, users = '' } = options
+    const { bucket = {}, users = '' } = options
     const folder = await mkdtemp(join(tmpdir(), 'midflight-nats-'))
     const port = await freePort()
+    const tls = options.tls ? selfSigned(folder) : undefined
     const file = join(folder, 'nats.conf')
-    await writeFile(file, tls ? '' : `authorization { users = [{ user: admin, password: right }\n${users}] }`)
-    const args = ['-c', file, '-js', '-sd', folder, '-a', '127.0.0.1', '-p', String(port), ...(tls ?? [])]
-    const server = new NatsServer(args, folder, port, bucket, await TcpProxy.listen(port))
-    await server.start({ withAdmin: !tls })
+    await writeFile(file, `authorization { users = [{ user: admin, password: right }\n${users}] }`)
+    const files = tls ? ['--tls', '--tlscert', tls.cert, '--tlskey', tls.key] : []
+    const args = ['-c', file, '-js', '-sd', folder, '-a', '127.0.0.1', '-p', String(port), ...files]
+    const server = new NatsServer(args, folder, port, bucket, await TcpProxy.listen(port), tls?.pem)
+    await server.start()
     return server
   }
 
   /** Through the proxy. */
   get url(): string {
-    return this.proxy.url.replace('http', 'nats')
+    return this.proxy.url.replace('http', this.ca === undefined ? 'nats' : 'tls')
   }
 
   /** Not through the proxy. */
@@ -73,7 +80,7 @@ export class NatsServer {
     return this.#admin
   }
 
-  async start({ withAdmin = true } = {}): Promise<void> {
+  async start(): Promise<void> {
     const child = spawn('nats-server', this.#args, { stdio: ['ignore', 'ignore', 'pipe'] })
     this.#end = async () => {
       if (child.exitCode !== null || child.signalCode !== null) return
@@ -87,8 +94,10 @@ export class NatsServer {
     }
     if (child.exitCode !== null) throw new Error(`nats-server has ended:\n${lines.join('\n')}`)
     child.stderr.resume()
-    if (!withAdmin) return
-    const connection = await connect({ servers: `127.0.0.1:${this.#port}`, user: 'admin', pass: 'right' })
+    const connection = await connect({
+      ...{ servers: `127.0.0.1:${this.#port}`, user: 'admin', pass: 'right' },
+      ...(this.ca !== undefined && { tls: { ca: this.ca } }),
+    })
     const kv = await new Kvm(connection).create('config', this.#bucket)
     this.#admin = { connection, kv, manager: await jetstreamManager(connection) }
   }

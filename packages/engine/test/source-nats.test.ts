@@ -123,6 +123,36 @@ describe.skipIf(withoutNats !== undefined)(`nats()${withoutNats ? ` (skipped: ${
     expect(server.admin.connection.isClosed()).toBe(false)
   })
 
+  test('a connection that went silent is given up when pings are not answered', async () => {
+    const { server, engine, put } = await serving()
+    await put('doc', '{"a":1}')
+    const { lives, says } = await engine({ key: 'doc', pingMs: 50 })
+    server.proxy.swallow = true
+    await put('doc', '{"a":2}')
+    await says('cannot be followed')
+    server.proxy.swallow = false
+    server.proxy.reset()
+    await lives({ a: 2 })
+  })
+
+  test('what is too large together is not read to its end, and is followed once it is small enough', async () => {
+    const { server, engine, source, put } = await serving()
+    await put('app.a', '1')
+    const { running, lives, says } = await engine({ prefix: 'app.', maxBytes: 1_000 })
+    const long = 'x'.repeat(600)
+    await put('app.b', long)
+    await lives({ a: 1, b: long })
+    await put('app.c', long)
+    await says('want less')
+    await expect(source({ prefix: 'app.', maxBytes: 1_000 }).load(soon())).rejects.toThrow(
+      'app.c and the keys before it are more than 1000 bytes; want less',
+    )
+    expect(running.live).toEqual({ a: 1, b: long })
+    await server.admin.kv.delete('app.b')
+    await put('app.c', '1')
+    await lives({ a: 1, c: 1 })
+  })
+
   test('keys may be parted by slashes; others in the bucket are none of its business', async () => {
     const { engine, put } = await serving()
     await put('app/a/b', '1')
@@ -157,6 +187,12 @@ describe.skipIf(withoutNats !== undefined)(`nats()${withoutNats ? ` (skipped: ${
     const shown = inspect([error, wrong.following(), wrong.name], { depth: 9, showHidden: true })
     expect(shown).toMatch(/authorization/i)
     expect(shown).not.toContain('wr0ng')
+  })
+
+  test('a server is trusted by the authority that is given', async () => {
+    const { server, source, put } = await serving({ tls: true })
+    await put('doc', '{"a":1}')
+    expect((await source({ key: 'doc', tls: { ca: server.ca ?? '' } }).load(soon())).config).toEqual({ a: 1 })
   })
 
   test('where the server must be one with TLS, one without is refused', async () => {

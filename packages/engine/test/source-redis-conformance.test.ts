@@ -1,14 +1,7 @@
-import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterAll, describe, test } from 'vitest'
+import { describe, test } from 'vitest'
 import { redis, type RedisOptions } from '../src/sources/redis.ts'
 import { testSource, type SourceFactory, type SourceRig } from '../src/testing/index.ts'
 import { RedisServer, withoutRedis } from './source-redis-rig.ts'
-
-const folder = mkdtempSync(join(tmpdir(), 'midflight-redis-certificate-'))
-afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 const quick = { pollMs: 100, timeoutMs: 500, answerMs: 400, retry: { firstMs: 20, maxMs: 200 } } as const
 
@@ -84,25 +77,14 @@ async function open({ args = [], options = {}, isHash = false }: How): Promise<S
       attempts: () => server.proxy.accepted,
     }),
     async wrongTls() {
-      const secure = await RedisServer.start({ args: selfSigned(), tls: true })
+      const secure = await RedisServer.start({ tls: true })
       closing.push(() => secure.close())
-      const source = redis({ ...quick, key: 'doc', url: secure.url.replace('redis:', 'rediss:') })
-      return { source, attempts: () => secure.proxy.accepted }
+      return { source: redis({ ...quick, key: 'doc', url: secure.url }), attempts: () => secure.proxy.accepted }
     },
     async close() {
       for (const end of closing) await end()
     },
   }
-}
-
-function selfSigned(): string[] {
-  const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')]
-  const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1']
-  const made = ['-nodes', ...subject, '-keyout', key, '-out', cert, '-days', '1']
-  execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', ...made], {
-    stdio: 'pipe',
-  })
-  return ['--tls-cert-file', cert, '--tls-key-file', key, '--tls-auth-clients', 'no']
 }
 
 for (const [title, how] of Object.entries(ways)) {

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { Redis } from 'ioredis'
+import { selfSigned } from './self-signed.ts'
 import { TcpProxy } from './tcp-proxy.ts'
 
 /** Why there is none, for the names of skipped tests. */
@@ -19,34 +20,47 @@ export class RedisServer {
   readonly #port: number
   readonly #password: string | undefined
   readonly proxy: TcpProxy
+  /** To be trusted, where it is one with TLS. */
+  readonly ca: string | undefined
   #process: ChildProcess | undefined
   #admin: Redis | undefined
 
-  private constructor(args: readonly string[], folder: string, port: number, proxy: TcpProxy, password?: string) {
+  private constructor(
+    args: readonly string[],
+    folder: string,
+    port: number,
+    proxy: TcpProxy,
+    { password, ca }: { password: string | undefined; ca: string | undefined },
+  ) {
     this.#args = args
     this.#folder = folder
     this.#port = port
     this.#password = password
+    this.ca = ca
     this.proxy = proxy
   }
 
   static async start(options: { args?: readonly string[]; password?: string; tls?: boolean } = {}) {
-    const { args = [], password, tls } = options
+    const { args = [], password } = options
     const folder = await mkdtemp(join(tmpdir(), 'midflight-redis-'))
-    const port = await freePort()
-    const ports = tls ? ['--port', '0', '--tls-port', String(port)] : ['--port', String(port)]
+    const port = String(await freePort())
+    const tls = options.tls ? selfSigned(folder) : undefined
+    const files = tls && ['--tls-cert-file', tls.cert, '--tls-key-file', tls.key, '--tls-auth-clients', 'no']
     const all = [
-      ...['--bind', '127.0.0.1', ...ports, '--dir', folder, '--save', '', '--appendonly', 'yes'],
-      ...['--appendfsync', 'always', ...(password === undefined ? [] : ['--requirepass', password]), ...args],
+      ...['--bind', '127.0.0.1', '--dir', folder, '--save', '', '--appendonly', 'yes', '--appendfsync', 'always'],
+      ...(files ? ['--port', '0', '--tls-port', port, ...files] : ['--port', port]),
+      ...(password === undefined ? [] : ['--requirepass', password]),
+      ...args,
     ]
-    const server = new RedisServer(all, folder, port, await TcpProxy.listen(port), password)
-    await server.start({ withAdmin: !tls })
+    const proxy = await TcpProxy.listen(Number(port))
+    const server = new RedisServer(all, folder, Number(port), proxy, { password, ca: tls?.pem })
+    await server.start()
     return server
   }
 
   /** Through the proxy. */
   get url(): string {
-    return this.proxy.url.replace('http', 'redis')
+    return this.proxy.url.replace('http', this.ca === undefined ? 'redis' : 'rediss')
   }
 
   /** Not through the proxy. */
@@ -55,7 +69,7 @@ export class RedisServer {
     return this.#admin
   }
 
-  async start({ withAdmin = true } = {}): Promise<void> {
+  async start(): Promise<void> {
     const child = spawn('redis-server', this.#args, { stdio: ['ignore', 'pipe', 'ignore'] })
     this.#process = child
     const lines: string[] = []
@@ -65,9 +79,13 @@ export class RedisServer {
     }
     if (child.exitCode !== null) throw new Error(`redis-server has ended:\n${lines.join('\n')}`)
     child.stdout.resume()
-    if (!withAdmin) return
-    const password = this.#password
-    this.#admin = new Redis({ host: '127.0.0.1', port: this.#port, ...(password !== undefined && { password }) })
+    const [password, ca] = [this.#password, this.ca]
+    this.#admin = new Redis({
+      host: '127.0.0.1',
+      port: this.#port,
+      ...(password !== undefined && { password }),
+      ...(ca !== undefined && { tls: { ca } }),
+    })
     await this.#admin.ping()
   }
 

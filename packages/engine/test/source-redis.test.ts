@@ -166,12 +166,12 @@ describe.skipIf(withoutRedis !== undefined)(`redis()${withoutRedis ? ` (skipped:
     const { admin, engine } = await serving()
     await admin.set('app:a', '1')
     const { running, lives, says } = await engine({ prefix: 'app:' })
-    await admin.hset('app:b', 'c', '1')
+    await admin.multi().hset('app:b', 'd', '1').set('app:c', '1').exec()
     await says('app:b is no string; want a string')
     expect(running.live).toEqual({ a: 1 })
     await admin.del('app:b')
     await admin.set('app:b', '2')
-    await lives({ a: 1, b: 2 })
+    await lives({ a: 1, b: 2, c: 1 })
   })
 
   test('a hash that is a string is refused, and fields that are not UTF-8', async () => {
@@ -217,6 +217,15 @@ describe.skipIf(withoutRedis !== undefined)(`redis()${withoutRedis ? ` (skipped:
     await admin.call('SELECT', '3')
     await admin.set('doc', '{"a":3}')
     expect((await source({ key: 'doc' }, { url: `${server.url}/3` }).load(soon())).config).toEqual({ a: 3 })
+  })
+
+  test('a server is trusted by the authority that is given, with a password', async () => {
+    const server = await RedisServer.start({ tls: true, password: 'r1ght' })
+    onTestFinished(() => server.close())
+    await server.admin.set('doc', '{"a":1}')
+    const source = redis({ url: server.url, key: 'doc', password: 'r1ght', tls: { ca: server.ca ?? '' } })
+    onTestFinished(() => source.close())
+    expect((await source.load(soon())).config).toEqual({ a: 1 })
   })
 
   test('the password is in no error, and a right one in the URL is taken', async () => {

@@ -46,6 +46,7 @@ export interface NatsOptions extends WatchingOptions {
  */
 export function nats(options: NatsOptions): WatchingSource {
   const { bucket, key, prefix, separator = '.', pollMs = 300_000, pingMs = 10_000, timeoutMs = 5_000 } = options
+  const { maxBytes = 16 * 1024 * 1024 } = options
   const servers = serversOf(options.servers)
   if (!/^[-\w]+$/.test(bucket)) {
     throw new TypeError(`nats(): the bucket is ${JSON.stringify(bucket)}; want letters, digits, - and _`)
@@ -63,7 +64,15 @@ export function nats(options: NatsOptions): WatchingSource {
   inRange('pingMs', pingMs, 10, 3_600_000)
   inRange('timeoutMs', timeoutMs, 1, 3_600_000)
   const subject = `$KV.${bucket}.${key ?? (name === '' || name.endsWith('.') ? `${name}>` : '>')}`
-  const reading: Reading = { bucket, subject, prefix: prefix ?? '', domain: options.domain, pollMs, timeoutMs }
+  const reading: Reading = {
+    bucket,
+    subject,
+    prefix: prefix ?? '',
+    domain: options.domain,
+    pollMs,
+    timeoutMs,
+    maxBytes,
+  }
   const place: Place = key === undefined ? { prefix: name, separator } : { key }
   /** Keys that were there when they were last told. */
   const known = new Set<string>()
@@ -89,6 +98,7 @@ interface Reading {
   readonly domain: string | undefined
   readonly pollMs: number
   readonly timeoutMs: number
+  readonly maxBytes: number
 }
 
 /** All, and then what changes, until it is time to read all anew. */
@@ -98,7 +108,7 @@ async function* fromTheStart(
   known: Set<string>,
   signal: AbortSignal,
 ): AsyncGenerator<News> {
-  const { bucket, subject, domain, pollMs, timeoutMs } = reading
+  const { bucket, subject, domain, pollMs, timeoutMs, maxBytes } = reading
   const { jetstream } = await library()
   const client = jetstream(connection, { timeout: timeoutMs, ...(domain !== undefined && { domain }) })
   const consumer = await client.consumers.getPushConsumer(`KV_${bucket}`, {
@@ -114,6 +124,7 @@ async function* fromTheStart(
     void inbox.listen(messages.status())
     void messages.closed().then(() => inbox.fail(new FollowError('the server has ended the consumer')))
     const last = new Map<string, Uint8Array | undefined>()
+    let sizeBytes = 0
     while (pending > 0) {
       const some = await inbox.take(timeoutMs)
       if (some === undefined) throw new FollowError(`gave not all keys, and then nothing for ${timeoutMs} ms`)
@@ -121,6 +132,12 @@ async function* fromTheStart(
       for (const message of some) {
         const { key, value } = changeOf(message, reading)
         last.set(key, value)
+        sizeBytes += value && isBelow(key, reading) ? value.length : 0
+        // Those that come are not kept: a bucket may be larger than memory.
+        if (sizeBytes > maxBytes) {
+          const message = `${key} and the keys before it are more than ${maxBytes} bytes; want less`
+          throw new FollowError(message, { code: 'limit', transient: false })
+        }
         pending = message.info.pending
       }
     }
