@@ -61,17 +61,27 @@ async function startFrom(core: Core, run: Run, document: Document): Promise<Outc
 /** The last good with its secrets read anew: on disk there are only references. */
 async function resolved(core: Core, { config, secrets }: LastGood): Promise<Document> {
   let whole = config
-  for (const { path, reference } of secrets) {
-    const source = core.sources.find((s) => s.resolve !== undefined)
-    if (!source?.resolve) throw new Error(`no source can resolve ${reference}`)
-    const value = await within(
-      core.deadlines.loadMs,
-      core.closing,
-      (signal) => source.resolve?.(reference, signal) ?? reference,
-    )
-    whole = replaceAt(whole, path, value)
-  }
+  for (const { path, reference } of secrets) whole = replaceAt(whole, path, await resolvedBy(core, reference))
   return { config: whole, secrets }
+}
+
+/** By the first source that can: none knows which are another's. */
+async function resolvedBy(core: Core, reference: string): Promise<Json> {
+  const tried: unknown[] = []
+  for (const source of core.sources) {
+    if (source.resolve === undefined) continue
+    try {
+      return await within(
+        core.deadlines.loadMs,
+        core.closing,
+        (signal) => source.resolve?.(reference, signal) ?? reference,
+      )
+    } catch (error) {
+      tried.push(error)
+    }
+  }
+  if (tried.length === 1) throw tried[0]
+  throw new Error(`no source can resolve ${reference}${tried.map((error) => `; ${errorText(error)}`).join('')}`)
 }
 
 function reasonOf(outcome: Outcome): string {

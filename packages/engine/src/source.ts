@@ -25,8 +25,11 @@ export interface Source {
   settled?(outcome: Outcome | undefined): void
   /** The engine has closed, or could not start. For sources that hold something open between loads. */
   close?(): Promise<void>
-  /** Reads a secret by its reference again, for a start from the last good configuration, which holds only references. */
-  resolve?(reference: string, signal: AbortSignal): Promise<string>
+  /**
+   * Reads a secret by its reference again, for a start from the last good configuration, which holds only references.
+   * Rejects if the reference is not one of its own: the next source is asked.
+   */
+  resolve?(reference: string, signal: AbortSignal): Promise<Json>
 }
 
 /** The engine that a source belongs to, as far as the source may ask of it. */
