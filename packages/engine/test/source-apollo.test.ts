@@ -170,6 +170,29 @@ test('what is known is not sent again, and what was refused is asked for as if i
   expect(configs.filter((key) => key === null)).toHaveLength(2)
 })
 
+test('a release that could not be found for a while is taken again, though it is the same', async () => {
+  const { peer, source } = await peerWith('application', { a: '1' })
+  await source.load(soon())
+  const answer = peer.web.answering
+  peer.web.answering = (_, response) => response.writeHead(404).end()
+  await expect(source.load(soon())).rejects.toThrow('has no keys below it')
+  peer.web.answering = answer
+  expect((await source.load(soon())).config).toEqual({ a: 1 })
+})
+
+test('a long poll names the last notification that came, however often it ends without one', async () => {
+  const { peer, source } = await peerWith('application', { a: '1' })
+  peer.holdMs = 10
+  await source.load(soon())
+  const ids = () =>
+    peer.web.requests.flatMap(({ url }) => {
+      const text = new URL(url ?? '', 'http://peer').searchParams.get('notifications')
+      return text === null ? [] : (JSON.parse(text) as { notificationId: number }[]).map((one) => one.notificationId)
+    })
+  await expect.poll(() => ids().length).toBeGreaterThan(3)
+  expect(ids().slice(0, 4)).toEqual([-1, 101, 101, 101])
+})
+
 test('requests are signed with the access key, over the path and the query as they are sent', async () => {
   const { peer, source } = await peerWith('ä b.json', { content: '{"a":1}' }, { secret: 'my-secret', ip: '10.0.0.1' })
   peer.secret = 'my-secret'

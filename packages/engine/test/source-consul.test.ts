@@ -138,7 +138,9 @@ for (const told of [true, false]) {
 }
 
 test('values are bytes, folders are passed over, and keys may hold what URLs may not', async () => {
-  const { source } = await peerWith({ 'ä b/?#%/': '', 'ä b/?#%/c d/e+f': '"x&y"', 'ä b/g': 'ü' }, { prefix: 'ä b/' })
+  const under = 'ä %41 ?/'
+  const values = { [`${under}?#%/`]: '', [`${under}?#%/c d/e+f`]: '"x&y"', [`${under}g`]: 'ü' }
+  const { source } = await peerWith(values, { prefix: under })
   expect((await source.load(soon())).config).toEqual({ '?#%': { 'c d': { 'e+f': 'x&y' } }, g: 'ü' })
 })
 
@@ -147,6 +149,14 @@ test('a folder that is left over when all below it was removed is nothing', asyn
   expect((await source.load(soon())).config).toEqual({ a: 1 })
   peer.remove('app/a')
   expect((await source.load(soon())).config).toEqual({})
+})
+
+test('a folder is no sign that what was below it was removed', async () => {
+  const { peer, source } = await peerWith({ 'app/': '', 'app/a': '1' })
+  await source.load(soon())
+  peer.restore({ empty: true })
+  peer.put('app/', Buffer.from(''))
+  await expect(source.load(soon())).rejects.toThrow('has no keys below it')
 })
 
 test('datacenter, consistency and token are sent, the token as a header only', async () => {
