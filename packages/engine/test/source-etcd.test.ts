@@ -640,6 +640,10 @@ test('a peer, not etcd, that ends each watch as if history were gone is not aske
   expect(lists).toBe(2)
 })
 
+test('a port that is usual for the web is meant as it stands', async () => {
+  await expect(load(source({ endpoints: 'http://127.0.0.1:80', key: 'a' }))).rejects.toThrow('127.0.0.1:80: ')
+})
+
 test('etcd() refuses options that cannot be meant, and shows no password', () => {
   const endpoints = 'http://127.0.0.1:2379'
   for (const [options, why] of [
