@@ -6,7 +6,7 @@
 import type { Redis } from 'ioredis'
 import { errorText, pause } from '../deadline.ts'
 import { connected, type Server } from './redis/client.ts'
-import { Seen, type Evictions } from './redis/seen.ts'
+import { Seen, type Due, type Evictions } from './redis/seen.ts'
 import { watching, type News, type Place, type WatchingOptions, type WatchingSource } from './watching.ts'
 import type { TlsOptions, Token } from './watching/request.ts'
 
@@ -151,9 +151,9 @@ async function setting(redis: Redis, name: string, warn: (message: string) => vo
 }
 
 async function look(redis: Redis, reading: Reading, seen: Seen): Promise<News> {
-  const keys = seen.take()
-  const evictions = keys === undefined ? await evictionsOf(redis) : undefined
-  const found = reading.kind === 'hash' ? await fields(redis, reading) : await values(redis, reading, keys)
+  const due = seen.take()
+  const evictions = due === undefined ? await evictionsOf(redis) : undefined
+  const found = reading.kind === 'hash' ? await fields(redis, reading) : await values(redis, reading, due)
   if ('kind' in found) return found
   const { entries } = found
   const present = new Set(reading.kind === 'hash' ? (entries.size > 0 ? [reading.name] : []) : entries.keys())
@@ -169,18 +169,20 @@ async function look(redis: Redis, reading: Reading, seen: Seen): Promise<News> {
 
 type Found = { readonly entries: Map<string, Uint8Array> } | Extract<News, { kind: 'unusable' }>
 
-async function values(redis: Redis, reading: Reading, known: string[] | undefined): Promise<Found> {
+async function values(redis: Redis, reading: Reading, due: Due | undefined): Promise<Found> {
   const { kind, name, maxBytes } = reading
-  const keys = kind === 'key' ? [name] : (known ?? (await scan(redis, name)))
+  const keys = kind === 'key' ? [name] : (due?.keys ?? (await scan(redis, name)))
   if (keys.length > mostKeys) return unusable(name, 'limit', `has more than ${mostKeys} keys below it; want less`)
   const unreadable = keys.find((key) => key.includes('\ufffd'))
   if (unreadable !== undefined) return unusable(unreadable, 'unreadable', 'is a key that is not UTF-8')
   if (keys.length === 0) return { entries: new Map() }
+  // The others are as they were when they were asked for.
+  const asked = due?.touched ?? keys
   const asking = redis.pipeline()
-  for (const key of keys) asking.strlen(key)
+  for (const key of asked) asking.strlen(key)
   let sizeBytes = 0
   for (const [i, [error, size]] of ((await asking.exec()) ?? []).entries()) {
-    const key = keys[i] as string
+    const key = asked[i] as string
     if (error?.message.startsWith('WRONGTYPE')) return unusable(key, 'unreadable', 'is no string; want a string')
     if (error) throw error
     sizeBytes += size as number
@@ -188,7 +190,8 @@ async function values(redis: Redis, reading: Reading, known: string[] | undefine
     if (sizeBytes > maxBytes) return unusable(key, 'limit', `makes ${sizeBytes} bytes; want at most ${maxBytes}`)
   }
   const entries = new Map<string, Uint8Array>()
-  for (const [i, value] of (await redis.mgetBuffer(keys)).entries()) if (value) entries.set(keys[i] as string, value)
+  for (const [i, value] of (await redis.mgetBuffer([...keys])).entries())
+    if (value) entries.set(keys[i] as string, value)
   return { entries }
 }
 

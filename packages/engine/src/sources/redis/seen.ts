@@ -12,6 +12,11 @@ export interface Evictions {
   readonly count: number
 }
 
+export interface Due {
+  readonly keys: readonly string[]
+  readonly touched: readonly string[]
+}
+
 export class Seen {
   /** Keys that were there when they were last told. */
   #known: ReadonlySet<string> = new Set()
@@ -45,12 +50,13 @@ export class Seen {
     this.#onHint()
   }
 
-  /** The keys to read; undefined: whichever there are. */
-  take(): string[] | undefined {
-    const keys = this.#isAllDue ? undefined : [...new Set([...this.#known, ...this.#touched])]
+  /** The keys to read, and those of them that were touched; undefined: whichever there are. */
+  take(): Due | undefined {
+    const touched = [...this.#touched]
+    const due = this.#isAllDue ? undefined : { keys: [...new Set([...this.#known, ...touched])], touched }
     this.#touched.clear()
     this.#isAllDue = false
-    return keys
+    return due
   }
 
   /** Whether keys are gone of which nothing was said. */
