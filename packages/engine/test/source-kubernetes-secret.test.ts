@@ -104,6 +104,18 @@ test('a start from the last good reads the values anew, as they are, beside a so
   expect(engine.live).toEqual({ name: 'gateway', key: 'from a file', pin: 1234, user: 'gateway' })
 })
 
+test('a reference is resolved also where no load came to its end, and only if it is of this Secret', async () => {
+  const { open } = await secretWith({ pin: '1234' })
+  const source = open()
+  expect(await source.resolve?.('${kubernetes:secret/db#/pin}', soon())).toBe(1234)
+  expect(source.following().state).toBe('idle')
+  await expect(source.resolve?.('${kubernetes:secret/db#/gone}', soon())).rejects.toThrow('is not there any more')
+  for (const other of ['${file:/run/secrets/pin}', '${kubernetes:secret/other#/pin}', '${PIN}']) {
+    await expect(source.resolve?.(other, soon())).rejects.toThrow('is no reference of kubernetes:secret/db')
+  }
+  await source.close()
+})
+
 test('with the server away there is no start from the last good: its values are nowhere else', async () => {
   const { open, peer, folder } = await secretWith({ pin: '1234' })
   const first = await started([open()], join(folder, 'state'))

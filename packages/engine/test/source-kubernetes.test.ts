@@ -252,6 +252,16 @@ test('a pod finds its cluster, trusts its authority, and takes a token that was 
     rmSync(folder, { recursive: true })
   })
   expect((await source.load(soon())).config).toEqual({ a: 1 })
+  await watching(peer)
+  // In time: the next watch of the same following has the new one.
+  writeFileSync(join(folder, 'token'), 'rotated\n')
+  peer.token = 'rotated'
+  peer.bookmark()
+  const asked = peer.asked.length
+  peer.endWatches()
+  await watching(peer)
+  expect(peer.asked.slice(asked)).toEqual([String(peer.version)])
+  // Late.
   peer.token = 'second'
   peer.apply('ConfigMap', 'gateway', { data: { a: '2' } })
   peer.endWatches()
