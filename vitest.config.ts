@@ -7,7 +7,7 @@ export default defineConfig({
   ssr: { resolve: { conditions: ['midflight-source'] } },
   test: {
     include: ['packages/*/test/**/*.test.ts', 'examples/*/test/**/*.test.ts', 'test/**/*.test.ts'],
-    testTimeout: 30_000,
+    testTimeout: 120_000,
     hookTimeout: 60_000,
     maxWorkers: 2,
     reporters: ['default', new ClosingLine()],

@@ -14,11 +14,11 @@ const isLong = process.env['MIDFLIGHT_LONG'] === '1'
 const seed = Number(process.env['MIDFLIGHT_SEED'] ?? Math.floor(Math.random() * 1e6))
 const nodes = Number(process.env['MIDFLIGHT_FLEET_NODES'] ?? 30)
 const stormMs = Number(process.env['MIDFLIGHT_FLEET_MS'] ?? (isLong ? 1_800_000 : 60_000))
-const restMs = 120_000
+const restMs = 300_000
 
 test(
   `I3, I5, I6, I8, I10, I12: ${nodes} processes, faults for ${stormMs / 1000} s, seed ${seed}`,
-  { timeout: stormMs + 600_000 },
+  { timeout: stormMs + 1_800_000 },
   async () => {
     const fleet = await Fleet.start(nodes)
     try {

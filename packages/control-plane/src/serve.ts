@@ -123,9 +123,8 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
   const { dataDir, host = '127.0.0.1', port = 7700, tls, closeMs = 10_000, limits = {} } = options
   requireSafe(options, host, port)
   const logger = options.logger ?? pino({ name: 'midflight', level: 'info' })
-  await prepareDirectory(dataDir).catch((error: unknown) => {
-    throw new ServeError(`serve: ${(error as Error).message}`, { cause: error })
-  })
+  const problem = await prepareDirectory(dataDir)
+  if (problem !== undefined) throw new ServeError(`serve: ${problem}`)
   const store = options.store ?? (await openSqlite({ directory: dataDir }))
   try {
     return await started()

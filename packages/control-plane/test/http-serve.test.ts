@@ -313,5 +313,5 @@ test('a connection that never said anything does not hold up the end', async () 
 })
 
 test('a data directory that cannot be made is said to be so, and is not tried for ever', async () => {
-  await expect(serve({ dataDir: '/proc/nope/data', port: 0 })).rejects.toThrow(/serve: ENOENT.*\/proc\/nope/)
+  await expect(serve({ dataDir: '/proc/nope/data', port: 0 })).rejects.toThrow(/ENOENT.*\/proc\/nope/)
 })

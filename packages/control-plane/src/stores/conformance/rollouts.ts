@@ -29,8 +29,14 @@ export const rolloutCases: Readonly<Record<string, (store: Store) => Promise<voi
   'a release has one rollout at most, and none before it is there': async (store) => {
     await fill(store)
     await store.transaction((tx) => tx.addRollout(rolloutOf(5)))
-    await assert.rejects(store.transaction((tx) => tx.addRollout(rolloutOf(5))), RangeError)
-    await assert.rejects(store.transaction((tx) => tx.addRollout(rolloutOf(99))), RangeError)
+    await assert.rejects(
+      store.transaction((tx) => tx.addRollout(rolloutOf(5))),
+      RangeError,
+    )
+    await assert.rejects(
+      store.transaction((tx) => tx.addRollout(rolloutOf(99))),
+      RangeError,
+    )
     assert.deepEqual(await store.read((tx) => tx.rollout(sample.config, 5)), rolloutOf(5))
     assert.equal(await store.read((tx) => tx.rollout(sample.config, 4)), undefined)
   },
