@@ -19,6 +19,8 @@ export class ConsulPeer {
   hidden: { readonly keys: RegExp; readonly told: boolean } | undefined
   /** Queries are held for so long at most, whatever they ask for. */
   mostWaitMs = Infinity
+  /** Was just started, and has not read its log: only consistent reads see what is there. */
+  isBehind = false
   /** Answers with index 0, as some versions do. */
   zeroIndex = false
   /** Raised with each write; starts over with `restore`. */
@@ -64,11 +66,6 @@ export class ConsulPeer {
     this.#wake()
   }
 
-  /** Raises the index, as a write of the same value does. */
-  wakeAll(): void {
-    for (const [key, { value }] of this.#entries) this.put(key, value)
-  }
-
   #wake(): void {
     for (const wake of this.#waiting) wake()
   }
@@ -87,7 +84,11 @@ export class ConsulPeer {
     const recurse = url.searchParams.has('recurse')
     const after = Number(url.searchParams.get('index') ?? 0)
     const [, seconds] = /^(\d+)s$/.exec(url.searchParams.get('wait') ?? '300s') ?? []
-    const give = () => this.#give(response, key, recurse)
+    const isSure = url.searchParams.has('consistent')
+    const give = () => {
+      if (!this.isBehind || isSure) this.#give(response, key, recurse)
+      else response.writeHead(404, { 'x-consul-index': '1' }).end()
+    }
     if (after === 0 || this.#indexOf(key, recurse) !== after) {
       give()
       return

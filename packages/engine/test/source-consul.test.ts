@@ -85,6 +85,23 @@ test('an index that goes down starts over with a look at once (F42)', async () =
   expect((await source.load(soon())).config).toEqual({ a: 1 })
 })
 
+test('what a server tells that has not read its log yet is not told (F35)', async () => {
+  const { peer, source } = await peerWith({ 'app/a': '1' })
+  await source.load(soon())
+  source.settled?.({ kind: 'committed' } as never)
+  let reloads = 0
+  const listening = (async () => {
+    for await (const _ of source.requests(AbortSignal.timeout(watchedMs))) reloads++
+  })()
+  peer.isBehind = true
+  const before = queries(peer).length
+  peer.put('app/a', Buffer.from('1'))
+  await expect.poll(() => queries(peer).length).toBeGreaterThan(before + 1)
+  await listening
+  expect(reloads).toBe(0)
+  expect((await source.load(soon())).config).toEqual({ a: 1 })
+})
+
 test('an index of 0 is asked for as 1, and is no removal (F42)', async () => {
   const { peer, source } = await peerWith({}, { key: 'app/doc' })
   peer.zeroIndex = true

@@ -34,7 +34,10 @@ export interface ConsulConnection {
   readonly tls?: TlsOptions
   /** Default: that of the agent. */
   readonly datacenter?: string
-  /** `stale` may be told by any server, `consistent` only by a leader that has made sure that it is. */
+  /**
+   * `stale` may be told by any server, `consistent` only by a leader that has made sure that it is. Default: the look
+   * that following begins with is consistent, what comes after it is as Consul's default.
+   */
   readonly consistency?: 'default' | 'consistent' | 'stale'
   /** How long a query is held while nothing changes, milliseconds, 1,000 to 600,000, default 60,000. */
   readonly waitMs?: number
@@ -91,6 +94,8 @@ async function* follow(peer: Peer, settings: Settings, held: Held, signal: Abort
   let after = 0
   while (!signal.aborted) {
     const url = new URL(settings.url)
+    // A server that was just started answers from what it has read of its log so far, unless it has to be sure.
+    if (after === 0 && !url.searchParams.has('stale')) url.searchParams.set('consistent', '')
     if (after > 0) {
       url.searchParams.set('index', String(after))
       url.searchParams.set('wait', `${Math.round(waitMs / 1000)}s`)
@@ -99,8 +104,9 @@ async function* follow(peer: Peer, settings: Settings, held: Held, signal: Abort
     const limitMs = timeoutMs + (after > 0 ? waitMs * (1 + 1 / 16) : 0)
     const answer = await ask(peer, { url, signal, limitMs }, bodyBytes(settings.maxBytes))
     const index = indexOf(answer)
-    yield newsOf(answer, index, held, settings)
-    // An index that goes down means another history (F42). 0 is a fault of some versions; with 1 the query is held.
+    // An index that goes down means another history (F42), or a server that has not caught up: another look tells.
+    if (index >= after) yield newsOf(answer, index, held, settings)
+    // 0 is a fault of some versions; with 1 the query is held.
     after = index < after ? 0 : Math.max(index, 1)
     await pause(pace.nextMs(), signal)
   }
