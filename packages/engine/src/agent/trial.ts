@@ -50,11 +50,9 @@ export class Trial {
     const { suspect, unconfirmed, refused } = notes
     if (!held) return undefined
     const { number } = held.release
-    if (refused && number <= refused.number) {
-      const target = number < refused.number ? held : before
-      return target && target.release.number < refused.number ? { target, refused } : undefined
-    }
-    if (suspect && this.#settleMs > 0 && number <= suspect.number) {
+    // The newest first: one that died of two releases must not be given the second again for the sake of the first.
+    const isNewer = suspect !== undefined && suspect.number > (refused?.number ?? 0)
+    if (suspect && isNewer && this.#settleMs > 0 && number <= suspect.number) {
       // Killed before it was kept, or after.
       const target = number < suspect.number ? held : before
       if (target && target.release.number < suspect.number) {
@@ -63,6 +61,10 @@ export class Trial {
         void this.#end.note({ refused: poison, suspect: undefined, unconfirmed: undefined })
         return { target, refused: poison }
       }
+    }
+    if (refused && number <= refused.number) {
+      const target = number < refused.number ? held : before
+      return target && target.release.number < refused.number ? { target, refused } : undefined
     }
     const revertMs = unconfirmed?.number === number ? unconfirmed.revertMs : undefined
     const suspectMs = suspect?.number === number ? suspect.revertMs : undefined
