@@ -28,7 +28,8 @@ interface Link {
   greeted: boolean
 }
 
-const forever = new Promise<never>(() => {})
+/** Each one its own: what waits for it is forgotten with it. */
+const forever = (): Promise<never> => new Promise(() => {})
 
 export class Server {
   readonly domain: Domain
@@ -63,7 +64,7 @@ export class Server {
         check: async ({ release }) => {
           const { gate, version } = heldOf(this.store, release).content as unknown as Content
           // Of those that say nothing, some never answer at all.
-          if (gate === 'silent' && version % 2 === 0) return await forever
+          if (gate === 'silent' && version % 2 === 0) return await forever()
           return { ok: gate === 'good', found: gate, ...(gate === 'silent' && { noData: true }) }
         },
       }),
@@ -200,7 +201,7 @@ export class Server {
   /** What a process that is dead or stopped has asked for is not answered. */
   private mortal(store: Store): Store {
     const alive = async <T>(work: () => Promise<T>): Promise<T> => {
-      if (this.state === 'dead') return await forever
+      if (this.state === 'dead') return await forever()
       if (this.state === 'stopped') await new Promise<void>((go) => this.missed.push(go))
       return await work()
     }
@@ -213,12 +214,12 @@ export class Server {
           const dies = dieAt !== undefined && dieAt.transactions-- <= 0
           if (dies && dieAt.when === 'before') {
             this.die()
-            return await forever
+            return await forever()
           }
           const result = await store.transaction(work)
           if (dies) {
             this.die()
-            return await forever
+            return await forever()
           }
           return result
         }),
