@@ -4,17 +4,26 @@ import type { Held } from '../src/agent/node-state.ts'
 import { noNotes, type Notes } from '../src/agent/notes.ts'
 import { Trial } from '../src/agent/trial.ts'
 
-const digest = `sha256:${'0'.repeat(64)}`
-const heldOf = (number: number): Held => ({
-  release: { config: 'a', number, digest, parent: null, createdAt: '', author: '', message: '', kind: 'publish' },
+const digestOf = (content: number): string => `sha256:${String(content).padStart(64, '0')}`
+const heldOf = (number: number, content = number): Held => ({
+  release: {
+    config: 'a',
+    number,
+    digest: digestOf(content),
+    parent: null,
+    createdAt: '',
+    author: '',
+    message: '',
+    kind: 'publish',
+  },
   content: { number },
 })
 
-function restored(held: number, before: number | undefined, notes: Partial<Notes>, settleMs = 1_000) {
+function restored(held: number | Held, before: number | undefined, notes: Partial<Notes>, settleMs = 1_000) {
   const written: Partial<Notes>[] = []
   const trial = new Trial({ note: async (changes) => void written.push(changes), goBack: () => true }, settleMs)
   const found = {
-    held: heldOf(held),
+    held: typeof held === 'number' ? heldOf(held) : held,
     before: before === undefined ? undefined : heldOf(before),
     notes: { ...noNotes, ...notes },
   }
@@ -22,8 +31,8 @@ function restored(held: number, before: number | undefined, notes: Partial<Notes
   return { target: back?.target.release.number, refused: back?.refused.number, written }
 }
 
-const mark = (number: number) => ({ number, digest })
-const refusal = (number: number) => ({ ...mark(number), detail: 'poisoned', attempts: 0 })
+const mark = (number: number, content = number) => ({ number, digest: digestOf(content) })
+const refusal = (number: number, content = number) => ({ ...mark(number, content), detail: 'poisoned', attempts: 0 })
 
 test('a process that died of a release begins with the one before it, whether it was kept already or not', () => {
   expect(restored(7, 6, { suspect: mark(7) })).toMatchObject({ target: 6, refused: 7 })
@@ -38,4 +47,11 @@ test('one that died of a release, and then of another: the second is not given t
   expect({ target, refused }).toEqual({ target: 24, refused: 27 })
   expect(written[0]?.refused).toMatchObject({ number: 27 })
   expect(restored(24, 23, { refused: refusal(27) })).toMatchObject({ target: 24, refused: 27, written: [] })
+})
+
+test('nor is it begun with what it died of before, under that number or another', () => {
+  const notes = { refused: refusal(27, 19), suspect: mark(29, 19) }
+  expect(restored(heldOf(27, 19), 24, notes)).toMatchObject({ target: 24, refused: 29 })
+  expect(restored(heldOf(26, 19), 24, { suspect: mark(29, 19) })).toMatchObject({ target: 24, refused: 29 })
+  expect(restored(heldOf(26, 19), 24, { refused: refusal(29, 19) })).toMatchObject({ target: 24 })
 })

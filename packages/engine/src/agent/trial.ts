@@ -53,9 +53,8 @@ export class Trial {
     // The newest first: one that died of two releases must not be given the second again for the sake of the first.
     const isNewer = suspect !== undefined && suspect.number > (refused?.number ?? 0)
     if (suspect && isNewer && this.#settleMs > 0 && number <= suspect.number) {
-      // Killed before it was kept, or after.
-      const target = number < suspect.number ? held : before
-      if (target && target.release.number < suspect.number) {
+      const target = usable([held, before], refused ? [suspect, refused] : [suspect])
+      if (target) {
         const detail = `poisoned: the process died while or soon after it took release ${suspect.number}`
         const poison: Refused = { number: suspect.number, digest: suspect.digest, detail, attempts: 0 }
         void this.#end.note({ refused: poison, suspect: undefined, unconfirmed: undefined })
@@ -63,8 +62,8 @@ export class Trial {
       }
     }
     if (refused && number <= refused.number) {
-      const target = number < refused.number ? held : before
-      return target && target.release.number < refused.number ? { target, refused } : undefined
+      const target = usable([held, before], [refused])
+      return target && { target, refused }
     }
     const revertMs = unconfirmed?.number === number ? unconfirmed.revertMs : undefined
     const suspectMs = suspect?.number === number ? suspect.revertMs : undefined
@@ -150,6 +149,15 @@ export class Trial {
     this.#settling = undefined
     this.#unconfirmed = undefined
   }
+}
+
+/** The newest that is older than those that are bad, is none of them, and does not hold what one of them holds. */
+function usable(kept: readonly (Held | undefined)[], bad: readonly Runs[]): Held | undefined {
+  const newest = Math.max(...bad.map(({ number }) => number))
+  return kept.find((held) => {
+    if (held === undefined || held.release.number >= newest) return false
+    return !bad.some(({ number, digest }) => number === held.release.number || digest === held.release.digest)
+  })
 }
 
 function isSame(a: Runs, b: Runs): boolean {
