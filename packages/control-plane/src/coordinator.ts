@@ -49,9 +49,15 @@ export class Coordinator {
     const { store } = options.domain
     const epoch = await store.transaction((tx) => tx.takeOver())
     const coordinator = new Coordinator(options, epoch)
-    const open = await store.read((read) => read.openRollouts())
-    for (const config of new Set(open.map((rollout) => rollout.config))) await coordinator.published(config)
-    return coordinator
+    try {
+      const open = await store.read((read) => read.openRollouts())
+      for (const config of new Set(open.map((rollout) => rollout.config))) await coordinator.published(config)
+      return coordinator
+    } catch (error) {
+      // What was not recovered must not be gone on with: its ticks would.
+      coordinator.stop('closed')
+      throw error
+    }
   }
 
   /** A release was published that may have a rollout. Resolves when that has begun, or stands in the queue. */
@@ -101,9 +107,8 @@ export class Coordinator {
         return await this.controlElsewhere(config, number, control, wanting)
       }
       requirePossible(course.record, control)
-      const { record } = course
       await this.step(course, eventOf(control, wanting), wanting)
-      return this.courses.get(config)?.record.number === record.number ? course.record : { ...course.record }
+      return course.record
     })
   }
 
@@ -194,14 +199,8 @@ export class Coordinator {
       onProblem,
       onAnswer: (step, gate, result) => this.later(record.config, () => this.answered(course, step, gate, result)),
     })
-    const course: Course = {
-      record,
-      facts: this.factsOf(record),
-      countedMs: now,
-      savedMs: now,
-      gates,
-      retryRollbackMs: -Infinity,
-    }
+    const facts = this.factsOf(record)
+    const course: Course = { record, facts, countedMs: now, savedMs: now, gates, retryRollbackMs: -Infinity }
     return course
   }
 

@@ -636,3 +636,38 @@ test('a rollout that could not be looked for, as the store was away, is begun wh
   isAway = false
   await until(2, 'completed')
 })
+
+test('I9: a coordinator that could not write that it has taken over goes on with nothing', async () => {
+  const [, open] = stores[0]
+  const store = await open()
+  const first = await fleet(store, three)
+  await first.until(await first.publish({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+  first.behave.set('n2', (number) => (number === 2 ? 'hang' : 'apply'))
+  const two = await first.publish({ limit: 2 }, { kind: 'two-phase', prepareMs: 60_000 })
+  await first.until(two, 'preparing')
+  await first.coordinator.close()
+  let writes = 0
+  const transaction: Store['transaction'] = async (work) => {
+    if (writes++ > 0) throw new StoreError('full', 'disk', 'is full', 'make room')
+    return await store.transaction(work)
+  }
+  const ticks: (() => void)[] = []
+  let ended = 0
+  const turns = { every: (_: number, turn: () => void) => (ticks.push(turn), () => void ended++), soon: () => {} }
+  const domain = domainOf({ store: { ...store, transaction } })
+  const options = { domain, roster: first.roster, monotonicMs: () => performance.now(), turns }
+  const gateOf: CoordinatorOptions['gateOf'] = ({ name }) => ({ name, check: async () => ({ ok: true, found: '' }) })
+  const problems: unknown[] = []
+  const started = Coordinator.start({
+    ...options,
+    gateOf,
+    moved: async () => {},
+    onProblem: (one) => problems.push(one),
+  })
+  await expect(started).rejects.toThrow('is full')
+  expect(ended).toBe(1)
+  const before = writes
+  for (const tick of ticks) tick()
+  await new Promise((resolve) => setImmediate(resolve))
+  expect({ writes, problems }).toEqual({ writes: before, problems: [] })
+})

@@ -1,10 +1,10 @@
 /** Follows a process's events for as long as one likes: comes back when the connection breaks, and misses nothing. */
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { Status } from 'midflight'
 import { Refusal } from '../refusal.ts'
 import type { Address } from './address.ts'
 import { askEvents, askStatus } from './admin.ts'
 import { readStream, type StreamItem } from './event-stream.ts'
+import { pause } from '../pause.ts'
 
 export type Followed =
   | Extract<StreamItem, { kind: 'event' | 'gap' }>
@@ -56,7 +56,7 @@ export async function* follow(
     // Full jitter: many watchers of one process do not come back together.
     const retryMs = Math.round(Math.random() * Math.min(mostMs, baseMs * 2 ** Math.min(tries++, 10)))
     yield { kind: 'lost', reason, retryMs }
-    await sleep(retryMs, undefined, { signal }).catch(() => {})
+    await pause(retryMs, signal)
   }
 }
 

@@ -1,6 +1,5 @@
 /** `midflight agent`: a node of a fleet that writes its configuration to a file, for programs in other languages. */
 import { resolve } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import process from 'node:process'
 import { Command } from 'commander'
 import {
@@ -22,6 +21,7 @@ import { printable } from '../printable.ts'
 import { Refusal } from '../refusal.ts'
 import { eventLine } from '../show/events.ts'
 import type { Terminal } from '../terminal.ts'
+import { pause } from '../pause.ts'
 
 interface AgentFlags extends FleetFlags {
   readonly to: string
@@ -181,7 +181,7 @@ async function started(
     } finally {
       signal.removeEventListener('abort', leave)
     }
-    await sleep(againMs * (0.5 + Math.random()), undefined, { signal }).catch(() => {})
+    await pause(againMs * (0.5 + Math.random()), signal)
   }
   return undefined
 }

@@ -1,9 +1,9 @@
 /** Follows a release on its way to the nodes: who runs it, who tries, who cannot, until all have come to an end. */
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { NodeStatus } from 'midflight/protocol'
 import type { Address } from '../admin/address.ts'
 import { call, callAll, configPath } from './call.ts'
 import type { NodeView, Progress } from './records.ts'
+import { pause } from '../pause.ts'
 
 /** `waiting`: has not heard of it yet. `away`: its lease has ended. */
 export type Stage = 'applied' | 'trying' | 'waiting' | 'failed' | 'restart' | 'away'
@@ -77,6 +77,6 @@ export async function follow(
     if (found.settled || now >= until || options.signal.aborted) return found
     // A large fleet is not asked more often than it can answer.
     const pauseMs = Math.min(Math.max(leastMs, 3 * (now - began)), until - now)
-    await sleep(pauseMs, undefined, { signal: options.signal }).catch(() => {})
+    await pause(pauseMs, options.signal)
   }
 }

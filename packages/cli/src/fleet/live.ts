@@ -1,11 +1,11 @@
 /** What happens to configs and nodes, as it happens (Server-Sent Events); comes back when the connection breaks. */
 import type { IncomingMessage } from 'node:http'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { Json } from 'midflight'
 import type { Address } from '../admin/address.ts'
 import { answered, bodyOf, noAnswer } from '../admin/request.ts'
 import { Refusal } from '../refusal.ts'
 import { refusalOf } from './call.ts'
+import { pause } from '../pause.ts'
 
 export type LiveItem =
   | { readonly kind: 'connected' }
@@ -46,7 +46,7 @@ export async function* live(address: Address, prefix: string, signal: AbortSigna
     if (signal.aborted) return
     const retryMs = Math.round(Math.random() * Math.min(mostMs, firstMs * 2 ** Math.min(++tries, 10)))
     yield { kind: 'lost', reason, retryMs }
-    await sleep(retryMs, undefined, { signal }).catch(() => {})
+    await pause(retryMs, signal)
   }
 }
 

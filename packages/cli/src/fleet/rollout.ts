@@ -1,8 +1,8 @@
 /** Rollouts as a control plane tells of them, and one followed until it has ended. */
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { Json } from 'midflight'
 import type { Address } from '../admin/address.ts'
 import { call, configPath } from './call.ts'
+import { pause } from '../pause.ts'
 
 export interface Advice {
   readonly score: number
@@ -144,6 +144,6 @@ export async function followRollout(
     options.onLook(found)
     const now = performance.now()
     if (hasEnded(found) || now >= until || options.signal.aborted) return found
-    await sleep(Math.min(pauseMs, until - now), undefined, { signal: options.signal }).catch(() => {})
+    await pause(Math.min(pauseMs, until - now), options.signal)
   }
 }
