@@ -36,3 +36,15 @@ export type { Endpoint, Lifecycle, OpenEndpoint, ReloadRequest, Trigger } from '
 export type { ValueOptions } from './value.ts'
 export { webhook } from './webhook.ts'
 export { targetOf as webhookTarget, type Target as WebhookTarget } from './webhook-target.ts'
+export { putIfChanged, type Found, type Put, type PutOptions, type ValueForm } from './writers/put-if-changed.ts'
+export { WriteError } from './writers/writer.ts'
+export type {
+  Expected,
+  Removed,
+  Stored,
+  StoredEntry,
+  WriteErrorCode,
+  Writer,
+  WriterAbility,
+  Written,
+} from './writers/writer.ts'

@@ -6,6 +6,7 @@ import { Buffer } from 'node:buffer'
 import type { Issue, Origin } from '../../issue.ts'
 import { pathText, type Json, type Path } from '../../json.ts'
 import { SourceError, type Document } from '../../source.ts'
+import { isJsonValue } from '../../text/key-value.ts'
 import { forbiddenMessage, isForbiddenIn } from '../../text/keys.ts'
 import { defaultLimits, formatOf, parseText, type Format, type ParsedText } from '../../text/parse.ts'
 import { checkedText } from '../../text/source-text.ts'
@@ -98,9 +99,7 @@ export class Joined {
     if (named) return named
     const text = checkedText(file, bytes, this.#maxBytes).text()
     if (whole) return /^\s*[{[]/.test(text) ? 'json' : 'yaml'
-    return /^[ \t\r\n]*(?:[{["]|(?:true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?)[ \t\r\n]*$)/.test(text)
-      ? 'json'
-      : 'text'
+    return isJsonValue(text) ? 'json' : 'text'
   }
 
   #whole(key: string): Document {

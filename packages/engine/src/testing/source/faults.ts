@@ -1,6 +1,7 @@
 /** What a source promises while its server or the way there is not well. */
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { heldSince, resources, type Resources } from '../resources.ts'
 import type { Place } from './driven.ts'
 import type { Attempted } from './rig.ts'
 import type { Case } from './values.ts'
@@ -245,23 +246,10 @@ async function refusedWithoutHaste(attempted: Attempted | undefined): Promise<vo
   }
 }
 
-/** What keeps a process alive, by kind. */
-function resources(): Map<string, number> {
-  const counts = new Map<string, number>()
-  for (const kind of process.getActiveResourcesInfo()) counts.set(kind, (counts.get(kind) ?? 0) + 1)
-  return counts
-}
-
-/** Kinds that come and go with whatever else the process does. */
-const passing = new Set(['FSReqCallback', 'FSReqPromise', 'Immediate', 'TickObject', 'PipeWrap', 'TTYWrap', 'CloseReq'])
-
-async function releasesAll(place: Place, before: ReadonlyMap<string, number>): Promise<void> {
-  const left = () =>
-    [...resources()].filter(([kind, count]) => !passing.has(kind) && count > (before.get(kind) ?? 0)).map(String)
+async function releasesAll(place: Place, before: Resources): Promise<void> {
   await place.until(
-    // The wait itself is a timer.
-    () => left().every((one) => one.startsWith('Timeout')) && timers() <= (before.get('Timeout') ?? 0) + 1,
-    () => `still open: ${left().join(', ')}`,
+    () => heldSince(before).length === 0,
+    () => `still open: ${heldSince(before).join(', ')}`,
   )
   const { connections } = place.rig
   if (connections)
@@ -269,8 +257,4 @@ async function releasesAll(place: Place, before: ReadonlyMap<string, number>): P
       () => connections.call(place.rig) === 0,
       () => `the server still has ${connections.call(place.rig)} connections`,
     )
-}
-
-function timers(): number {
-  return resources().get('Timeout') ?? 0
 }
