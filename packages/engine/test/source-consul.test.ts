@@ -1,10 +1,11 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { consul, type ConsulOptions, type ConsulPlace } from '../src/sources/consul.ts'
 import { Pace } from '../src/sources/watching/pace.ts'
@@ -245,8 +246,11 @@ test('options that cannot be meant are refused at the call', () => {
   expect(() => consul({ key: 'a', consistency: 'weak' as 'stale' })).toThrow('want default, consistent or stale')
 })
 
+/** Where scripts/bootstrap --consul puts it, and else the one on the PATH. */
+const cached = fileURLToPath(new URL('../../../.cache/consul/usr/bin/consul', import.meta.url))
+const program = existsSync(cached) ? cached : 'consul'
 const version = consulVersion()
-const lacking = version === undefined ? ' (skipped: there is no consul on the PATH)' : ''
+const lacking = version === undefined ? ' (skipped: no consul on the PATH, nor by scripts/bootstrap --consul)' : ''
 
 describe.skipIf(version === undefined)(`consul(), on the real Consul ${version ?? ''}${lacking}`, () => {
   const folder = mkdtempSync(join(tmpdir(), 'midflight-consul-'))
@@ -307,7 +311,7 @@ describe.skipIf(version === undefined)(`consul(), on the real Consul ${version ?
 
 function consulVersion(): string | undefined {
   try {
-    return /^Consul v(\S+)/.exec(execFileSync('consul', ['version'], { encoding: 'utf8' }))?.[1]
+    return /^Consul v(\S+)/.exec(execFileSync(program, ['version'], { encoding: 'utf8' }))?.[1]
   } catch {
     return undefined // told by the name of the tests that need it
   }
@@ -349,7 +353,7 @@ class Server {
   }
 
   async again(): Promise<void> {
-    const child = spawn('consul', this.#args, { stdio: 'ignore' })
+    const child = spawn(program, this.#args, { stdio: 'ignore' })
     const ended = once(child, 'exit')
     this.#end = async () => {
       child.kill('SIGKILL')
