@@ -9,7 +9,7 @@ import { keyCases, type Case } from './writer/cases.ts'
 import { faultCases, putCases } from './writer/faults.ts'
 import type { WriterCase, WriterFactory, WriterNeed, WriterRig } from './writer/rig.ts'
 
-const abilities: readonly WriterAbility[] = ['read', 'list', 'remove', 'compare', 'bytes', 'empty']
+const abilities: readonly WriterAbility[] = ['read', 'list', 'remove', 'compare', 'revisions', 'bytes', 'empty']
 
 export function testWriter(factory: WriterFactory): readonly WriterCase[] {
   const { without = {} } = factory

@@ -30,12 +30,13 @@ export type WriterAbility =
   | 'list'
   | 'remove'
   | 'compare' // to write or remove only where the key is as expected; without it only `any` can be expected
+  | 'revisions' // a value that came back to what it was has another revision
   | 'bytes' // values are bytes, also those that are not UTF-8
   | 'empty' // a value may have no bytes
 
 export interface Stored {
   readonly value: Uint8Array
-  /** Opaque. Another after each write, also where the value came back to what it was. */
+  /** Opaque. Another after each write that changed the value; also where it came back, unless the store lacks that. */
   readonly revision: string
 }
 
