@@ -79,6 +79,11 @@ export class TcpProxy {
     return proxy
   }
 
+  /** Of clients, that are open now. */
+  get connections(): number {
+    return Math.ceil(this.#sockets.size / 2)
+  }
+
   get url(): string {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`
   }
