@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { availableParallelism, cpus, loadavg } from 'node:os'
 import { join } from 'node:path'
 
-const all = ['diff', 'reload', 'yaml', 'read', 'watch', 'memory', 'gateway', 'commit', 'fanout', 'two-phase']
+const all = ['diff', 'reload', 'yaml', 'read', 'watch', 'memory', 'gateway', 'commit', 'fanout', 'two-phase', 'sources']
 const [named, options] = [
   process.argv.slice(2).filter((a) => !a.startsWith('-')),
   process.argv.slice(2).filter((a) => a.startsWith('-')),
