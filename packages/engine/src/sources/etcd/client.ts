@@ -1,6 +1,6 @@
 /**
- * One connection to one member of an etcd cluster, with the three calls that following needs. It is never mended: after
- * an error it is let go, and another is made. When and to whom is left to `follow.ts`.
+ * One connection to one member of an etcd cluster, with the calls that following and writing need. It is never mended:
+ * after an error it is let go, and another is made. When and to whom is left to `members.ts`.
  */
 import { fileURLToPath } from 'node:url'
 import type { SecureContext } from 'node:tls'
@@ -61,10 +61,25 @@ export interface WatchResponse {
   readonly events: readonly { readonly type: 'PUT' | 'DELETE'; readonly kv: Pair }[]
 }
 
+/** A change of one key, made only where the key was last changed at `modRevision`; 0: where it is not there. */
+export interface Change {
+  readonly key: Uint8Array
+  /** Without a value it is removed. */
+  readonly value: Uint8Array | undefined
+  readonly modRevision: string | undefined
+}
+
+export interface Changed {
+  readonly header: { readonly revision: string }
+  readonly succeeded: boolean
+  readonly responses: readonly { readonly response_delete_range?: { readonly deleted: string } | null }[]
+}
+
 export interface Connection {
   readonly endpoint: Endpoint
   /** Linearizable: at least as new as the call, if no older `revision` is asked for. */
   range(range: Range, options: RangeOptions, signal: AbortSignal): Promise<Page>
+  change(change: Change, signal: AbortSignal): Promise<Changed>
   /** Begins with `created`, or with why not, within the time for an answer. Ends by throwing. */
   watch(range: Range, startRevision: number, signal: AbortSignal): AsyncGenerator<WatchResponse>
   close(): void
@@ -112,6 +127,7 @@ function isPassing(status: number, details: string): boolean {
 interface Calls {
   readonly grpc: typeof Grpc
   readonly range: Method<Page>
+  readonly txn: Method<Changed>
   readonly watch: Method<WatchResponse>
   readonly authenticate: Method<{ readonly token: string }>
 }
@@ -147,6 +163,7 @@ async function load(): Promise<Calls> {
   return {
     grpc,
     range: method('KV', 'Range'),
+    txn: method('KV', 'Txn'),
     watch: method('Watch', 'Watch'),
     authenticate: method('Auth', 'Authenticate'),
   }
@@ -193,6 +210,11 @@ export async function connect(
       endpoint,
       range: ({ key, end }, options, stop) =>
         ask(methods.range, { key, ...(end && { range_end: end }), ...options }, stop, token),
+      change({ key, value, modRevision }, stop) {
+        const compare = modRevision === undefined ? [] : [{ target: 'MOD', key, mod_revision: modRevision }]
+        const success = [value ? { request_put: { key, value } } : { request_delete_range: { key } }]
+        return ask(methods.txn, { compare, success }, stop, token)
+      },
       watch({ key, end }, startRevision, stop) {
         const { path, requestSerialize, responseDeserialize } = methods.watch
         const metadata = metadataOf(grpc, token)

@@ -1,14 +1,12 @@
 /**
  * Lists what is there at one revision, and watches from the next one on. Where history is gone in between, it lists
- * again. Calls over the wire are `client.ts`; what becomes of the keys, and when to try again, is `../watching.ts`.
+ * again. Calls over the wire are `client.ts`, to whom `members.ts`; what becomes of the keys, and when to try again, is `../watching.ts`.
  */
 import { Buffer, isUtf8 } from 'node:buffer'
-import { errorText, pause } from '../../deadline.ts'
+import { pause } from '../../deadline.ts'
 import type { IssueCode } from '../../issue.ts'
 import { FollowError, type Feed, type KeyChange, type News, type Place } from '../watching.ts'
 import {
-  CallError,
-  connect,
   isCompacted,
   isTooLarge,
   type Cluster,
@@ -17,6 +15,7 @@ import {
   type Range,
   type WatchResponse,
 } from './client.ts'
+import { Members } from './members.ts'
 
 /** Keys in one answer, so that one of many keys does not hold up the server. */
 const pageKeys = 1_000
@@ -70,63 +69,6 @@ export function etcdFeed(place: Place, cluster: Cluster, maxBytes: number): Feed
     async close() {
       members.drop()
     },
-  }
-}
-
-/** The members, and the connection to one of them: kept while it is good, so that a look costs no new login. */
-class Members {
-  readonly #cluster: Cluster
-  #at: number
-  #kept: Connection | undefined
-
-  constructor(cluster: Cluster) {
-    this.#cluster = cluster
-    // Not all of a fleet goes to the first.
-    this.#at = Math.floor(Math.random() * cluster.endpoints.length)
-  }
-
-  /** Asks whichever member answers. */
-  async ask<Answer>(
-    question: (connection: Connection) => Promise<Answer>,
-    signal: AbortSignal,
-    warn: Warn,
-  ): Promise<{ connection: Connection; answer: Answer }> {
-    const kept = this.#kept
-    if (kept) {
-      try {
-        return { connection: kept, answer: await question(kept) }
-      } catch (error) {
-        if (signal.aborted) throw error
-        // That says nothing: it may be long dead, or its login too old. Now it is asked anew.
-        this.drop()
-      }
-    }
-    const errors: unknown[] = []
-    for (const _ of this.#cluster.endpoints) {
-      try {
-        const connection = (this.#kept = await connect(this.#cluster, this.#next(), signal, warn))
-        return { connection, answer: await question(connection) }
-      } catch (error) {
-        if (signal.aborted) throw error
-        this.drop()
-        errors.push(error)
-        if (error instanceof CallError && error.isDenied) break
-      }
-    }
-    if (errors.length === 1) throw errors[0]
-    const transient = errors.some((error) => !(error instanceof FollowError) || error.transient)
-    throw new FollowError(errors.map((error) => errorText(error)).join('; '), { transient, cause: errors.at(-1) })
-  }
-
-  #next(): Cluster['endpoints'][number] {
-    const { endpoints } = this.#cluster
-    this.#at = (this.#at + 1) % endpoints.length
-    return endpoints[this.#at] as Cluster['endpoints'][number]
-  }
-
-  drop(): void {
-    this.#kept?.close()
-    this.#kept = undefined
   }
 }
 
@@ -287,7 +229,7 @@ function textOf(place: Place): string {
   return 'key' in place ? place.key : place.prefix
 }
 
-function rangeOf(place: Place): Range {
+export function rangeOf(place: Place): Range {
   const key = Buffer.from(textOf(place))
   if ('key' in place) return { key, end: undefined }
   // By etcd's convention the byte 0 at both ends means all keys.
