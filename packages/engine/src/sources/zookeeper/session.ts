@@ -1,0 +1,206 @@
+/**
+ * One session at one member of ZooKeeper, with the reads that following needs. It is never mended: after an error it is
+ * let go, and another is opened. The library speaks the protocol; what it lacks is made up for here, in the one place
+ * that reaches into it: it connects again by itself, never gives up a connection that went silent, tells nobody why a
+ * connection failed, and lets an answer that it does not know end the process.
+ */
+import type { Socket } from 'node:net'
+import type * as Library from 'node-zookeeper-client'
+import { errorText, pause } from '../../deadline.ts'
+import { FollowError } from '../watching.ts'
+
+export interface Server {
+  readonly host: string
+  readonly port: number
+}
+
+export type Stat = Library.Stat
+export type Watcher = (event: Library.Event) => void
+
+/** What is told when a watch fires. */
+export const created = 1
+export const deleted = 2
+export const dataChanged = 3
+export const childrenChanged = 4
+
+/** Of the library's errors. */
+const noNode = -101
+const noAuth = -102
+
+/** How long a server keeps a session that it hears nothing of; it may set other bounds. */
+const sessionMs = 30_000
+/** How long the end of a session may take. The server forgets those that it is not told of by their time. */
+const farewellMs = 250
+
+/** The parts of the library's client that it keeps to itself. */
+interface Inside {
+  servers: readonly Server[]
+  socket: Socket | undefined
+  connectTimeoutHandler: NodeJS.Timeout | null
+  connect(): void
+  onSocketData(chunk: Buffer): void
+  onSocketError(error: Error): void
+}
+
+type Done<T> = (error: unknown, value?: T) => void
+
+export class Session {
+  readonly #server: string
+  readonly #client: Library.Client
+  readonly #inside: Inside
+  readonly #timeoutMs: number
+  /** Questions without an answer. */
+  readonly #waiting = new Set<(error: FollowError) => void>()
+  #limit: NodeJS.Timeout | undefined
+  #ended: FollowError | undefined
+  /** Called once, when the connection is gone. */
+  onEnd: () => void = () => {}
+
+  private constructor(library: typeof Library, server: Server, timeoutMs: number) {
+    this.#server = `${server.host}:${server.port}`
+    this.#timeoutMs = timeoutMs
+    // The library cannot read addresses of IPv6; they are set below.
+    this.#client = library.createClient('server', { sessionTimeout: sessionMs, retries: 0 })
+    this.#inside = (this.#client as unknown as { connectionManager: Inside }).connectionManager
+    this.#inside.servers = [server]
+  }
+
+  /**
+   * @param login user and password, as the scheme `digest` has them
+   * @throws FollowError if there is none within `timeoutMs`, which holds for each answer too.
+   */
+  static async open(
+    server: Server,
+    login: string | undefined,
+    timeoutMs: number,
+    signal: AbortSignal,
+  ): Promise<Session> {
+    const session = new Session(await library(), server, timeoutMs)
+    const abort = () => session.#end('was not waited for')
+    signal.addEventListener('abort', abort)
+    if (signal.aborted) abort()
+    try {
+      await session.#open(login)
+      return session
+    } finally {
+      signal.removeEventListener('abort', abort)
+    }
+  }
+
+  get isOpen(): boolean {
+    return this.#ended === undefined
+  }
+
+  /** Undefined where there is none. `watcher` is told then too, of its creation. */
+  exists(path: string, watcher?: Watcher): Promise<Stat | undefined> {
+    return this.#ask(path, (done: Done<Stat | null>) => {
+      if (watcher) this.#client.exists(path, watcher, done)
+      else this.#client.exists(path, done)
+    }).then((stat) => stat ?? undefined)
+  }
+
+  /** Undefined where there is none, and nothing is watched then. */
+  data(path: string, watcher: Watcher): Promise<Uint8Array | undefined> {
+    return this.#ask(path, (done: Done<Uint8Array>) =>
+      this.#client.getData(path, watcher, (error, data: Uint8Array | undefined) =>
+        // A znode may have no value at all, which is not one of no bytes.
+        done(error, data ?? new Uint8Array()),
+      ),
+    )
+  }
+
+  /** Undefined where there is none, and nothing is watched then. The names, not the paths. */
+  children(path: string, watcher: Watcher): Promise<{ names: readonly string[]; stat: Stat } | undefined> {
+    return this.#ask(path, (done: Done<{ names: readonly string[]; stat: Stat }>) =>
+      this.#client.getChildren(path, watcher, (error, names, stat) => done(error, { names, stat })),
+    )
+  }
+
+  /** Tells the server, where that is quick. */
+  async close(): Promise<void> {
+    const { socket } = this.#inside
+    if (this.isOpen && socket) {
+      const over = new AbortController()
+      socket.once('close', () => over.abort())
+      this.#client.close()
+      await pause(farewellMs, over.signal)
+    }
+    this.#end('is closed')
+  }
+
+  async #open(login: string | undefined): Promise<void> {
+    const { onSocketData, onSocketError } = this.#inside
+    let why = 'the server has ended the connection'
+    this.#inside.onSocketData = (chunk) => {
+      try {
+        onSocketData.call(this.#inside, chunk)
+      } catch (error) {
+        this.#end(`answers what the client does not understand: ${errorText(error)}`)
+      }
+    }
+    this.#inside.onSocketError = (error) => {
+      why = errorText(error)
+      onSocketError.call(this.#inside, error)
+    }
+    if (login !== undefined) this.#client.addAuthInfo('digest', Buffer.from(login))
+    this.#client.once('authenticationFailed', () => this.#end('refuses the login', false))
+    this.#client.once('expired', () => this.#end('the session has expired'))
+    await this.#ask('/', (done: Done<true>) => {
+      this.#client.once('connected', () => done(undefined, true))
+      this.#client.connect()
+      // Called when it was cut off.
+      this.#inside.connect = () => this.#end(why)
+    })
+  }
+
+  #ask<T>(path: string, start: (done: Done<T>) => void): Promise<T | undefined> {
+    return new Promise((resolve, reject) => {
+      if (this.#ended) return reject(this.#ended)
+      this.#waiting.add(reject)
+      this.#limit ??= setTimeout(() => this.#end(`no answer within ${this.#timeoutMs} ms`), this.#timeoutMs)
+      start((error, value) => {
+        this.#waiting.delete(reject)
+        if (this.#waiting.size > 0) this.#limit?.refresh()
+        else this.#unlimit()
+        const code = error ? (error as Library.Exception).code : 0
+        if (!error || code === noNode) resolve(error ? undefined : value)
+        else reject(this.#error(code === noAuth ? `may not read ${path}` : `${path}: ${errorText(error)}`, code))
+      })
+    })
+  }
+
+  #end(why: string, transient = true): void {
+    if (this.#ended) return
+    this.#ended = new FollowError(`${this.#server}: ${why}`, { transient })
+    this.#unlimit()
+    for (const reject of this.#waiting) reject(this.#ended)
+    this.#waiting.clear()
+    const inside = this.#inside
+    inside.connect = () => {}
+    // It makes its socket in the tick after it was told to connect.
+    process.nextTick(() => {
+      clearTimeout(inside.connectTimeoutHandler ?? undefined)
+      inside.socket?.destroy()
+    })
+    this.onEnd()
+  }
+
+  #unlimit(): void {
+    clearTimeout(this.#limit)
+    this.#limit = undefined
+  }
+
+  #error(what: string, code: number): FollowError {
+    return new FollowError(`${this.#server}: ${what}`, { transient: code !== noAuth })
+  }
+}
+
+async function library(): Promise<typeof Library> {
+  try {
+    return await import('node-zookeeper-client')
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND')) throw error
+    const message = 'reading ZooKeeper needs a package: npm install node-zookeeper-client'
+    throw new FollowError(message, { transient: false, cause: error })
+  }
+}

@@ -1,0 +1,72 @@
+import { afterAll, describe, test } from 'vitest'
+import { zookeeper } from '../src/sources/zookeeper.ts'
+import { testSource, type SourceRig } from '../src/testing/index.ts'
+import { addressOf, proxied, withoutZookeeper, Zookeeper } from './source-zookeeper-rig.ts'
+
+const quick = { pingMs: 100, timeoutMs: 500, answerMs: 400, retry: { firstMs: 20, maxMs: 200 } } as const
+
+/** One for all cases: it takes seconds to start. */
+let shared: Promise<Zookeeper> | undefined
+let places = 0
+
+afterAll(async () => (await shared)?.close())
+
+async function open(): Promise<SourceRig> {
+  const server = await (shared ??= Zookeeper.start())
+  const proxy = await proxied(server.servers[0] as (typeof server.servers)[0])
+  const place = `/place${++places}`
+  const servers = `${addressOf(proxy)}${place}`
+  const pathOf = (key: string) => `${place}${key === 'doc' ? '/doc' : `/app/${key}`}`
+  const cutOff = async () => {
+    proxy.refuse = true
+    proxy.reset()
+  }
+  const letBack = async () => {
+    proxy.refuse = false
+    proxy.swallow = false
+    proxy.bytesPerSecond = Infinity
+    proxy.reset()
+  }
+  return {
+    newSource({ mode, maxBytes }) {
+      const at = mode === 'key' ? { key: '/doc' } : { prefix: '/app/' }
+      return zookeeper({ ...quick, servers, ...at, ...(maxBytes !== undefined && { maxBytes }) })
+    },
+    write: (key, value) => server.write(pathOf(key), value),
+    remove: (key) => server.removeAll(pathOf(key)),
+    /** While nobody looks. */
+    async loseAll() {
+      await cutOff()
+      await server.removeAll(place)
+      await letBack()
+    },
+    cutOff,
+    letBack,
+    silence: async () => void (proxy.swallow = true),
+    drip: async () => void (proxy.bytesPerSecond = 20),
+    stopServer: () => server.stop(),
+    startServer: () => server.start(),
+    async wrongAuth() {
+      await server.write(pathOf('doc'), '{}')
+      await server.protect(pathOf('doc'), 'reader:right')
+      const source = zookeeper({ ...quick, servers, key: '/doc', user: 'reader', password: () => 'wrong' })
+      return { source, attempts: () => proxy.accepted }
+    },
+    async close() {
+      await proxy.close()
+      await server.removeAll(place)
+    },
+  }
+}
+
+const without = {
+  compact: 'ZooKeeper keeps no history: after each cut all is read anew',
+  tls: 'its client library does not speak TLS',
+}
+
+describe('zookeeper()', () => {
+  for (const { name, skip: lack, run } of testSource({ open, without })) {
+    const skip = withoutZookeeper ?? lack
+    test.skipIf(skip !== undefined)(`${name}${skip === undefined ? '' : ` (skipped: ${skip})`}`, run, 60_000)
+  }
+})

@@ -1,0 +1,213 @@
+/** Real ZooKeeper servers for tests, one or an ensemble, and proxies before them that can misbehave. */
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { connect, createServer, type AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { setTimeout as sleep } from 'node:timers/promises'
+import zookeeper, { type Client, type Stat } from 'node-zookeeper-client'
+import { TcpProxy } from './tcp-proxy.ts'
+
+const jar = '/usr/share/java/zookeeper.jar'
+const hasJava = spawnSync('java', ['-version']).status === 0
+
+/** Why there is none, for the names of skipped tests. */
+export const withoutZookeeper = existsSync(jar) && hasJava ? undefined : 'zookeeper is not installed'
+
+const startMs = 60_000
+
+export class ZookeeperServer {
+  readonly #args: readonly string[]
+  readonly port: number
+  #child: ChildProcess | undefined
+  #said = ''
+
+  constructor(args: readonly string[], port: number) {
+    this.#args = args
+    this.port = port
+  }
+
+  async start(): Promise<void> {
+    const child = spawn('java', this.#args, { stdio: ['ignore', 'pipe', 'pipe'] })
+    this.#child = child
+    this.#said = ''
+    for (const output of [child.stdout, child.stderr])
+      output.on('data', (chunk: Buffer) => (this.#said = `${this.#said}${chunk.toString()}`.slice(-20_000)))
+    for (const lastAt = performance.now() + startMs; !/^Mode: /m.test(await this.ask('srvr'));) {
+      if (child.exitCode !== null || performance.now() > lastAt) throw new Error(`it does not run:\n${this.#said}`)
+      await sleep(50)
+    }
+  }
+
+  /** One of its words of four letters. Nothing where it does not listen. */
+  async ask(word: string): Promise<string> {
+    const socket = connect(this.port, '127.0.0.1')
+    try {
+      socket.end(word)
+      return await text(socket)
+    } catch {
+      return ''
+    }
+  }
+
+  async stop(): Promise<void> {
+    const child = this.#child
+    this.#child = undefined
+    if (!child || child.exitCode !== null || child.signalCode !== null) return
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+  }
+}
+
+export class Zookeeper {
+  readonly servers: readonly ZookeeperServer[]
+  readonly #folder: string
+  #client: Client | undefined
+
+  private constructor(servers: readonly ZookeeperServer[], folder: string) {
+    this.servers = servers
+    this.#folder = folder
+  }
+
+  /** @param options.tickMs sessions last for at most 20 of them */
+  static async start({ members = 1, tickMs = 2_000 } = {}): Promise<Zookeeper> {
+    const folder = await mkdtemp(join(tmpdir(), 'midflight-zookeeper-'))
+    const ports = await freePorts(members * 3)
+    const ids = Array.from({ length: members }, (_, i) => i)
+    const peers = ids.map((i) => `server.${i + 1}=127.0.0.1:${ports[members + i]}:${ports[2 * members + i]}`)
+    const servers = await Promise.all(
+      ids.map(async (i) => {
+        const data = join(folder, String(i))
+        const port = ports[i] as number
+        await mkdir(data)
+        await writeFile(join(data, 'myid'), String(i + 1))
+        const file = join(folder, `${i}.cfg`)
+        const lines = [
+          ...[`tickTime=${tickMs}`, 'initLimit=50', 'syncLimit=50', `dataDir=${data}`, `clientPort=${port}`],
+          ...['clientPortAddress=127.0.0.1', 'maxClientCnxns=0', 'admin.enableServer=false'],
+          ...['4lw.commands.whitelist=srvr,cons,dump', ...(members > 1 ? peers : [])],
+        ]
+        await writeFile(file, lines.join('\n'))
+        const small = ['-Xmx128m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1']
+        const flags = ['-Dzookeeper.forceSync=no', '-Djute.maxbuffer=4194304', '-Djava.net.preferIPv4Stack=true']
+        const main = 'org.apache.zookeeper.server.quorum.QuorumPeerMain'
+        return new ZookeeperServer([...small, ...flags, '-cp', jar, main, file], port)
+      }),
+    )
+    const zookeeper = new Zookeeper(servers, folder)
+    try {
+      await zookeeper.start()
+    } catch (error) {
+      await zookeeper.close()
+      throw error
+    }
+    return zookeeper
+  }
+
+  async start(): Promise<void> {
+    await Promise.all(this.servers.map((server) => server.start()))
+  }
+
+  async stop(): Promise<void> {
+    this.#leave()
+    await Promise.all(this.servers.map((server) => server.stop()))
+  }
+
+  async close(): Promise<void> {
+    await this.stop()
+    await rm(this.#folder, { recursive: true, force: true })
+  }
+
+  /** Not through a proxy. */
+  async admin(): Promise<Client> {
+    if (this.#client) return this.#client
+    const client = zookeeper.createClient(this.servers.map(({ port }) => `127.0.0.1:${port}`).join(','), {
+      retries: 20,
+      spinDelay: 100,
+    })
+    this.#client = client
+    client.addAuthInfo('digest', Buffer.from('admin:right'))
+    const connected = once(client, 'connected')
+    client.connect()
+    await connected
+    return client
+  }
+
+  #leave(): void {
+    this.#client?.close()
+    this.#client = undefined
+  }
+
+  /** Makes what is above it too. */
+  async write(path: string, value: string | Uint8Array | null): Promise<void> {
+    const client = await this.admin()
+    const data = value === null ? null : Buffer.from(value)
+    if (await this.stat(path)) return void (await done<Stat>((end) => client.setData(path, data, end)))
+    const above = path.slice(0, path.lastIndexOf('/'))
+    if (above !== '') await done((end) => client.mkdirp(above, end))
+    await done((end) => (data ? client.create(path, data, end) : client.create(path, end)))
+  }
+
+  async remove(path: string): Promise<void> {
+    const client = await this.admin()
+    await done((end) => client.remove(path, (error) => end(error, undefined)))
+  }
+
+  async removeAll(path: string): Promise<void> {
+    const client = await this.admin()
+    if (!(await this.stat(path))) return
+    const children = await done<string[]>((end) => client.getChildren(path, end))
+    for (const child of children) await this.removeAll(`${path}/${child}`)
+    await this.remove(path)
+  }
+
+  async stat(path: string): Promise<Stat | null> {
+    const client = await this.admin()
+    return done<Stat | null>((end) => client.exists(path, end))
+  }
+
+  /** From now on only for whoever says that it is `user:password`, and for the admin. */
+  async protect(path: string, login: string): Promise<void> {
+    const client = await this.admin()
+    const acls = [login, 'admin:right'].map((one) => new zookeeper.ACL(31, new zookeeper.Id('digest', digest(one))))
+    await done((end) => client.setACL(path, acls, end))
+  }
+}
+
+export function done<T = unknown>(start: (end: (error: unknown, value: T) => void) => void): Promise<T> {
+  return new Promise((resolve, reject) => {
+    start((error, value) => (error ? reject(error as Error) : resolve(value)))
+  })
+}
+
+/** As the scheme `digest` keeps a login. */
+function digest(login: string): string {
+  return `${login.split(':', 1)[0]}:${createHash('sha1').update(login).digest('base64')}`
+}
+
+/** They may be taken by others before they are used; then the server does not start, and says so. */
+async function freePorts(count: number): Promise<readonly number[]> {
+  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
+  return Promise.all(
+    servers.map(async (server) => {
+      if (!server.listening) await once(server, 'listening')
+      const { port } = server.address() as AddressInfo
+      server.close()
+      await once(server, 'close')
+      return port
+    }),
+  )
+}
+
+/** Before one server. */
+export function proxied({ port }: ZookeeperServer): Promise<TcpProxy> {
+  return TcpProxy.listen(port)
+}
+
+export function addressOf(proxy: TcpProxy): string {
+  return proxy.url.replace('http://', '')
+}
