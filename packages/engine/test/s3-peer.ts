@@ -3,6 +3,7 @@
  * responses, delete markers): what the tests of `s3()` talk to. Path style, one bucket, kept in memory. It works out
  * the signature of each request by itself, from the documentation of Signature Version 4; `aws4fetch` is not used.
  */
+import { Buffer } from 'node:buffer'
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { WebServer } from './source-http-rig.ts'
@@ -188,10 +189,10 @@ function signatureOf(
     signed.join(';'),
     headers['x-amz-content-sha256'],
   ].join('\n')
-  const hmac = (key: string | Buffer, text: string) => createHmac('sha256', key).update(text).digest()
+  const hmac = (key: Buffer, text: string) => createHmac('sha256', key).update(text).digest()
   const scope = `${day}/${region}/s3/aws4_request`
   const toSign = ['AWS4-HMAC-SHA256', stamp, scope, createHash('sha256').update(canonical).digest('hex')].join('\n')
-  const key = [day, region, 's3', 'aws4_request'].reduce<string | Buffer>(hmac, `AWS4${secret}`)
+  const key = [day, region, 's3', 'aws4_request'].reduce(hmac, Buffer.from(`AWS4${secret}`))
   return hmac(key, toSign).toString('hex')
 }
 

@@ -1,6 +1,6 @@
 import { describe } from 'vitest'
 import { s3 } from '../src/sources/s3.ts'
-import type { SourceFactory, SourceRig } from '../src/testing/index.ts'
+import type { SourceRig } from '../src/testing/index.ts'
 import { S3Peer } from './s3-peer.ts'
 import { faultsOf, quick, testsOf, untrusted } from './source-peer-rig.ts'
 
@@ -51,16 +51,11 @@ async function open(isVersioned: boolean): Promise<SourceRig> {
 const compact = 'a bucket is listed as it is; there is no history to be forgotten'
 const peers = 'on a protocol peer written from S3’s API documentation'
 
-const runs: Readonly<Record<string, SourceFactory>> = {
-  [`s3(), a prefix of a bucket with versions, ${peers}`]: { open: () => open(true), without: { compact } },
-  [`s3(), one object of a bucket without versions, ${peers}`]: {
-    open: () => open(false),
-    without: {
-      compact,
-      prefix: 'it is run above',
-      removal: 'without versions there is no delete marker, and absence is not deletion',
-    },
-  },
-}
+describe(`s3(), a prefix of a bucket with versions, ${peers}`, () => {
+  testsOf({ open: () => open(true), without: { compact } })
+})
 
-for (const [title, factory] of Object.entries(runs)) describe(title, () => testsOf(factory))
+describe(`s3(), one object of a bucket without versions, ${peers}`, () => {
+  const removal = 'without versions there is no delete marker, and absence is not deletion'
+  testsOf({ open: () => open(false), without: { compact, removal, prefix: 'it is run above' } })
+})

@@ -44,6 +44,8 @@ export async function list(
       }
     }
     if (next === undefined) return objects
+    if (next === token)
+      throw new FollowError(`the list below ${prefix} has the same token for the next page as for this one`)
     token = next
   }
   return tooLarge(prefix, `has more than ${mostPages} pages of keys below it; want less`)
