@@ -1,7 +1,6 @@
 /** Test doubles and conformance suites that others use too. */
 export { testBus, type BusCase, type BusFactory, type BusRig } from './bus-conformance.ts'
 export { memory, type MemorySource } from './memory.ts'
-export { testBus, type BusCase, type BusFactory, type BusRig } from './bus-conformance.ts'
 export { memoryPlace, memoryWriter, type MemoryPlace } from './memory-writer.ts'
 export { scripted, type ScriptedComponent, type ScriptedOptions, type Step } from './scripted.ts'
 export { testSource } from './source-conformance.ts'
