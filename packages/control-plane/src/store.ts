@@ -12,6 +12,7 @@ import type { Role } from './access.ts'
 import type { Freeze } from './freeze.ts'
 import type { RolloutEvent, RolloutState } from './rollout-state.ts'
 import type { Strategy } from './strategy.ts'
+import type { DeploymentsRead, DeploymentsTx } from './targets/deployments.ts'
 import type { Rule } from './rules.ts'
 import type { StrategySpec } from './strategies/spec.ts'
 
@@ -83,6 +84,9 @@ export interface StoreRead {
   /** Of the coordinator that took over last; 0: there was none. */
   epoch(): number
 
+  /** What is brought to the targets of configs, and how. */
+  readonly deployments: DeploymentsRead
+
   draft(id: string): DraftRecord | undefined
   draftContent(id: string): Json | undefined
   /** By id; of all configs if `config` is undefined. */
@@ -129,6 +133,7 @@ export interface StoreTx extends StoreRead {
   moveRollout(rollout: RolloutRecord, event: RolloutEvent | null, epoch: number, at: string): void
   /** Makes the caller the coordinator. @returns its epoch, higher than all before. */
   takeOver(): number
+  readonly deployments: DeploymentsTx
   /** Adds or replaces. Without `content` the one that is there stays. */
   putDraft(draft: DraftRecord, content?: Json): void
   removeDraft(id: string): void

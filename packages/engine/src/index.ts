@@ -27,6 +27,7 @@ export type {
 } from './outcome.ts'
 export { applyMergePatch, applyPatch, fromPatch, toPatch, PatchError, type PatchOperation } from './patch.ts'
 export { jsonSchema, SchemaError, type AnySchema, type ConfigOf, type JsonSchema } from './schema.ts'
+export { redactor, secretMark, secretsIn, type Redactor } from './redact.ts'
 export { check, share, type Keys, type Limits } from './snapshot.ts'
 export { SourceError, type AttachedEngine, type Document, type Source } from './source.ts'
 export { StartError } from './start-error.ts'

@@ -26,7 +26,8 @@ import type {
 } from '../store.ts'
 import { chainStart, link } from './audit-chain.ts'
 import type { RolloutEvent } from '../rollout-state.ts'
-import { MemoryRollouts } from './memory-rollouts.ts'
+import { MemoryDeployments } from './memory-deployments.ts'
+import { MemoryRollouts, type Put } from './memory-rollouts.ts'
 import { checkNext, checkPolicy, neededBy, promiseError } from './preconditions.ts'
 
 export function memoryStore(): Store {
@@ -74,7 +75,9 @@ class Records implements StoreTx {
   private readonly tokensById = new Map<string, TokenRecord>()
   private readonly keys = new Map<string, IdempotencyRecord>()
   private readonly pins = new Map<string, { readonly config: string; readonly number: number }>()
-  private readonly rolling = new MemoryRollouts((map, key, value) => this.set(map, key, value))
+  private readonly put: Put = (map, key, value) => this.set(map, key, value)
+  private readonly rolling = new MemoryRollouts(this.put)
+  readonly deployments = new MemoryDeployments(this.put, () => this.epoch())
   private readonly log: AuditRecord[] = []
   /** Undoes what the transaction under way has done, last first; `undefined` outside of one. */
   private undo: (() => void)[] | undefined
@@ -242,10 +245,8 @@ class Records implements StoreTx {
       throw new RangeError(`the content of release ${release.config} #${release.number} has the digest ${found}`)
     }
     const releases = this.releasesOf.get(release.config) ?? []
-    this.set(this.releasesOf, release.config, [
-      ...releases,
-      { info: copy(release), content: kept, appliedAt: undefined },
-    ])
+    const added = { info: copy(release), content: kept, appliedAt: undefined }
+    this.set(this.releasesOf, release.config, [...releases, added])
     return kept
   }
 
@@ -354,11 +355,8 @@ class Records implements StoreTx {
 
   private change(config: string, number: number, to: Partial<Release>): void {
     const releases = this.releasesOf.get(config) ?? []
-    this.set(
-      this.releasesOf,
-      config,
-      releases.map((release) => (release.info.number === number ? { ...release, ...to } : release)),
-    )
+    const changed = releases.map((release) => (release.info.number === number ? { ...release, ...to } : release))
+    this.set(this.releasesOf, config, changed)
   }
 
   private set<K, V>(map: Map<K, V>, key: K, value: V | undefined): void {

@@ -49,6 +49,12 @@ export const migrations: readonly string[] = [
   drop index nodes_by_config;
   create index nodes_by_config on nodes (config, uid);
   `,
+  `
+  create table deployments (config text not null, number integer not null, is_open integer not null,
+    data text not null, sum integer not null, primary key (config, number)) without rowid;
+  create index deployments_open on deployments (config, number) where is_open = 1;
+  create table pointers (config text primary key, data text not null, sum integer not null) without rowid;
+  `,
 ]
 
 /**

@@ -12,6 +12,7 @@ import type {
   RolloutRecord,
   TokenRecord,
 } from '../../store.ts'
+import type { DeploymentRecord, Pointer } from '../../targets/deployment.ts'
 import { damaged } from './errors.ts'
 
 export type Row = Readonly<Record<string, SQLOutputValue>>
@@ -163,6 +164,22 @@ export function tablesOf(db: DatabaseSync) {
       key: ['config', 'number', 'seq'],
       columns: { config: (event) => event.config, number: (event) => event.number, seq: (event) => event.seq },
       label: (event) => `event ${event.seq} of rollout ${event.config} #${event.number}`,
+    }),
+    deployments: new Table<DeploymentRecord>(db, {
+      table: 'deployments',
+      key: ['config', 'number'],
+      columns: {
+        config: (deployment) => deployment.config,
+        number: (deployment) => deployment.number,
+        is_open: (deployment) => (deployment.endedAt === null ? 1 : 0),
+      },
+      label: (deployment) => `deployment ${deployment.config} #${deployment.number}`,
+    }),
+    pointers: new Table<Pointer>(db, {
+      table: 'pointers',
+      key: ['config'],
+      columns: { config: (pointer) => pointer.config },
+      label: (pointer) => `targets of ${pointer.config}`,
     }),
     drafts: new Table<DraftRecord>(db, {
       table: 'drafts',

@@ -23,6 +23,7 @@ import { Attempts } from './attempts.ts'
 import { chainStart, link, linkHash, linkText } from '../audit-chain.ts'
 import { checkNext } from '../preconditions.ts'
 import { Contents, type ContentLimits } from './contents.ts'
+import { Deployments } from './deployments.ts'
 import { damaged } from './errors.ts'
 import { prune } from './prune.ts'
 import { Rollouts } from './rollouts.ts'
@@ -37,6 +38,7 @@ const maxConfigsRead = 1000
 export class SqliteTransaction implements StoreTx {
   readonly tables: Tables
   readonly contents: Contents
+  readonly deployments: Deployments
   private readonly db: DatabaseSync
   private readonly sql: Statements
   private readonly history: Attempts
@@ -54,6 +56,8 @@ export class SqliteTransaction implements StoreTx {
     this.sql = statements(db)
     this.history = new Attempts(db, this.tables.attempts)
     this.rolling = new Rollouts(db, this.tables)
+    const { rolling } = this
+    this.deployments = new Deployments(db, this.tables, { mustWrite: () => this.mustWrite(), epoch: () => rolling.epoch() })
   }
 
   open(): void {
