@@ -5,17 +5,16 @@
  */
 import type { Redis } from 'ioredis'
 import { errorText, pause } from '../deadline.ts'
-import { connected, type Server } from './redis/client.ts'
+import { connected, serverOf, type RedisConnection } from './redis/client.ts'
+import { escaped, keysBelow } from './redis/keys.ts'
 import { Seen, type Due, type Evictions } from './redis/seen.ts'
 import { watching, type News, type Place, type WatchingOptions, type WatchingSource } from './watching.ts'
-import type { TlsOptions, Token } from './watching/request.ts'
 
+export type { RedisConnection } from './redis/client.ts'
 export type { TlsOptions, Token } from './watching/request.ts'
 
 /** With one of `key`, `prefix` and `hash`. */
-export interface RedisOptions extends WatchingOptions {
-  /** `redis://host:6379/0`, or `rediss://` for TLS. The number is that of the database. */
-  readonly url: string | URL
+export interface RedisOptions extends RedisConnection, WatchingOptions {
   /** Its value is the document. */
   readonly key?: string
   /** The keys below it are the document's tree, parted at `separator`: `app:`. */
@@ -24,18 +23,12 @@ export interface RedisOptions extends WatchingOptions {
   readonly hash?: string
   /** Default `:`. */
   readonly separator?: string
-  readonly username?: string
-  /** A function is asked at each connection. Default: that of the URL. */
-  readonly password?: Token
-  readonly tls?: TlsOptions
   /** Listens to keyspace notifications, which the server sends if `notify-keyspace-events` says so. Default true. */
   readonly notifications?: boolean
   /** A pub/sub channel: at each message, whatever it says, all is read again. */
   readonly channel?: string
   /** How often all is read in any case, milliseconds, ±10 %, 100 to 86,400,000, default 30,000. */
   readonly pollMs?: number
-  /** How long a connection and each command may take, milliseconds, default 10,000. */
-  readonly timeoutMs?: number
 }
 
 const mostKeys = 100_000
@@ -47,21 +40,13 @@ const mostKeys = 100_000
  */
 export function redis(options: RedisOptions): WatchingSource {
   const { key, prefix, hash, separator = ':', notifications = true, channel } = options
-  const { pollMs = 30_000, timeoutMs = 10_000, maxBytes = 16 * 1024 * 1024 } = options
-  const url = redisUrl(options.url)
+  const { pollMs = 30_000, maxBytes = 16 * 1024 * 1024 } = options
+  const server = serverOf(options)
+  const { url } = server
   const [name, ...others] = [key, prefix, hash].filter((one) => one !== undefined)
   if (name === undefined || others.length > 0) throw new TypeError('redis(): want one of key, prefix and hash')
   if (hash === '') throw new TypeError('redis(): the hash has no name')
-  if (options.tls && url.protocol !== 'rediss:') throw new TypeError('redis(): tls is given; want a rediss:// URL')
   inRange('pollMs', pollMs, 100, 86_400_000)
-  inRange('timeoutMs', timeoutMs, 1, 3_600_000)
-  const server: Server = {
-    url,
-    username: options.username ?? decoded(url.username),
-    password: options.password ?? decoded(url.password),
-    tls: options.tls,
-    timeoutMs,
-  }
   const kind = prefix !== undefined ? 'prefix' : key !== undefined ? 'key' : 'hash'
   const database = url.pathname.slice(1) || '0'
   const reading: Reading = { kind, name, database, notifications, channel, maxBytes }
@@ -171,7 +156,7 @@ type Found = { readonly entries: Map<string, Uint8Array> } | Extract<News, { kin
 
 async function values(redis: Redis, reading: Reading, due: Due | undefined): Promise<Found> {
   const { kind, name, maxBytes } = reading
-  const keys = kind === 'key' ? [name] : (due?.keys ?? (await scan(redis, name)))
+  const keys = kind === 'key' ? [name] : (due?.keys ?? (await keysBelow(redis, name, mostKeys)))
   if (keys.length > mostKeys) return unusable(name, 'limit', `has more than ${mostKeys} keys below it; want less`)
   const unreadable = keys.find((key) => key.includes('\ufffd'))
   if (unreadable !== undefined) return unusable(unreadable, 'unreadable', 'is a key that is not UTF-8')
@@ -193,17 +178,6 @@ async function values(redis: Redis, reading: Reading, due: Due | undefined): Pro
   for (const [i, value] of (await redis.mgetBuffer([...keys])).entries())
     if (value) entries.set(keys[i] as string, value)
   return { entries }
-}
-
-async function scan(redis: Redis, prefix: string): Promise<string[]> {
-  const keys = new Set<string>()
-  let cursor = '0'
-  do {
-    const [next, some] = await redis.scan(cursor, 'MATCH', `${escaped(prefix)}*`, 'COUNT', 1_000)
-    for (const key of some) keys.add(key)
-    cursor = next
-  } while (cursor !== '0' && keys.size <= mostKeys)
-  return [...keys]
 }
 
 async function fields(redis: Redis, { name }: Reading): Promise<Found> {
@@ -242,27 +216,6 @@ function unusable(key: string, code: 'limit' | 'unreadable', message: string): E
 
 function isNotPermitted(error: unknown): boolean {
   return errorText(error).startsWith('NOPERM')
-}
-
-/** For the patterns of SCAN and PSUBSCRIBE. */
-function escaped(text: string): string {
-  return text.replace(/[*?[\]\\]/g, '\\$&')
-}
-
-function decoded(text: string): string | undefined {
-  return text === '' ? undefined : decodeURIComponent(text)
-}
-
-function redisUrl(text: string | URL): URL {
-  const url = URL.canParse(String(text)) ? new URL(text) : undefined
-  // Without the text itself: it may hold a password.
-  if (!url || !/^rediss?:$/.test(url.protocol) || url.hostname === '') {
-    throw new TypeError('redis(): the URL is none of Redis; want redis://host:port/database or rediss://')
-  }
-  if (!/^\/?\d{0,9}$/.test(url.pathname)) {
-    throw new TypeError(`redis(): the database is ${JSON.stringify(url.pathname)}; want a number`)
-  }
-  return url
 }
 
 function inRange(name: string, value: number, min: number, max: number): void {

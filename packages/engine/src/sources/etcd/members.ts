@@ -24,7 +24,7 @@ export class Members {
   async ask<Answer>(
     question: (connection: Connection) => Promise<Answer>,
     signal: AbortSignal,
-    warn: Warn,
+    warn: (message: string) => void,
   ): Promise<{ connection: Connection; answer: Answer }> {
     const kept = this.#kept
     if (kept) {
