@@ -1,0 +1,16 @@
+/** The door to `midflight/program`: a program that is not ours as a component of the engine. */
+export { nginx, type NginxOptions } from './presets/nginx.ts'
+export { prometheus, type PrometheusOptions } from './presets/prometheus.ts'
+export { program, type ProgramComponent, type Settled } from './program.ts'
+export type {
+  Command,
+  Escape,
+  FileContent,
+  FileFormat,
+  FileOptions,
+  FileTarget,
+  Probe,
+  ProgramLimits,
+  ProgramOptions,
+  Reload,
+} from './options.ts'

@@ -1,0 +1,45 @@
+/** How a program is told that its files have changed: a command, a signal, an HTTP request. */
+import { readFile } from 'node:fs/promises'
+import { run } from './command.ts'
+import type { Reload } from './options.ts'
+import { answerOf } from './request.ts'
+import { processAt } from './processes.ts'
+
+/** @throws Error if the program could not be told, or said no. */
+export async function tell(reload: Reload, directory: string, signal: AbortSignal): Promise<void> {
+  if ('command' in reload) return run('the reload', reload.command, directory, signal)
+  if ('http' in reload) {
+    const { url, method = 'POST' } = reload.http
+    const { status, body } = await answerOf(`the reload (${method} ${shownUrl(url)})`, url, method, signal)
+    if (status >= 200 && status < 300) return
+    throw new Error(
+      `the reload (${method} ${shownUrl(url)}) was answered with ${status}${body === '' ? '' : `:\n${body}`}`,
+    )
+  }
+  const pid = await processIn(reload.pidFile, reload.process)
+  process.kill(pid, reload.signal)
+}
+
+/** @throws Error if the file names no process, or one of another name. */
+export async function processIn(pidFile: string, name: string | undefined): Promise<number> {
+  const text = await readFile(pidFile, 'utf8').catch(({ code }: NodeJS.ErrnoException) => {
+    throw new Error(`the program does not seem to run: ${pidFile} cannot be read: ${code}`)
+  })
+  const pid = /^\s*(\d{1,10})\s*$/.exec(text)?.[1]
+  if (pid === undefined || Number(pid) <= 1 || Number(pid) === process.pid) {
+    throw new Error(`${pidFile} names no process that could be meant; want its number`)
+  }
+  // A number that is left in the file may be another's by now, whom a SIGHUP would end.
+  const found = await processAt(Number(pid))
+  if (!found) throw new Error(`the program does not run: there is no process ${pid}, which ${pidFile} names`)
+  if (name !== undefined && found.name !== name) {
+    throw new Error(`process ${pid}, which ${pidFile} names, is ${found.name}; want ${name}`)
+  }
+  return Number(pid)
+}
+
+/** A URL may hold a password. */
+function shownUrl(url: string): string {
+  const { origin, pathname } = new URL(url)
+  return `${origin}${pathname}`
+}

@@ -1,0 +1,301 @@
+/**
+ * The files of one program on disk: staged beside their places, swapped in, restored, and settled after a crash. All
+ * that is ours lies in one directory, `.midflight-NAME`, closed to everyone else: what the check sees is what is
+ * renamed into place.
+ *
+ *   new/        staged files, in the tree as it is going to be
+ *   old/<n>     hard links to the files that are replaced
+ *   swap.json   there from before the first rename until the new is known to be good: it is what decides after a crash.
+ *               With it the old files come back, without it what is in place stays.
+ *
+ * When to do what is `program.ts`.
+ */
+import { constants, type Stats } from 'node:fs'
+import { link, lstat, mkdir, open, readdir, readFile, rename, rm, rmdir, symlink } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { lockDirectory, LockedError, type Lock } from '../agent/lock.ts'
+import type { FileTarget } from './options.ts'
+import { assertSafe } from './place.ts'
+import { isPathBelow, type ProgramSettings } from './settings.ts'
+
+export interface Rendered extends FileTarget {
+  readonly bytes: Buffer
+}
+
+/** A file that differs from what is in its place. */
+export interface Staged {
+  readonly path: string
+  /** What it replaces. */
+  readonly old: { readonly ino: number; readonly backup: string } | undefined
+}
+
+interface Swap {
+  readonly midflight: 'swap/1'
+  /** None: the old files are back, and the program has yet to be told. */
+  readonly files: readonly { readonly path: string; readonly backup: string | null }[]
+}
+
+const atOnce = 16
+const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants
+
+export class Work {
+  readonly #directory: string
+  readonly #work: string
+  readonly #othersMayWrite: boolean
+  #lock: Lock | undefined
+
+  constructor({ directory, name, othersMayWrite = false }: ProgramSettings) {
+    this.#directory = directory
+    this.#work = join(directory, `.midflight-${name}`)
+    this.#othersMayWrite = othersMayWrite
+  }
+
+  /** The tree as it is going to be. */
+  get staged(): string {
+    return join(this.#work, 'new')
+  }
+
+  /** @throws Error if the directory is not safe, or another process looks after it. */
+  async open(): Promise<void> {
+    if (this.#lock) return
+    await assertSafe(this.#directory, this.#directory, this.#othersMayWrite)
+    await mkdir(this.#work, { mode: 0o700 }).catch(ignore('EEXIST'))
+    const stat = await lstat(this.#work)
+    const isOurs = stat.isDirectory() && stat.uid === process.geteuid?.() && (stat.mode & 0o077) === 0
+    if (!isOurs) throw new Error(`${this.#work} is not a directory of this user with mode 700; want it removed`)
+    this.#lock = await lockDirectory(this.#work).catch((error: unknown) => {
+      if (!(error instanceof LockedError)) throw error
+      throw new Error(`${error.message} looks after ${this.#directory} under the same name; want one`, { cause: error })
+    })
+  }
+
+  async close(): Promise<void> {
+    await this.#lock?.release()
+    this.#lock = undefined
+    // Left where something is owed: the next start settles that.
+    await rmdir(this.#work).catch(ignore('ENOTEMPTY', 'ENOENT', 'EEXIST'))
+  }
+
+  /** What a process before left: the files that are back, or `undefined` if nothing was under way. */
+  async settle(): Promise<readonly string[] | undefined> {
+    const text = await readFile(this.#record, 'utf8').catch(ignore('ENOENT'))
+    if (text === undefined) {
+      await this.clear()
+      return undefined
+    }
+    const { files } = this.#parsed(text)
+    await this.#restore(files)
+    return files.map(({ path }) => path)
+  }
+
+  /** Writes what differs, beside its place. Whatever it has thrown, `clear` removes it. */
+  async stage(rendered: readonly Rendered[], whole: boolean, signal: AbortSignal): Promise<readonly Staged[]> {
+    const { dev } = await lstat(this.#work)
+    for (const folder of new Set(rendered.map(({ path }) => dirname(this.#place(path))))) {
+      await assertSafe(folder, this.#directory, this.#othersMayWrite)
+      if ((await lstat(folder)).dev === dev) continue
+      throw new Error(`${folder} is on another file system than ${this.#directory}; want a program of its own for it`)
+    }
+    const changed: { readonly file: Rendered; readonly was: Stats | undefined }[] = []
+    await each(rendered, signal, async (file) => {
+      const was = await this.#current(file)
+      if (!was || !(await isSame(this.#place(file.path), was, file))) changed.push({ file, was })
+    })
+    if (changed.length === 0) return []
+    changed.sort((a, b) => (a.file.path < b.file.path ? -1 : 1))
+    await mkdir(this.staged, { mode: 0o700 })
+    await mkdir(join(this.#work, 'old'), { mode: 0o700 })
+    const paths = new Set(changed.map(({ file }) => file.path))
+    const folders = new Set([...paths].flatMap(foldersOf))
+    for (const folder of folders) await mkdir(join(this.staged, folder), { mode: 0o700 })
+    if (whole) for (const folder of ['', ...folders]) await this.#mirror(folder, paths, folders, signal)
+    const staged: Staged[] = []
+    await each([...changed.entries()], signal, async ([i, { file, was }]) => {
+      await write(join(this.staged, file.path), file, was)
+      const backup = was ? String(i) : undefined
+      if (backup !== undefined) await this.#keep(file.path, backup)
+      staged.push({ path: file.path, old: was && backup !== undefined ? { ino: was.ino, backup } : undefined })
+    })
+    return staged
+  }
+
+  /** @throws Error if somebody else has been there since they were looked at. */
+  async assertUntouched(staged: readonly Staged[]): Promise<void> {
+    for (const { path, old } of staged) {
+      const now = await lstat(this.#place(path)).catch(ignore('ENOENT'))
+      if (now?.ino === old?.ino) continue
+      throw new Error(`${this.#place(path)} was changed by somebody else since it was looked at; nothing was swapped`)
+    }
+  }
+
+  /** Whatever it has thrown, `restore` brings the old back. */
+  async swap(staged: readonly Staged[]): Promise<void> {
+    await this.#writeRecord(staged.map(({ path, old }) => ({ path, backup: old?.backup ?? null })))
+    for (const { path } of staged) await rename(join(this.staged, path), this.#place(path))
+    await this.#sync(staged)
+  }
+
+  /** The old files are back; `swap.json` still says that the program has yet to be told. */
+  async restore(staged: readonly Staged[]): Promise<void> {
+    await this.#restore(staged.map(({ path, old }) => ({ path, backup: old?.backup ?? null })))
+  }
+
+  /** What is in place is good: decided with the removal of the record. Removes all that was kept. */
+  async clear(): Promise<void> {
+    await rm(this.#record, { force: true })
+    await syncDirectory(this.#work)
+    await this.clearStaged()
+  }
+
+  async clearStaged(): Promise<void> {
+    for (const name of ['new', 'old', 'swap.json.new'])
+      await rm(join(this.#work, name), { recursive: true, force: true })
+  }
+
+  get #record(): string {
+    return join(this.#work, 'swap.json')
+  }
+
+  #place(path: string): string {
+    return join(this.#directory, path)
+  }
+
+  async #restore(files: Swap['files']): Promise<void> {
+    for (const { path, backup } of files.toReversed()) {
+      // Without a backup it is back already, or was never replaced.
+      if (backup !== null) await rename(join(this.#work, 'old', backup), this.#place(path)).catch(ignore('ENOENT'))
+      else await rm(this.#place(path), { force: true })
+    }
+    await this.#sync(files)
+    await this.#writeRecord([])
+    await this.clearStaged()
+  }
+
+  async #writeRecord(files: Swap['files']): Promise<void> {
+    const swap: Swap = { midflight: 'swap/1', files }
+    const beside = `${this.#record}.new`
+    await rm(beside, { force: true })
+    const file = await open(beside, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
+    try {
+      await file.writeFile(JSON.stringify(swap))
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    await rename(beside, this.#record)
+    await syncDirectory(this.#work)
+  }
+
+  #parsed(text: string): Swap {
+    try {
+      const swap = JSON.parse(text) as Swap
+      const fits = ({ path, backup }: Swap['files'][number]) =>
+        isPathBelow(path) && (backup === null || /^\d+$/.test(backup))
+      if (swap.midflight === 'swap/1' && swap.files.every(fits)) return swap
+    } catch {
+      // Said below: the text is not shown, nobody knows what it is.
+    }
+    throw new Error(
+      `${this.#record} is not what this version writes; the files of ${this.#directory} have to be looked at`,
+    )
+  }
+
+  async #sync(files: readonly { readonly path: string }[]): Promise<void> {
+    for (const folder of new Set(files.map(({ path }) => dirname(this.#place(path))))) await syncDirectory(folder)
+  }
+
+  async #current({ path }: Rendered): Promise<Stats | undefined> {
+    const place = this.#place(path)
+    const stat = await lstat(place).catch(ignore('ENOENT'))
+    if (stat && !stat.isFile()) {
+      throw new Error(
+        `${place} is ${stat.isSymbolicLink() ? 'a symbolic link' : 'no regular file'}; want a file, or nothing`,
+      )
+    }
+    return stat
+  }
+
+  async #keep(path: string, backup: string): Promise<void> {
+    try {
+      await link(this.#place(path), join(this.#work, 'old', backup))
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException
+      const why = `${this.#place(path)} cannot be kept for a way back: ${code ?? message}`
+      throw new Error(`${why}; want a file of this user, on a file system with hard links`, { cause: error })
+    }
+  }
+
+  /** What is not ours to write is there too, so that relative includes lead to it. */
+  async #mirror(folder: string, paths: ReadonlySet<string>, folders: ReadonlySet<string>, signal: AbortSignal) {
+    const names = await readdir(join(this.#directory, folder))
+    await each(names, signal, async (name) => {
+      const path = folder === '' ? name : `${folder}/${name}`
+      if (paths.has(path) || folders.has(path) || name.startsWith('.midflight-')) return
+      await symlink(this.#place(path), join(this.staged, path))
+    })
+  }
+}
+
+/** `a/b/c.conf` → `a`, `a/b`. */
+function foldersOf(path: string): string[] {
+  const folder = dirname(path)
+  return folder === '.' ? [] : [...foldersOf(folder), folder]
+}
+
+/** Compared without reading a large file that cannot be the same. */
+async function isSame(place: string, was: Stats, { bytes, mode, uid, gid }: Rendered): Promise<boolean> {
+  if (mode !== undefined && (was.mode & 0o7777) !== mode) return false
+  if ((uid !== undefined && was.uid !== uid) || (gid !== undefined && was.gid !== gid)) return false
+  return was.size === bytes.length && bytes.equals(await readFile(place))
+}
+
+const newMode = 0o640
+
+async function write(place: string, { bytes, mode, uid, gid }: Rendered, was: Stats | undefined): Promise<void> {
+  const file = await open(place, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
+  try {
+    await file.writeFile(bytes)
+    const made = await file.stat()
+    const owner = { uid: uid ?? was?.uid ?? made.uid, gid: gid ?? was?.gid ?? made.gid }
+    if (owner.uid !== made.uid || owner.gid !== made.gid) {
+      await file.chown(owner.uid, owner.gid).catch((error: NodeJS.ErrnoException) => {
+        const why = `cannot be given to ${owner.uid}:${owner.gid} by user ${made.uid}: ${error.code}`
+        throw new Error(`a staged file ${why}; want root, or uid and gid of this user`, { cause: error })
+      })
+    }
+    await file.chmod(mode ?? (was ? was.mode & 0o777 : newMode))
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const folder = await open(path, 'r')
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
+}
+
+/** A few at a time; all have ended when it settles. */
+async function each<T>(all: readonly T[], signal: AbortSignal, work: (one: T) => Promise<void>): Promise<void> {
+  const left = all.values()
+  const failures: unknown[] = []
+  const worker = async () => {
+    for (const one of left) {
+      if (failures.length > 0 || signal.aborted) return
+      await work(one).catch((error: unknown) => failures.push(error))
+    }
+  }
+  await Promise.all(Array.from({ length: Math.min(atOnce, all.length) }, worker))
+  if (failures.length > 0) throw failures[0]
+  signal.throwIfAborted()
+}
+
+function ignore(...codes: readonly string[]): (error: NodeJS.ErrnoException) => undefined {
+  return (error) => {
+    if (error.code === undefined || !codes.includes(error.code)) throw error
+  }
+}
