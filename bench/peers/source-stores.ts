@@ -11,6 +11,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import type { ChannelCredentials, ClientDuplexStream } from '@grpc/grpc-js'
 import type { Source, Trigger } from 'midflight'
 
 /** One key, or all below a prefix. */
@@ -99,6 +100,38 @@ function nameOf(place: Place): string {
   return 'key' in place ? place.key : place.prefix
 }
 
+interface EtcdPair {
+  readonly key: Buffer
+  readonly value: Buffer
+}
+
+interface EtcdRange {
+  readonly header: { readonly revision: string }
+  readonly kvs: readonly EtcdPair[]
+}
+
+type Callback<Answer> = (error: unknown, answer: Answer) => void
+
+/** What the library makes of the protocol's definition, as far as it is used here. */
+interface EtcdPackages {
+  readonly etcdserverpb: {
+    readonly KV: new (
+      address: string,
+      credentials: ChannelCredentials,
+    ) => {
+      Range(range: object, done: Callback<EtcdRange>): void
+      close(): void
+    }
+    readonly Watch: new (
+      address: string,
+      credentials: ChannelCredentials,
+    ) => {
+      Watch(): ClientDuplexStream<object, { events: { kv: EtcdPair }[] }>
+      close(): void
+    }
+  }
+}
+
 async function etcd(): Promise<Store> {
   const [{ etcd: source }, grpc, loader] = await Promise.all([
     import('midflight/sources/etcd'),
@@ -125,11 +158,12 @@ async function etcd(): Promise<Store> {
   const definition = await loader.load('etcd/v3.proto', {
     ...{ includeDirs: [protoFolder], keepCase: true, enums: String, longs: String, defaults: true },
   })
-  const { KV, Watch } = (grpc.loadPackageDefinition(definition) as any).etcdserverpb
+  const services = (grpc.loadPackageDefinition(definition) as unknown as EtcdPackages).etcdserverpb
   const address = `127.0.0.1:${server.port}`
-  const [kv, watches] = [KV, Watch].map((Client) => new Client(address, grpc.credentials.createInsecure()))
-  const writer = new grpc.Client(address, grpc.credentials.createInsecure())
-  const call = <Answer>(start: (done: (error: unknown, answer: Answer) => void) => void): Promise<Answer> =>
+  const credentials = grpc.credentials.createInsecure()
+  const [kv, watches] = [new services.KV(address, credentials), new services.Watch(address, credentials)]
+  const writer = new grpc.Client(address, credentials)
+  const call = <Answer>(start: (done: Callback<Answer>) => void): Promise<Answer> =>
     new Promise((resolve, reject) => start((error, answer) => (error ? reject(error) : resolve(answer))))
   return {
     separator: '/',
@@ -149,12 +183,12 @@ async function etcd(): Promise<Store> {
       const end = Buffer.from(from)
       end[end.length - 1] = (end.at(-1) as number) + 1
       const range = { key: from, ...('prefix' in place && { range_end: end }) }
-      const all = await call<any>((done) => kv.Range(range, done))
+      const all = await call<EtcdRange>((done) => kv.Range(range, done))
       for (const { key, value } of all.kvs) onValue(String(key), value)
       const stream = watches.Watch()
       stream.on('error', () => {}) // its own cancelling
       stream.write({ create_request: { ...range, start_revision: Number(all.header.revision) + 1 } })
-      stream.on('data', ({ events }: any) => {
+      stream.on('data', ({ events }: { events: { kv: EtcdPair }[] }) => {
         for (const { kv: pair } of events) onValue(String(pair.key), pair.value)
       })
       await once(stream, 'data')

@@ -4,13 +4,12 @@
  * a wait when it is cut off, compares by value, and keeps what is known while the server is away. How keys become a
  * document is `watching/joined.ts`.
  */
-import { Buffer } from 'node:buffer'
 import { backoffMs, errorText, pause } from '../deadline.ts'
 import { debounced } from '../debounce.ts'
 import { issueText, type Issue, type IssueCode } from '../issue.ts'
 import { SourceError, type Document, type Source } from '../source.ts'
 import type { ReloadRequest, Trigger } from '../trigger.ts'
-import { FollowError, type Feed, type KeyChange, type News } from './watching/feed.ts'
+import { FollowError, type Feed, type News } from './watching/feed.ts'
 import { Joined, type Place, type ValueFormat } from './watching/joined.ts'
 
 export { FollowError, type Feed, type KeyChange, type News } from './watching/feed.ts'
@@ -89,11 +88,10 @@ class Watching {
   readonly #feed: Feed
   readonly #joined: Joined
   readonly #closing = new AbortController()
-  /** What the server was last heard to hold. */
-  #entries: Map<string, Uint8Array> | undefined
+  /** Whether it is known what the server holds. */
+  #isKnown = false
   /** Why that is no configuration. */
   #refused: Issue | undefined
-  #document: Document | undefined
   /** Counts what a load could tell apart. */
   #version = 0
   #loaded = 0
@@ -126,24 +124,21 @@ class Watching {
   async load(signal: AbortSignal): Promise<Document> {
     if (this.#closing.signal.aborted) throw new SourceError([this.#issue('is closed')])
     this.#loading = this.isTold
-    const hasHeard = this.#entries !== undefined || this.#refused !== undefined
+    const hasHeard = this.#isKnown || this.#refused !== undefined
     const justHeard = this.#asked && hasHeard
     this.#asked = false
     // Whoever else asks wants to know what is there now.
     if (this.#run === undefined) this.#run = this.#follow()
     else if (!justHeard && hasHeard) this.#lookAgain()
     if (!justHeard) await this.#answered(signal)
-    const version = (this.#loaded = this.#version)
+    this.#loaded = this.#version
     if (this.#refused) throw new SourceError([this.#refused])
-    if (this.#document) return this.#document
-    if (!this.#entries) throw this.#lost ?? new SourceError([this.#issue('gave nothing')], { transient: true })
-    const document = await this.#joined.document(this.#entries)
-    if (this.#version === version) this.#document = document
-    return document
+    if (!this.#isKnown) throw this.#lost ?? new SourceError([this.#issue('gave nothing')], { transient: true })
+    return this.#joined.document()
   }
 
   async #answered(signal: AbortSignal): Promise<void> {
-    const limitMs = this.#entries || this.#refused ? this.#settings.answerMs : undefined
+    const limitMs = this.#isKnown || this.#refused ? this.#settings.answerMs : undefined
     const how = await this.#look.answered(signal, limitMs)
     if (how === 'late') this.#say(`did not answer within ${limitMs} ms; what it gave last stays in use`)
     if (how === 'stopped') throw new SourceError([this.#issue('was not waited for')], { transient: true })
@@ -232,35 +227,34 @@ class Watching {
     if (this.#lost) this.#say('is followed again')
     this.#lost = undefined
     this.#state = { state: 'following', heardAt: new Date() }
-    const isOther = this.#isOther(news)
-    if (!isOther) return
-    this.#document = undefined
+    if (!this.#isOther(news)) return
     this.#version++
     this.#wake()
   }
 
   /** Takes the news over. @returns whether a load could tell */
   #isOther(news: News): boolean {
-    const before = this.#entries
     switch (news.kind) {
       case 'same':
         return false
       case 'unusable':
         return this.#refuse(news.code, news.key, news.message)
       case 'changes': {
-        const entries = (this.#entries ??= new Map())
-        const changed = news.changes.filter((change) => changeIn(entries, change)).length
+        this.#isKnown = true
+        const changed = news.changes.filter(({ key, value }) => this.#joined.change(key, value)).length
         if (changed === 0) return false
         this.#refused = undefined
         return true
       }
       case 'whole': {
-        const wasEmptied = before?.size === 0 && this.#refused === undefined
-        this.#entries = new Map(news.entries)
+        const isFirst = !this.#isKnown
+        const wasEmptied = !isFirst && this.#joined.size === 0 && this.#refused === undefined
+        const isOther = this.#joined.replace(news.entries)
+        this.#isKnown = true
         if (news.entries.size === 0 && !news.emptied && !wasEmptied) return this.#refuse('empty', ...this.#missing())
-        const isOther = this.#refused !== undefined || before === undefined || !equal(before, news.entries)
+        const wasRefused = this.#refused !== undefined
         this.#refused = undefined
-        return isOther
+        return isFirst || wasRefused || isOther
       }
     }
   }
@@ -290,7 +284,7 @@ class Watching {
     const heardAt = 'heardAt' in before ? before.heardAt : undefined
     this.#state = { state: 'lost', heardAt, since: before.state === 'lost' ? before.since : new Date(), error: why }
     if (before.state === 'lost' && before.error === why) return
-    const kept = this.#entries ? 'what it gave last stays in use, and ' : ''
+    const kept = this.#isKnown ? 'what it gave last stays in use, and ' : ''
     this.#say(`cannot be followed: ${why}; ${kept}it is tried again`)
   }
 
@@ -342,24 +336,6 @@ class Look {
       over.abort()
     }
   }
-}
-
-/** @returns whether anything changed */
-function changeIn(entries: Map<string, Uint8Array>, { key, value }: KeyChange): boolean {
-  if (value === undefined) return entries.delete(key)
-  const before = entries.get(key)
-  if (before && Buffer.compare(before, value) === 0) return false
-  entries.set(key, value)
-  return true
-}
-
-function equal(a: ReadonlyMap<string, Uint8Array>, b: ReadonlyMap<string, Uint8Array>): boolean {
-  if (a.size !== b.size) return false
-  for (const [key, value] of a) {
-    const other = b.get(key)
-    if (!other || Buffer.compare(value, other) !== 0) return false
-  }
-  return true
 }
 
 function checked(name: string, place: Place, options: WatchingOptions): Settings {

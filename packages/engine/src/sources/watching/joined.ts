@@ -1,15 +1,16 @@
 /**
  * Makes one document of keys and values: either one key holds it whole, or the keys below a prefix are its tree.
- * Only values that changed are read again.
+ * Only values that changed are read again, and only what holds them is made anew (`tree.ts`).
  */
 import { Buffer } from 'node:buffer'
 import type { Issue, Origin } from '../../issue.ts'
-import { pathText, type Json, type Path } from '../../json.ts'
+import type { Json, Path } from '../../json.ts'
 import { SourceError, type Document } from '../../source.ts'
 import { isJsonValue } from '../../text/key-value.ts'
 import { forbiddenMessage, isForbiddenIn } from '../../text/keys.ts'
 import { defaultLimits, formatOf, parseText, type Format, type ParsedText } from '../../text/parse.ts'
 import { checkedText } from '../../text/source-text.ts'
+import { Tree } from './tree.ts'
 
 /** `key`: it holds the whole document. `prefix`: the keys below it, parted at `separator`, are the tree. */
 export type Place = { readonly key: string } | { readonly prefix: string; readonly separator: string }
@@ -27,12 +28,24 @@ interface Value {
   readonly parsed: ParsedText | undefined
 }
 
+/** More than any document may have inside each other. */
+const mostSteps = 1_000
+
 export class Joined {
   readonly #name: string
   readonly #place: Place
   readonly #format: ValueFormat
   readonly #maxBytes: number
-  #values = new Map<string, Value>()
+  #entries = new Map<string, Uint8Array>()
+  #sizeBytes = 0
+  /** Keys that changed since they were read. */
+  #due = new Set<string>()
+  #tree = Tree.empty<Value>()
+  /** What keeps a key out of the tree. */
+  readonly #wrong = new Map<string, readonly Issue[]>()
+  #document: Document | undefined
+  /** The document that is being made: two at once would make one of two moments. */
+  #turn: Promise<unknown> = Promise.resolve()
 
   constructor(name: string, place: Place, format: ValueFormat | undefined, maxBytes: number) {
     this.#name = name
@@ -41,34 +54,92 @@ export class Joined {
     this.#maxBytes = maxBytes
   }
 
+  /** How many keys there are. */
+  get size(): number {
+    return this.#entries.size
+  }
+
   /** How errors and origins name a key. */
   file(key: string): string {
     return `${this.#name} ${key}`
   }
 
-  /** @throws SourceError with everything that is wrong, each with its key. */
-  async document(entries: ReadonlyMap<string, Uint8Array>): Promise<Document> {
-    this.#refuseTooLarge(entries)
-    const read = [...entries] // those of the caller may change while these are read
-    const values = new Map<string, Value>()
-    const issues: Issue[] = []
-    for (const [key, bytes] of read) {
-      try {
-        values.set(key, await this.#value(key, bytes))
-      } catch (error) {
-        if (!(error instanceof SourceError)) throw error
-        issues.push(...error.issues)
-      }
-    }
-    this.#values = values
-    const document = 'key' in this.#place ? this.#whole(this.#place.key) : this.#tree(this.#place, issues)
-    if (issues.length > 0) throw new SourceError(issues)
+  /** @param value undefined: the key is gone. @returns whether that is another value. */
+  change(key: string, value: Uint8Array | undefined): boolean {
+    const before = this.#entries.get(key)
+    if (before === value || (before && value && Buffer.compare(before, value) === 0)) return false
+    if (value) this.#entries.set(key, value)
+    else this.#entries.delete(key)
+    this.#sizeBytes += (value?.length ?? 0) - (before?.length ?? 0)
+    this.#due.add(key)
+    return true
+  }
+
+  /** All there is. @returns whether anything is other than before. */
+  replace(entries: ReadonlyMap<string, Uint8Array>): boolean {
+    let isOther = false
+    for (const [key, value] of entries) isOther = this.change(key, value) || isOther
+    if (this.#entries.size === entries.size) return isOther
+    for (const key of this.#entries.keys()) if (!entries.has(key)) this.change(key, undefined)
+    return true
+  }
+
+  /**
+   * As far as nothing changed, the same object as the last, and the same objects below it.
+   * @throws SourceError with everything that is wrong, each with its key.
+   */
+  document(): Promise<Document> {
+    const document = this.#turn.then(() => this.#make())
+    this.#turn = document.catch(() => undefined)
     return document
   }
 
-  #refuseTooLarge(entries: ReadonlyMap<string, Uint8Array>) {
+  async #make(): Promise<Document> {
+    this.#refuseTooLarge()
+    if (this.#due.size > 0) await this.#read()
+    if (this.#wrong.size > 0) throw new SourceError([...this.#wrong.values()].flat())
+    return (this.#document ??= 'key' in this.#place ? this.#whole(this.#place.key) : this.#joined(this.#place))
+  }
+
+  /** Takes into the tree what changed until now; what changes meanwhile is for the next document. */
+  async #read(): Promise<void> {
+    const due = [...this.#due].map((key) => [key, this.#entries.get(key)] as const)
+    this.#due = new Set()
+    const changes: [path: readonly string[], value: Value | undefined][] = []
+    const wrong = new Map<string, readonly Issue[]>()
+    try {
+      for (const [key, bytes] of due) {
+        const path = this.#pathOf(key)
+        const before = this.#tree.at(path)
+        try {
+          const value = bytes && (await this.#value(key, path, bytes, before))
+          if (value !== before) changes.push([path, value])
+        } catch (error) {
+          if (!(error instanceof SourceError)) throw error
+          wrong.set(key, error.issues)
+          if (before) changes.push([path, undefined])
+        }
+      }
+    } catch (error) {
+      for (const [key] of due) this.#due.add(key)
+      throw error
+    }
+    for (const [key] of due) this.#wrong.delete(key)
+    for (const [key, issues] of wrong) this.#wrong.set(key, issues)
+    if (changes.length === 0) return
+    this.#tree = this.#tree.with(changes)
+    this.#document = undefined
+  }
+
+  #pathOf(key: string): readonly string[] {
+    if ('key' in this.#place) return [key]
+    return key.slice(this.#place.prefix.length).split(this.#place.separator)
+  }
+
+  #refuseTooLarge(): void {
+    if (this.#sizeBytes <= this.#maxBytes) return
     let sizeBytes = 0
-    for (const [key, bytes] of entries) {
+    for (const [key, bytes] of this.#entries) {
       sizeBytes += bytes.length
       if (sizeBytes <= this.#maxBytes) continue
       const message =
@@ -79,9 +150,23 @@ export class Joined {
     }
   }
 
-  async #value(key: string, bytes: Uint8Array): Promise<Value> {
-    const before = this.#values.get(key)
-    if (before && (before.bytes === bytes || Buffer.compare(before.bytes, bytes) === 0)) return before
+  /**
+   * @returns undefined for what stands for nothing.
+   * @throws SourceError
+   */
+  async #value(
+    key: string,
+    path: readonly string[],
+    bytes: Uint8Array,
+    before: Value | undefined,
+  ): Promise<Value | undefined> {
+    if (before && Buffer.compare(before.bytes, bytes) === 0) return before
+    if ('prefix' in this.#place) {
+      // What Consul's and etcd's browsers write for a folder.
+      if (bytes.length === 0 && path.at(-1) === '') return undefined
+      const wrong = wrongWith(path)
+      if (wrong) throw new SourceError([{ ...wrong, path, origin: { file: this.file(key) } }])
+    }
     const file = this.file(key)
     const format = this.#formatOf(key, file, bytes)
     if (format === 'text') {
@@ -103,59 +188,42 @@ export class Joined {
   }
 
   #whole(key: string): Document {
-    const value = this.#values.get(key)
+    const value = this.#tree.at([key])
     // No key at all: someone removed it, and was seen to.
     return value?.parsed
       ? { config: value.config, origin: (path) => value.parsed?.origin(path) }
       : { config: value?.config ?? {} }
   }
 
-  #tree({ prefix, separator }: { prefix: string; separator: string }, issues: Issue[]): Document {
-    const root: Record<string, Json> = {}
-    /** By the path of its value. */
-    const keys = new Map<string, string>()
-    // Sorted, so that a key comes before those below it, and so that the same keys always make the same document.
-    for (const key of [...this.#values.keys()].sort()) {
-      const { bytes, config } = this.#values.get(key) as Value
-      // What Consul's and etcd's browsers write for a folder.
-      if (bytes.length === 0 && key.endsWith(separator)) continue
-      const path = key.slice(prefix.length).split(separator)
-      const wrong = place(root, path, config, keys)
-      if (wrong) issues.push({ ...wrong, path, origin: { file: this.file(key) } })
-      else keys.set(pathText(path), key)
+  #joined({ prefix, separator }: { prefix: string; separator: string }): Document {
+    // Of this document, whatever comes after it.
+    const tree = this.#tree
+    const keyAt = (path: readonly string[]) => prefix + path.join(separator)
+    const config = tree.json()
+    if (config === undefined) {
+      const issues = tree.conflicts().map(({ path, above }): Issue => {
+        const message = `goes below the key ${keyAt(above)}, which has a value`
+        return { code: 'duplicate-key', path, message, origin: { file: this.file(keyAt(path)) } }
+      })
+      throw new SourceError(issues)
     }
-    return { config: root, origin: (path) => this.#origin(keys, path) }
-  }
-
-  #origin(keys: ReadonlyMap<string, string>, path: Path): Origin | undefined {
-    for (let length = path.length; length > 0; length--) {
-      const key = keys.get(pathText(path.slice(0, length)))
-      if (key === undefined) continue
-      return this.#values.get(key)?.parsed?.origin(path.slice(length)) ?? { file: this.file(key) }
+    const origin = (path: Path): Origin | undefined => {
+      const found = tree.nearest(path)
+      if (!found) return undefined
+      return found.value.parsed?.origin(path.slice(found.path.length)) ?? { file: this.file(keyAt(found.path)) }
     }
-    return undefined
+    return { config, origin }
   }
 }
 
-/** @returns what is wrong with it */
-function place(
-  root: Record<string, Json>,
-  path: readonly string[],
-  value: Json,
-  keys: ReadonlyMap<string, string>,
-): Pick<Issue, 'code' | 'message'> | undefined {
-  let object = root
+/** @returns why no value can be there */
+function wrongWith(path: readonly string[]): Pick<Issue, 'code' | 'message'> | undefined {
+  if (path.length > mostSteps) {
+    return { code: 'limit', message: `is ${path.length} steps deep; want at most ${mostSteps}` }
+  }
   for (const [i, step] of path.entries()) {
     if (step === '') return { code: 'syntax', message: 'has a step without a name; want one between separators' }
     if (isForbiddenIn(path[i - 1], step)) return { code: 'forbidden-key', message: forbiddenMessage(step) }
-    const there = Object.hasOwn(object, step) ? object[step] : undefined
-    if (i === path.length - 1) {
-      object[step] = value
-      return undefined
-    }
-    const above = keys.get(pathText(path.slice(0, i + 1)))
-    if (above !== undefined) return { code: 'duplicate-key', message: `goes below the key ${above}, which has a value` }
-    object = (there ?? (object[step] = {})) as Record<string, Json>
   }
   return undefined
 }
