@@ -40,11 +40,15 @@ export interface PaceOptions {
 
 /** The first gap of a storm where `firstMs` is less: growing needs something to grow from. */
 const smallestGapMs = 10
+/** The gap for what comes alone, if there has been a storm before; for n that were merged it is √n times as much. */
+const steadyMs = 100
 
 /**
- * Lets an isolated request pass after `firstMs`. While requests keep coming they pass at growing distances, up to
- * `maxMs`; each quiet spell as long as the gap takes one step of growth back. The newest is never lost, and a
- * `force` among the merged ones is kept.
+ * Lets an isolated request pass after `firstMs`. While requests keep coming they pass at growing distances; each quiet
+ * spell as long as the gap takes one step of growth back. How far the gap grows depends on how fast they come: ten a
+ * second and fewer wait some 100 ms at most, 50 a second 500 ms, 200 a second 2 s. Without that a gap that a
+ * storm has left behind would hold back a steady trickle for good. The newest is never lost, and a `force` among the
+ * merged ones is kept.
  * @throws RangeError at the call, if an option is out of range.
  */
 export function paced(
@@ -72,7 +76,8 @@ export function paced(
   const pace: Pace = {
     dueAt: (held) => Math.max(held.firstAt + firstMs, passedAt + gapAfter(held.firstAt - passedAt)),
     passed(held, now) {
-      gapMs = Math.min(Math.max(gapAfter(held.firstAt - passedAt) * growth, firstGapMs), maxMs)
+      const mostMs = Math.max(firstGapMs, Math.min(steadyMs * Math.sqrt(held.count), maxMs))
+      gapMs = Math.min(Math.max(gapAfter(held.firstAt - passedAt) * growth, firstGapMs), mostMs)
       passedAt = now
     },
   }
@@ -82,6 +87,7 @@ export function paced(
 /** One or more requests merged into one. Times are of the monotonic clock, in milliseconds. */
 interface Held {
   readonly request: ReloadRequest
+  readonly count: number
   readonly firstAt: number
   readonly lastAt: number
 }
@@ -151,9 +157,9 @@ async function* gathered(
 
 function added(held: Held | undefined, request: ReloadRequest): Held {
   const now = performance.now()
-  if (held === undefined) return { request, firstAt: now, lastAt: now }
+  if (held === undefined) return { request, count: 1, firstAt: now, lastAt: now }
   const merged = held.request.force && !request.force ? { ...request, force: true } : request
-  return { request: merged, firstAt: held.firstAt, lastAt: now }
+  return { request: merged, count: held.count + 1, firstAt: held.firstAt, lastAt: now }
 }
 
 function inRange(name: string, value: number, min: number, max: number): void {

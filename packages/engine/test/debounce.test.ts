@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { debounced, paced } from '../src/debounce.ts'
 import { start } from '../src/engine.ts'
 import { jsonSchema } from '../src/schema.ts'
@@ -167,24 +167,63 @@ describe('paced', () => {
     expect(gaps.at(-1)).toBeLessThan(2000)
   })
 
+  test('a steady trickle after a storm is not held back for good', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
+    try {
+      const source = pushed()
+      const closing = new AbortController()
+      const { passed } = taken(paced(source.requests(closing.signal), { ...options, maxMs: 2_000 }, closing.signal))
+      const pass = async (ms: number, everyMs: number) => {
+        const atMs = performance.now()
+        const before = passed.length
+        let longestMs = 0
+        let waitsSince: number | undefined
+        while (performance.now() < atMs + ms) {
+          const nowMs = performance.now() - atMs
+          if (nowMs % everyMs === 0) {
+            source.push()
+            waitsSince ??= nowMs
+          }
+          const seen = passed.length
+          vi.advanceTimersByTime(1)
+          for (let turns = 0; turns < 3; turns++) await new Promise((resolve) => setImmediate(resolve))
+          if (passed.length === seen || waitsSince === undefined) continue
+          longestMs = Math.max(longestMs, performance.now() - atMs - waitsSince)
+          waitsSince = undefined
+        }
+        return { count: passed.length - before, longestMs }
+      }
+      const storm = await pass(10_000, 5)
+      expect(storm.count).toBeLessThan(15)
+      // What the storm has left behind is gone within one gap of it.
+      await pass(3_000, 100)
+      const trickle = await pass(5_000, 100)
+      expect(trickle.longestMs).toBeLessThanOrEqual(150)
+      expect(trickle.count).toBeGreaterThan(30)
+      closing.abort()
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
   test('after a quiet spell the next request passes at once again', async () => {
     const source = pushed()
     const closing = new AbortController()
     const { passed, count } = taken(
       paced(source.requests(closing.signal), { firstMs: 0, growth: 2, maxMs: 60_000 }, closing.signal),
     )
-    for (let n = 1; n <= 7; n++) {
-      source.push()
-      await count(n)
-    }
-    // The gap has grown to 640 ms; twice that takes all growth back.
-    await wait(1400)
-    source.push()
+    const noise = setInterval(() => source.push(), 1)
     await count(8)
+    clearInterval(noise)
+    // The gap has grown to 640 ms or more; twice that takes all growth back.
+    await wait(2_600)
+    const before = passed.length
     source.push()
-    await count(9)
+    await count(before + 1)
+    source.push()
+    await count(before + 2)
     // Were nothing taken back, the last gap would be 1280 ms.
-    expect((passed[8]?.atMs ?? 0) - (passed[7]?.atMs ?? 0)).toBeLessThan(1000)
+    expect((passed.at(-1)?.atMs ?? 0) - (passed.at(-2)?.atMs ?? 0)).toBeLessThan(1000)
     closing.abort()
   })
 
