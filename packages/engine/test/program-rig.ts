@@ -184,3 +184,58 @@ export class Nginx {
 export function serving(path: string, text: string): string {
   return `location = /${path} { return 200 "${text}"; }\n`
 }
+
+export class Prometheus {
+  readonly directory: string
+  readonly base: string
+  readonly #data: string
+  #process: ChildProcess | undefined
+
+  private constructor(directory: string, base: string, data: string) {
+    this.directory = directory
+    this.base = base
+    this.#data = data
+  }
+
+  static async start(files: Readonly<Record<string, string>> = {}): Promise<Prometheus> {
+    const base = `http://127.0.0.1:${await freePort()}`
+    const directory = tree({ 'prometheus.yml': 'global: {}\n', ...files }, 'midflight-prometheus-')
+    const prometheus = new Prometheus(directory, base, tree({}, 'midflight-prometheus-data-'))
+    await prometheus.start()
+    return prometheus
+  }
+
+  get pid(): number {
+    return this.#process?.pid ?? 0
+  }
+
+  async start(): Promise<void> {
+    const args = [
+      `--config.file=${join(this.directory, 'prometheus.yml')}`,
+      `--web.listen-address=${new URL(this.base).host}`,
+      `--storage.tsdb.path=${this.#data}`,
+      '--web.enable-lifecycle',
+    ]
+    const child = spawn('prometheus', args, { stdio: ['ignore', 'ignore', 'pipe'] })
+    this.#process = child
+    let said = ''
+    child.stderr.on('data', (chunk: Buffer) => (said += String(chunk)))
+    await until('Prometheus is ready', async () => {
+      if (child.exitCode !== null) throw new Error(`Prometheus has ended: ${said}`)
+      return (await textAt(`${this.base}/-/ready`))?.includes('Ready') ?? false
+    })
+  }
+
+  async kill(): Promise<void> {
+    const child = this.#process
+    this.#process = undefined
+    if (!child || child.exitCode !== null || child.signalCode !== null) return
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+  }
+
+  async close(): Promise<void> {
+    await this.kill()
+    for (const made of [this.directory, this.#data]) rmSync(made, { recursive: true, force: true })
+  }
+}

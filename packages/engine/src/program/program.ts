@@ -9,7 +9,7 @@
  * The files themselves are `work.ts`; how a program is told and asked is `reloading.ts` and `probing.ts`.
  */
 import type { Component, Prepared, SliceChange } from '../component.ts'
-import { backoffMs, errorText, pause, within } from '../deadline.ts'
+import { backoffMs, DeadlineError, errorText, pause, within } from '../deadline.ts'
 import { parsePath, type Json } from '../json.ts'
 import { run } from './command.ts'
 import type { Command, ProgramOptions } from './options.ts'
@@ -148,7 +148,7 @@ class Target {
       staged = await this.#work.stage(rendered, check !== undefined, signal)
       if (check && staged.length > 0) {
         const command = filled(check, directory, this.#work.staged)
-        await within(limits.checkMs, signal, (limited) => run('the check', command, directory, limited))
+        await limited('the check', limits.checkMs, signal, (stop) => run('the check', command, directory, stop))
       }
     } catch (error) {
       await this.#work.clearStaged()
@@ -199,8 +199,8 @@ class Target {
   async #tell(signal: AbortSignal): Promise<void> {
     const { reload, probes = [], directory, limits } = this.#settings
     if (!reload) return
-    const asks = await within(limits.reloadMs, signal, (limited) => begin(probes, directory, limited))
-    await within(limits.reloadMs, signal, (limited) => tell(reload, directory, limited))
+    const asks = await limited('the probe', limits.reloadMs, signal, (stop) => begin(probes, directory, stop))
+    await limited('the reload', limits.reloadMs, signal, (stop) => tell(reload, directory, stop))
     await allSayYes(asks, limits.probeMs, signal)
   }
 
@@ -236,6 +236,15 @@ function filled([file, ...args]: Command, directory: string, staged: string): Co
       return what === 'staged' ? staged : directory
     })
   return [file, ...args.map(fill)]
+}
+
+/** @throws Error that says what it was that did not end in time. */
+async function limited<T>(what: string, ms: number, stop: AbortSignal, work: (stop: AbortSignal) => Promise<T>) {
+  try {
+    return await within(ms, stop, work)
+  } catch (error) {
+    throw error instanceof DeadlineError ? new Error(`${what} ${error.message}`, { cause: error }) : error
+  }
 }
 
 function aborted(signal: AbortSignal): Promise<void> {
