@@ -11,6 +11,10 @@ interface Entry {
   readonly modifyIndex: number
 }
 
+type Transaction = readonly {
+  readonly KV: { readonly Verb: string; readonly Key: string; readonly Value?: string; readonly Index?: number }
+}[]
+
 export class ConsulPeer {
   readonly web: WebServer
   /** What a client has to bring, where ACLs are on. */
@@ -72,12 +76,19 @@ export class ConsulPeer {
 
   #answer(request: IncomingMessage, response: ServerResponse): void {
     const url = new URL(request.url ?? '', 'http://peer')
-    if (!url.pathname.startsWith('/v1/kv/')) {
+    const isTransaction = url.pathname === '/v1/txn' && request.method === 'PUT'
+    if (!isTransaction && !url.pathname.startsWith('/v1/kv/')) {
       response.writeHead(404).end()
       return
     }
     if (this.token !== undefined && request.headers.authorization !== `Bearer ${this.token}`) {
       response.writeHead(403).end('Permission denied')
+      return
+    }
+    if (isTransaction) {
+      const chunks: Buffer[] = []
+      request.on('data', (chunk: Buffer) => chunks.push(chunk))
+      request.on('end', () => this.#transact(response, JSON.parse(String(Buffer.concat(chunks))) as Transaction))
       return
     }
     const key = decodeURIComponent(url.pathname.slice('/v1/kv/'.length))
@@ -112,6 +123,47 @@ export class ConsulPeer {
     )
     this.#waiting.add(look)
     response.on('close', end)
+  }
+
+  /** All of it, or nothing. */
+  #transact(response: ServerResponse, operations: Transaction): void {
+    const failed = operations.flatMap(({ KV: { Verb, Key, Index } }, OpIndex) => {
+      const at = this.#entries.get(Key)?.modifyIndex
+      if ((Verb === 'get' || Verb === 'check-index') && at === undefined) {
+        return [{ OpIndex, What: `key "${Key}" doesn't exist` }]
+      }
+      const isStale = (Verb === 'cas' && (at ?? 0) !== Index) || (Verb === 'check-index' && at !== Index)
+      return isStale ? [{ OpIndex, What: `failed to set key "${Key}", index is stale` }] : []
+    })
+    const answer = (status: number, body: object) => {
+      if (!response.destroyed)
+        response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+    }
+    if (failed.length > 0) return answer(409, { Results: null, Errors: failed })
+    const results = operations.flatMap(({ KV: { Verb, Key, Value } }) => {
+      if (Verb === 'set' || Verb === 'cas') this.put(Key, Buffer.from(Value ?? '', 'base64'))
+      if (Verb === 'delete') this.remove(Key)
+      const entry = this.#entries.get(Key)
+      return entry
+        ? [
+            {
+              KV: {
+                LockIndex: 0,
+                Key,
+                Flags: 0,
+                Value: null,
+                CreateIndex: entry.createIndex,
+                ModifyIndex: entry.modifyIndex,
+              },
+            },
+          ]
+        : []
+    })
+    answer(200, { Results: results, Errors: null })
+  }
+
+  get(key: string): Uint8Array | undefined {
+    return this.#entries.get(key)?.value
   }
 
   /** Of the newest change or removal below the key, else of the store. */

@@ -1,16 +1,13 @@
-import { execFileSync, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { consul, type ConsulOptions, type ConsulPlace } from '../src/sources/consul.ts'
 import { Pace } from '../src/sources/watching/pace.ts'
 import type { SourceRig } from '../src/testing/index.ts'
 import { ConsulPeer } from './consul-peer.ts'
+import { ConsulServer, done, noConsul, version } from './source-consul-rig.ts'
 import { faultsOf, quick, testsOf, untrusted } from './source-peer-rig.ts'
 import { TcpProxy } from './tcp-proxy.ts'
 
@@ -246,18 +243,14 @@ test('options that cannot be meant are refused at the call', () => {
   expect(() => consul({ key: 'a', consistency: 'weak' as 'stale' })).toThrow('want default, consistent or stale')
 })
 
-/** Where scripts/bootstrap --consul puts it, and else the one on the PATH. */
-const cached = fileURLToPath(new URL('../../../.cache/consul/usr/bin/consul', import.meta.url))
-const program = existsSync(cached) ? cached : 'consul'
-const version = consulVersion()
-const lacking = version === undefined ? ' (skipped: no consul on the PATH, nor by scripts/bootstrap --consul)' : ''
+const lacking = noConsul === undefined ? '' : ` (skipped: ${noConsul})`
 
-describe.skipIf(version === undefined)(`consul(), on the real Consul ${version ?? ''}${lacking}`, () => {
+describe.skipIf(noConsul !== undefined)(`consul(), on the real Consul ${version ?? ''}${lacking}`, () => {
   const folder = mkdtempSync(join(tmpdir(), 'midflight-consul-'))
-  let server: Server
+  let server: ConsulServer
   let places = 0
   beforeAll(async () => {
-    server = await Server.start(folder)
+    server = await ConsulServer.start(folder)
   }, 60_000)
   afterAll(async () => {
     await server.stop()
@@ -308,88 +301,3 @@ describe.skipIf(version === undefined)(`consul(), on the real Consul ${version ?
     deadlineMs: 30_000,
   })
 })
-
-function consulVersion(): string | undefined {
-  try {
-    return /^Consul v(\S+)/.exec(execFileSync(program, ['version'], { encoding: 'utf8' }))?.[1]
-  } catch {
-    return undefined // told by the name of the tests that need it
-  }
-}
-
-async function done(answer: Promise<Response>): Promise<void> {
-  const { ok, status } = await answer
-  if (!ok) throw new Error(`Consul answers ${status}`)
-}
-
-/** Who brings no token may read and write keys; one that is not known is refused. */
-const master = 'b1f0e5a2-0000-4000-8000-000000000000'
-const acls = `acl { enabled = true, default_policy = "allow", tokens { master = "${master}" } }`
-const asMaster = { headers: { 'x-consul-token': master } }
-
-/** One server by itself, on the loopback only. */
-class Server {
-  readonly port: number
-  readonly #args: readonly string[]
-  #end: () => Promise<void> = async () => {}
-
-  private constructor(port: number, args: readonly string[]) {
-    this.port = port
-    this.#args = args
-  }
-
-  static async start(folder: string): Promise<Server> {
-    const [http, server, lan] = await freePorts(3)
-    const ports = [`-http-port=${http}`, `-server-port=${server}`, `-serf-lan-port=${lan}`, '-serf-wan-port=-1']
-    const others = ['-dns-port=-1', '-grpc-port=-1', '-bind=127.0.0.1', `-data-dir=${folder}`, '-bootstrap-expect=1']
-    const more = ['-hcl=performance { raft_multiplier = 1 }', '-hcl=disable_update_check = true', `-hcl=${acls}`]
-    const made = new Server(Number(http), ['agent', '-server', '-node=one', ...ports, ...others, ...more])
-    await made.again()
-    return made
-  }
-
-  get url(): string {
-    return `http://127.0.0.1:${this.port}`
-  }
-
-  async again(): Promise<void> {
-    const child = spawn(program, this.#args, { stdio: 'ignore' })
-    const ended = once(child, 'exit')
-    this.#end = async () => {
-      child.kill('SIGKILL')
-      await ended
-    }
-    for (let isUp = false; !isUp;) {
-      if (child.exitCode !== null) throw new Error(`consul ended with ${child.exitCode}`)
-      isUp = await fetch(`${this.url}/v1/kv/up`, { method: 'PUT', body: 'x' }).then(
-        ({ ok }) => ok,
-        () => false, // not yet
-      )
-      if (!isUp) await sleep(50)
-    }
-  }
-
-  async snapshot(): Promise<Uint8Array> {
-    const answer = await fetch(`${this.url}/v1/snapshot`, asMaster)
-    if (!answer.ok) throw new Error(`Consul answers ${answer.status}`)
-    return new Uint8Array(await answer.arrayBuffer())
-  }
-
-  restore(snapshot: Uint8Array): Promise<void> {
-    return done(fetch(`${this.url}/v1/snapshot`, { ...asMaster, method: 'PUT', body: Buffer.from(snapshot) }))
-  }
-
-  async stop(): Promise<void> {
-    const end = this.#end
-    this.#end = async () => {}
-    await end()
-  }
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
-  await Promise.all(servers.map((server) => once(server, 'listening')))
-  const ports = servers.map((server) => (server.address() as AddressInfo).port)
-  await Promise.all(servers.map((server) => once(server.close(), 'close')))
-  return ports
-}

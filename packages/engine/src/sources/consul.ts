@@ -6,6 +6,7 @@ import { Buffer } from 'node:buffer'
 import { pause } from '../deadline.ts'
 import type { IssueCode } from '../issue.ts'
 import type { Json } from '../json.ts'
+import { apiUrl, kvPath } from './consul/url.ts'
 import { FollowError, watching, type News, type Place, type WatchingOptions, type WatchingSource } from './watching.ts'
 import { Pace } from './watching/pace.ts'
 import {
@@ -195,12 +196,9 @@ function queryUrl(base: URL, place: Place, { datacenter, consistency = 'default'
     throw new TypeError(`consul(): consistency is ${JSON.stringify(consistency)}; want default, consistent or stale`)
   }
   const name = 'key' in place ? place.key : place.prefix
-  const path = name.split('/').map(encodeURIComponent).join('/')
-  const url = new URL(base)
-  url.pathname = `${base.pathname.replace(/\/$/, '')}/v1/kv/${path}`
+  const url = apiUrl(base, kvPath(name), datacenter)
   if ('prefix' in place) url.searchParams.set('recurse', '')
   if (consistency !== 'default') url.searchParams.set(consistency, '')
-  if (datacenter !== undefined) url.searchParams.set('dc', datacenter)
   return url
 }
 

@@ -3,18 +3,18 @@
  * what changes. It begins anew after each loss, so that nothing depends on what the server still remembers.
  */
 import type { JsMsg, PushConsumer } from '@nats-io/jetstream'
-import type { ConnectionOptions, NatsConnection } from '@nats-io/transport-node'
-import { errorText, pause } from '../deadline.ts'
+import type { NatsConnection } from '@nats-io/transport-node'
+import { pause } from '../deadline.ts'
+import { checkBucket, connected, explained, isMarker, library, serverOf } from './nats/client.ts'
+import type { NatsConnectionOptions } from './nats/client.ts'
 import { FollowError, watching, type KeyChange, type News } from './watching.ts'
 import type { Place, WatchingOptions, WatchingSource } from './watching.ts'
-import type { TlsOptions, Token } from './watching/request.ts'
 
+export type { NatsConnectionOptions } from './nats/client.ts'
 export type { TlsOptions, Token } from './watching/request.ts'
 
 /** With one of `key` and `prefix`. */
-export interface NatsOptions extends WatchingOptions {
-  /** `nats://host:4222`, or `tls://` where the server must be one with TLS. */
-  readonly servers: string | readonly string[]
+export interface NatsOptions extends NatsConnectionOptions, WatchingOptions {
   readonly bucket: string
   /** Its value is the document. */
   readonly key?: string
@@ -22,21 +22,8 @@ export interface NatsOptions extends WatchingOptions {
   readonly prefix?: string
   /** Default `.`. */
   readonly separator?: string
-  readonly user?: string
-  /** A function is asked at each connection. */
-  readonly password?: Token
-  readonly token?: Token
-  /** The text of a credentials file. */
-  readonly creds?: Token
-  readonly tls?: TlsOptions
-  /** Of JetStream, where it is another than the server's. */
-  readonly domain?: string
   /** How often all is read anew in any case, milliseconds, ±10 %, 100 to 86,400,000, default 300,000. */
   readonly pollMs?: number
-  /** How often the server is asked whether it is there; the second time without an answer it is not. Default 10,000. */
-  readonly pingMs?: number
-  /** How long a connection and each request may take, milliseconds, default 5,000. */
-  readonly timeoutMs?: number
 }
 
 /**
@@ -45,12 +32,11 @@ export interface NatsOptions extends WatchingOptions {
  * @throws TypeError, RangeError at the call, if an option cannot be meant
  */
 export function nats(options: NatsOptions): WatchingSource {
-  const { bucket, key, prefix, separator = '.', pollMs = 300_000, pingMs = 10_000, timeoutMs = 5_000 } = options
+  const { bucket, key, prefix, separator = '.', pollMs = 300_000 } = options
   const { maxBytes = 16 * 1024 * 1024 } = options
-  const servers = serversOf(options.servers)
-  if (!/^[-\w]+$/.test(bucket)) {
-    throw new TypeError(`nats(): the bucket is ${JSON.stringify(bucket)}; want letters, digits, - and _`)
-  }
+  const server = serverOf(options)
+  const { servers, timeoutMs } = server
+  checkBucket(bucket)
   const name = key ?? prefix
   if (name === undefined || (key !== undefined && prefix !== undefined)) {
     throw new TypeError('nats(): want one of key and prefix')
@@ -61,8 +47,6 @@ export function nats(options: NatsOptions): WatchingSource {
     )
   }
   inRange('pollMs', pollMs, 100, 86_400_000)
-  inRange('pingMs', pingMs, 10, 3_600_000)
-  inRange('timeoutMs', timeoutMs, 1, 3_600_000)
   const subject = `$KV.${bucket}.${key ?? (name === '' || name.endsWith('.') ? `${name}>` : '>')}`
   const reading: Reading = {
     bucket,
@@ -78,11 +62,11 @@ export function nats(options: NatsOptions): WatchingSource {
   const known = new Set<string>()
   return watching(`nats:${servers[0]?.replace(/^\w+:\/\//, '')}/${bucket}`, place, options, {
     async *follow(signal) {
-      const connection = await connected(options, servers, pingMs, timeoutMs, signal)
+      const connection = await connected(server, signal)
       try {
         while (!signal.aborted) yield* fromTheStart(connection, reading, known, signal)
       } catch (error) {
-        throw explained(error, servers, bucket)
+        throw explained(error, server, bucket)
       } finally {
         await connection.close()
       }
@@ -169,11 +153,10 @@ function whole(last: ReadonlyMap<string, Uint8Array | undefined>, reading: Readi
   return { kind: 'whole', entries, emptied }
 }
 
-/** @returns without a value where it is a marker: of a removal, or of a server that took it away at its age. */
+/** @returns without a value where it is a marker. */
 function changeOf(message: JsMsg, { bucket }: Reading): KeyChange {
   const key = message.subject.slice(`$KV.${bucket}.`.length)
-  const isMarker = message.headers?.has('KV-Operation') || message.headers?.has('Nats-Marker-Reason')
-  return { key, value: isMarker ? undefined : message.data }
+  return { key, value: isMarker(message.headers) ? undefined : message.data }
 }
 
 function isBelow(key: string, { prefix }: Reading): boolean {
@@ -248,91 +231,6 @@ async function forget(consumer: PushConsumer, connection: NatsConnection): Promi
   const asked = consumer.delete().catch(() => false)
   await Promise.race([asked, pause(forgetMs, over.signal)])
   over.abort()
-}
-
-async function connected(
-  options: NatsOptions,
-  servers: readonly string[],
-  pingMs: number,
-  timeoutMs: number,
-  signal: AbortSignal,
-): Promise<NatsConnection> {
-  const { connect, credsAuthenticator } = await library()
-  const [password, token, creds] = await Promise.all([options.password, options.token, options.creds].map(textOf))
-  const isSecure = options.tls !== undefined || servers.some((server) => server.startsWith('tls:'))
-  const connecting = connect({
-    servers: servers.map((server) => server.replace(/^\w+:\/\//, '')),
-    ...(options.user !== undefined && { user: options.user }),
-    ...(password !== undefined && { pass: password }),
-    ...(token !== undefined && { token }),
-    ...(creds !== undefined && { authenticator: credsAuthenticator(new TextEncoder().encode(creds)) }),
-    // Its type lacks what it hands on to Node.
-    ...(isSecure && { tls: { ...options.tls } as NonNullable<ConnectionOptions['tls']> }),
-    name: 'midflight',
-    timeout: timeoutMs,
-    pingInterval: pingMs,
-    maxPingOut: 1,
-    // Whoever follows begins anew with all; the library would go on as if nothing had been missed.
-    reconnect: false,
-    ignoreClusterUpdates: true,
-  })
-  let stop = () => {}
-  const stopped = new Promise<undefined>((resolve) => {
-    stop = () => resolve(undefined)
-    signal.addEventListener('abort', stop)
-    if (signal.aborted) stop()
-  })
-  try {
-    const connection = await Promise.race([connecting, stopped])
-    if (connection) return connection
-    // It cannot be stopped; it ends within its time.
-    connecting.then(
-      (late) => late.close(),
-      () => {},
-    )
-    throw new FollowError('stopped')
-  } catch (error) {
-    throw explained(error, servers, options.bucket)
-  } finally {
-    signal.removeEventListener('abort', stop)
-  }
-}
-
-async function textOf(token: Token | undefined): Promise<string | undefined> {
-  return typeof token === 'function' ? token() : token
-}
-
-async function library() {
-  try {
-    const [{ connect, credsAuthenticator }, { jetstream }] = await Promise.all([
-      import('@nats-io/transport-node'),
-      import('@nats-io/jetstream'),
-    ])
-    return { connect, credsAuthenticator, jetstream }
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND')) throw error
-    const message = 'reading NATS needs two packages: npm install @nats-io/transport-node @nats-io/jetstream'
-    throw new FollowError(message, { transient: false, cause: error })
-  }
-}
-
-/** Without the library's error as its cause: it may hold what was sent. */
-function explained(error: unknown, servers: readonly string[], bucket: string): FollowError {
-  if (error instanceof FollowError) return error
-  const text = errorText(error)
-  const what = text === 'stream not found' ? `there is no bucket ${bucket}` : text
-  const code = String((error as NodeJS.ErrnoException | undefined)?.code ?? '')
-  const isLasting = /authoriz|authentic|permission|creds|tls/i.test(text) || /CERT|SSL|TLS|ISSUER|SIGNED/.test(code)
-  return new FollowError(`${servers.join(', ')}: ${what}`, { transient: !isLasting })
-}
-
-function serversOf(servers: string | readonly string[]): readonly string[] {
-  const all = typeof servers === 'string' ? [servers] : servers
-  // Without the text itself: it may hold a password.
-  if (all.length === 0 || !all.every((server) => /^((nats|tls):\/\/)?[-\w.[\]:]+$/.test(server))) {
-    throw new TypeError('nats(): want servers as nats://host:port or tls://host:port, and credentials in options')
-  }
-  return all
 }
 
 function inRange(name: string, value: number, min: number, max: number): void {

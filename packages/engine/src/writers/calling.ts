@@ -24,18 +24,24 @@ export async function calling<T>(
     return await within(limitMs, signal, (inTime) => work({ signal: inTime, sent: () => void (isSent = true) }))
   } catch (error) {
     if (error instanceof WriteError) throw error
-    throw new WriteError(codeOf(error, isSent), `${writer}: ${textOf(error, isSent)}`, { cause: error })
+    const code = codeOf(error, isSent)
+    const what = error instanceof DeadlineError ? `no answer within ${limitMs} ms` : errorText(error)
+    const holds = code === 'unknown' ? '; whether it was written is not known' : ''
+    throw new WriteError(code, `${writer}: ${what}${holds}`, { cause: error })
   }
 }
 
 function codeOf(error: unknown, isSent: boolean): WriteErrorCode {
   if (error instanceof FollowError && !error.transient) return 'denied'
-  return isSent ? 'unknown' : 'unreachable'
+  return isSent && !neverArrived(error) ? 'unknown' : 'unreachable'
 }
 
-function textOf(error: unknown, isSent: boolean): string {
-  const late = error instanceof DeadlineError ? 'no answer: it ' : ''
-  return `${late}${errorText(error)}${isSent ? '; whether it was written is not known' : ''}`
+const noConnection = ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH']
+
+/** Nobody was there to take it. */
+function neverArrived(error: unknown): boolean {
+  const cause = error instanceof Error ? (error.cause ?? error) : error
+  return noConnection.includes(String((cause as NodeJS.ErrnoException | undefined)?.code))
 }
 
 /** A connection that is made when it is first needed, and again after it was lost. */

@@ -1,0 +1,134 @@
+/** One connection to a server of NATS, which ends for good when it is cut off, and errors that hold no password. */
+import type { ConnectionOptions, NatsConnection } from '@nats-io/transport-node'
+import { errorText } from '../../deadline.ts'
+import { FollowError } from '../watching.ts'
+import type { TlsOptions, Token } from '../watching/request.ts'
+
+export interface NatsConnectionOptions {
+  /** `nats://host:4222`, or `tls://` where the server must be one with TLS. */
+  readonly servers: string | readonly string[]
+  readonly user?: string
+  /** A function is asked at each connection. */
+  readonly password?: Token
+  readonly token?: Token
+  /** The text of a credentials file. */
+  readonly creds?: Token
+  readonly tls?: TlsOptions
+  /** Of JetStream, where it is another than the server's. */
+  readonly domain?: string
+  /** How often the server is asked whether it is there; the second time without an answer it is not. Default 10,000. */
+  readonly pingMs?: number
+  /** How long a connection and each request may take, milliseconds, default 5,000. */
+  readonly timeoutMs?: number
+}
+
+export interface Server {
+  readonly options: NatsConnectionOptions
+  readonly servers: readonly string[]
+  readonly pingMs: number
+  readonly timeoutMs: number
+}
+
+/** @throws TypeError, RangeError if an option cannot be meant. */
+export function serverOf(options: NatsConnectionOptions): Server {
+  const { pingMs = 10_000, timeoutMs = 5_000 } = options
+  inRange('pingMs', pingMs, 10, 3_600_000)
+  inRange('timeoutMs', timeoutMs, 1, 3_600_000)
+  return { options, servers: serversOf(options.servers), pingMs, timeoutMs }
+}
+
+/** @throws TypeError */
+export function checkBucket(bucket: string): void {
+  if (/^[-\w]+$/.test(bucket)) return
+  throw new TypeError(`nats(): the bucket is ${JSON.stringify(bucket)}; want letters, digits, - and _`)
+}
+
+/** Of a removal, or of a server that took a key away at its age. */
+export function isMarker(headers: { has(name: string): boolean } | undefined): boolean {
+  return headers !== undefined && (headers.has('KV-Operation') || headers.has('Nats-Marker-Reason'))
+}
+
+/** Ends for good when it is cut off. @throws FollowError */
+export async function connected(server: Server, signal: AbortSignal): Promise<NatsConnection> {
+  const { options, servers, pingMs, timeoutMs } = server
+  const { connect, credsAuthenticator } = await library()
+  const [password, token, creds] = await Promise.all([options.password, options.token, options.creds].map(textOf))
+  const isSecure = options.tls !== undefined || servers.some((server) => server.startsWith('tls:'))
+  const connecting = connect({
+    servers: servers.map((server) => server.replace(/^\w+:\/\//, '')),
+    ...(options.user !== undefined && { user: options.user }),
+    ...(password !== undefined && { pass: password }),
+    ...(token !== undefined && { token }),
+    ...(creds !== undefined && { authenticator: credsAuthenticator(new TextEncoder().encode(creds)) }),
+    // Its type lacks what it hands on to Node.
+    ...(isSecure && { tls: { ...options.tls } as NonNullable<ConnectionOptions['tls']> }),
+    name: 'midflight',
+    timeout: timeoutMs,
+    pingInterval: pingMs,
+    maxPingOut: 1,
+    // Whoever follows begins anew with all; the library would go on as if nothing had been missed.
+    reconnect: false,
+    ignoreClusterUpdates: true,
+  })
+  let stop = () => {}
+  const stopped = new Promise<undefined>((resolve) => {
+    stop = () => resolve(undefined)
+    signal.addEventListener('abort', stop)
+    if (signal.aborted) stop()
+  })
+  try {
+    const connection = await Promise.race([connecting, stopped])
+    if (connection) return connection
+    // It cannot be stopped; it ends within its time.
+    connecting.then(
+      (late) => late.close(),
+      () => {},
+    )
+    throw new FollowError('stopped')
+  } catch (error) {
+    throw explained(error, server)
+  } finally {
+    signal.removeEventListener('abort', stop)
+  }
+}
+
+async function textOf(token: Token | undefined): Promise<string | undefined> {
+  return typeof token === 'function' ? token() : token
+}
+
+export async function library() {
+  try {
+    const [{ connect, credsAuthenticator, headers }, { jetstream, jetstreamManager }] = await Promise.all([
+      import('@nats-io/transport-node'),
+      import('@nats-io/jetstream'),
+    ])
+    return { connect, credsAuthenticator, headers, jetstream, jetstreamManager }
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND')) throw error
+    const message = 'NATS needs two packages: npm install @nats-io/transport-node @nats-io/jetstream'
+    throw new FollowError(message, { transient: false, cause: error })
+  }
+}
+
+/** Without the library's error as its cause: it may hold what was sent. */
+export function explained(error: unknown, { servers }: Server, bucket = ''): FollowError {
+  if (error instanceof FollowError) return error
+  const text = errorText(error)
+  const what = text === 'stream not found' ? `there is no bucket ${bucket}` : text
+  const code = String((error as NodeJS.ErrnoException | undefined)?.code ?? '')
+  const isLasting = /authoriz|authentic|permission|creds|tls/i.test(text) || /CERT|SSL|TLS|ISSUER|SIGNED/.test(code)
+  return new FollowError(`${servers.join(', ')}: ${what}`, { transient: !isLasting })
+}
+
+function serversOf(servers: string | readonly string[]): readonly string[] {
+  const all = typeof servers === 'string' ? [servers] : servers
+  // Without the text itself: it may hold a password.
+  if (all.length === 0 || !all.every((server) => /^((nats|tls):\/\/)?[-\w.[\]:]+$/.test(server))) {
+    throw new TypeError('nats(): want servers as nats://host:port or tls://host:port, and credentials in options')
+  }
+  return all
+}
+
+function inRange(name: string, value: number, min: number, max: number): void {
+  if (!(value >= min && value <= max)) throw new RangeError(`nats(): ${name} is ${value}; want ${min} to ${max}`)
+}
