@@ -7,11 +7,12 @@
  * When to write and when to read is decided in `reload.ts` and `engine.ts`.
  */
 import { createHash } from 'node:crypto'
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { isArray, isObject, type Json, type JsonObject } from './json.ts'
 import type { SecretValue } from './source.ts'
+import { replaceFile } from './whole-file.ts'
 
 export interface LastGood {
   readonly config: Json
@@ -107,11 +108,9 @@ async function writeSlot(
   secrets: readonly SecretValue[],
 ) {
   const path = join(directory, name)
-  const beside = `${path}.new`
-  const hash = createHash('sha256')
-  let sizeBytes = 0
-  const file = await open(beside, 'w', 0o600)
-  try {
+  await replaceFile(path, `${path}.new`, 0o600, async (file) => {
+    const hash = createHash('sha256')
+    let sizeBytes = 0
     for await (const chunk of chunks(config)) {
       const bytes = Buffer.from(chunk)
       hash.update(bytes)
@@ -127,20 +126,7 @@ async function writeSlot(
       secrets,
     }
     await file.writeFile(`\n${JSON.stringify(trailer)}`)
-    await file.sync()
-    await file.close()
-    await rename(beside, path)
-    const folder = await open(directory, 'r')
-    try {
-      await folder.sync()
-    } finally {
-      await folder.close()
-    }
-  } catch (error) {
-    await file.close().catch(() => {}) // closed already, or never to be: the error that matters is thrown below
-    await rm(beside, { force: true }).catch(() => {}) // a left-over is overwritten by the next save
-    throw error
-  }
+  })
 }
 
 /** How many entries of a large collection are written between two turns of the event loop. */
