@@ -42,7 +42,7 @@ export class Hand {
   /** @param value undefined: a tombstone */
   async put(
     topic: string,
-    key: string | Buffer | undefined,
+    key: string | Uint8Array | undefined,
     value?: string | Uint8Array,
     partition = 0,
   ): Promise<void> {

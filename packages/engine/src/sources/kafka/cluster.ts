@@ -4,7 +4,7 @@
  * library's own consumer is not used; it passes over what has to be seen here, and tries again by itself.
  */
 import type { Connection, fetchV13 } from '@platformatic/kafka'
-import { FollowError } from '../watching/feed.ts'
+import { FollowError } from '../watching.ts'
 import { explained, library, Link, textOf, type Address, type Library, type LinkOptions } from './link.ts'
 import type { Layout, Partition, Position } from './topic-log.ts'
 

@@ -2,7 +2,7 @@
 import { isIP } from 'node:net'
 import type { Connection, ConnectionOptions } from '@platformatic/kafka'
 import { errorText } from '../../deadline.ts'
-import { FollowError } from '../watching/feed.ts'
+import { FollowError } from '../watching.ts'
 import type { TlsOptions, Token } from '../watching/request.ts'
 
 export interface LinkOptions {
