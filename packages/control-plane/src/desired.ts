@@ -47,6 +47,20 @@ export function desired({ head, rollout }: Releases, node: Placed): Wish | null 
   return wish(state.from, state.epoch)
 }
 
+/** What every node is to run now, wherever it stands and whichever comes yet; `null`: not all the same, or nothing. */
+export function desiredOfAll(releases: Releases): Wish | null {
+  const { rollout } = releases
+  const anyNode: Placed = { uid: '', labels: {} }
+  if (rollout === null) return desired(releases, anyNode)
+  const { state, strategy, number, digest } = rollout
+  // None of these asks where a node stands.
+  if (hasEnded(state) || state.rollback !== null || state.phase === 'queued') return desired(releases, anyNode)
+  const { length } = strategy.steps
+  if (state.decided < length) return null
+  const revertMs = state.confirmed < length ? strategy.revertMs : null
+  return { number, digest, prepare: false, epoch: state.epoch, revertMs }
+}
+
 /** Whether a node that may go back by itself may stop to think of it. */
 export function isConfirmed({ strategy, state }: RolloutRecord, node: Placed): boolean {
   return stepOf(strategy.steps, state.cuts, node) < state.confirmed

@@ -3,6 +3,7 @@
  * kept as public keys, so that what they signed can still be checked. Keys from elsewhere, for releases that are signed
  * offline, are public keys only.
  */
+import { createPublicKey, sign } from 'node:crypto'
 import { chmodSync, closeSync, fsyncSync, openSync, readFileSync, renameSync, statSync, writeSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { ReleaseSignature } from 'midflight/protocol'
@@ -67,9 +68,24 @@ export class KeyRing {
   }
 
   sign(release: Unsigned): ReleaseSignature {
+    return signRelease(release, this.signing().privateKey)
+  }
+
+  /** Ed25519, in base64url. What is signed must not be mistaken for a release: that begins with a brace. */
+  signBytes(bytes: Uint8Array): string {
+    if (bytes[0] === 0x7b) throw new TypeError('what is to be signed looks like a release')
+    return sign(null, bytes, this.signing().privateKey).toString('base64url')
+  }
+
+  /** Of the key that signs: SPKI as DER, in base64url. */
+  publicKey(): string {
+    return createPublicKey(this.signing().publicKey).export({ type: 'spki', format: 'der' }).toString('base64url')
+  }
+
+  private signing(): StoredKey & { readonly privateKey: string } {
     const key = this.stored.find(({ use }) => use === 'signs')
     if (key?.privateKey === undefined) throw new KeyRingError('unknown-key', `${this.path} has no key that signs`)
-    return signRelease(release, key.privateKey)
+    return { ...key, privateKey: key.privateKey }
   }
 
   /** A new key signs from now on. Returns its id. The private half of the one before is forgotten. */

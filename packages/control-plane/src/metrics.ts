@@ -94,7 +94,10 @@ export function metricsOf(store: Store): Metrics {
     rateLimited: (by) => limited.inc({ by }),
     liveClients: (change) => clients.inc(change),
     rollout: rolloutMetrics(registry, store),
-    observe: (hub) => observeHub(registry, hub),
+    observe(hub) {
+      observeHub(registry, hub)
+      observeBuses(registry, hub)
+    },
     observeWaiting(waiting) {
       new Gauge({
         name: 'midflight_batch_waiting',
@@ -209,6 +212,40 @@ function observeHub(registry: Registry, hub: Hub): void {
         const now = hub.nodes()[field as keyof typeof deliveryCounters]
         this.inc(now - last)
         last = now
+      },
+    })
+  }
+}
+
+const busCounters = {
+  whole: 'Releases put on a bus whole.',
+  moved: 'Words on a bus that a config has moved.',
+  failed: 'Tries to say something on a bus that failed.',
+  dropped: 'Configs of which nothing was said on a bus, as too many waited.',
+} as const
+
+function observeBuses(registry: Registry, hub: Hub): void {
+  const registers = [registry]
+  const labelNames = ['bus']
+  new Gauge({
+    name: 'midflight_bus_away',
+    help: '1: the bus could not be reached when something was to be said.',
+    ...{ labelNames, registers },
+    collect() {
+      for (const { bus, isAway } of hub.buses()) this.set({ bus }, isAway ? 1 : 0)
+    },
+  })
+  for (const [field, help] of Object.entries(busCounters)) {
+    const last = new Map<string, number>()
+    new Counter({
+      name: `midflight_bus_${field}_total`,
+      ...{ help, labelNames, registers },
+      collect() {
+        for (const counts of hub.buses()) {
+          const now = counts[field as keyof typeof busCounters]
+          this.inc({ bus: counts.bus }, now - (last.get(counts.bus) ?? 0))
+          last.set(counts.bus, now)
+        }
       },
     })
   }

@@ -2,10 +2,8 @@
  * Puts a control plane together, and takes it apart in order: store, keys, hub, HTTP. What each part does is its own
  * file; here is only what the first start makes, where it may listen, and what closes before what.
  */
-import type { IncomingMessage } from 'node:http'
 import { isIPv6, type AddressInfo, type Socket } from 'node:net'
 import { join } from 'node:path'
-import type { Duplex } from 'node:stream'
 import type { PeerCertificate } from 'node:tls'
 import type { Json } from 'midflight'
 import { pino, type Logger } from 'pino'
@@ -17,20 +15,20 @@ import { domainOf } from './domain.ts'
 import { gateSources, type GateSourceOptions } from './gates/sources.ts'
 import { defaultBodyOptions, type BodyOptions } from './http/body.ts'
 import { namesOf, type Names } from './http/caller.ts'
-import { createGate, type Gate } from './http/gate.ts'
+import { createGate } from './http/gate.ts'
 import { agentOfCertificate, identification, type Identify } from './http/identity.ts'
 import { defaultEventLimits, Live, type EventLimits } from './http/live.ts'
 import { oidc, type OidcOptions } from './http/oidc.ts'
-import { Problem, problemOf } from './http/problem.ts'
 import { announce, announceWayBack } from './http/released.ts'
 import type { App } from './http/route.ts'
 import { createServer, defaultHttpLimits, type HttpLimits } from './http/server.ts'
 import { newsOf } from './http/strategies.ts'
-import { refuse } from './http/upgrade.ts'
+import { takeUpgrades } from './http/upgrade.ts'
 import { KeyRing } from './key-ring.ts'
 import { isLoopback } from './loopback.ts'
 import { metricsOf } from './metrics.ts'
 import { orderOf } from './order.ts'
+import type { BusOptions } from './push/bus.ts'
 import type { Hub } from './push/delivery.ts'
 import { createHub } from './push/hub.ts'
 import { defaultHubLimits, type HubLimits } from './push/limits.ts'
@@ -91,6 +89,8 @@ export interface ServeOptions {
   readonly gates?: GateSourceOptions
   /** Of publishes where neither they nor the config say it (batches excepted). Without it: to all at once, unwatched. */
   readonly strategy?: StrategySpec
+  /** Releases are announced over these besides. `takesReports`: what nodes report over them counts. Closed with it. */
+  readonly bus?: Pick<BusOptions, 'buses' | 'maxWholeBytes'> & { readonly takesReports?: boolean }
   /** How long `close` waits for requests and agents, in milliseconds. Default 10,000. */
   readonly closeMs?: number
   /** Instead of SQLite in `dataDir`. */
@@ -150,6 +150,7 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
       store,
       roster,
       ...(limits.hub === undefined ? {} : { limits: limits.hub }),
+      ...(options.bus && { bus: spokenOver(options.bus, keys, logger) }),
       onReport: ({ uid, config, labels, status, runs, seen }) =>
         live.add('node', config, { uid, labels, status, runs, seen } as unknown as Json),
       onProblem: (error) => logger.error({ err: error }, 'delivery failed'),
@@ -228,7 +229,7 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
       ...(options.proxies === undefined ? {} : { proxies: options.proxies }),
       ...(options.checkAnswers === undefined ? {} : { checkAnswers: options.checkAnswers }),
     })
-    upgrades(app, hub, gate)
+    takeUpgrades(app, hub, gate)
     // Node does not count a connection that never said anything as idle; clients and browsers open some in advance.
     const connections = new Set<Socket>()
     app.server.on('connection', (socket: Socket) => {
@@ -337,6 +338,19 @@ function identifier(options: ServeOptions, token: (secret: string) => Promise<Pr
   })
 }
 
+function spokenOver(bus: NonNullable<ServeOptions['bus']>, keys: KeyRing, logger: Logger): BusOptions {
+  return {
+    ...bus,
+    sign: (bytes) => keys.signBytes(bytes),
+    publicKey: () => keys.publicKey(),
+    onChange(name, away) {
+      if (away === undefined) logger.info({ bus: name }, 'the bus is reached again')
+      else
+        logger.warn({ bus: name, why: away }, 'the bus is away: releases go by WebSocket and polls; it is tried again')
+    },
+  }
+}
+
 function tlsOf({ cert, key, clientCa, clientCrl }: TlsOptions): object {
   return {
     cert,
@@ -345,37 +359,6 @@ function tlsOf({ cert, key, clientCa, clientCrl }: TlsOptions): object {
     // Who brings none may still bring a token; one that is not good counts as none, see identity.ts.
     ...(clientCa === undefined ? {} : { ca: clientCa, requestCert: true, rejectUnauthorized: false }),
     ...(clientCrl === undefined ? {} : { crl: clientCrl }),
-  }
-}
-
-/** The one upgrade that there is; looked at as requests are. */
-function upgrades(app: App, hub: Hub, gate: Gate): void {
-  // Some clients offer h2c with every request (Java's does by default): RFC 9110, 7.8 lets an offer be passed over. A
-  // Node that does not know this takes each for an upgrade, and they are answered with 404.
-  Object.assign(app.server, {
-    shouldUpgradeCallback: ({ headers }: IncomingMessage) => /\bwebsocket\b/i.test(headers.upgrade ?? ''),
-  })
-  app.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    // A caller that goes away while it is looked at is nobody's mistake.
-    socket.on('error', () => socket.destroy())
-    admit(request).then(
-      (principal) => hub.attach(request, socket, head, principal),
-      (error: unknown) => {
-        const problem = problemOf(error)
-        if (problem === undefined || problem.status >= 500) app.log.error({ err: error }, 'upgrade failed')
-        refuse(socket, request, problem ?? new Problem('internal', 'this should not have happened'))
-      },
-    )
-  })
-
-  async function admit(request: IncomingMessage): Promise<Principal> {
-    gate.screen(request)
-    if (request.url?.split('?', 1)[0] !== '/v1/agent/connect') {
-      throw new Problem('not-found', 'there is nothing to connect to under this path; want /v1/agent/connect')
-    }
-    if (request.method !== 'GET')
-      throw new Problem('method-not-allowed', 'the method is not GET', { headers: { allow: 'GET' } })
-    return await gate.admit(request, request.socket.remoteAddress ?? '')
   }
 }
 

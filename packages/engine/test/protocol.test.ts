@@ -13,7 +13,7 @@ import {
   encode,
   maxMessageBytes,
 } from '../src/protocol/codec.ts'
-import { agentMessage, serverMessage, type ReleaseMessage, type Report } from '../src/protocol/messages.ts'
+import { agentMessage, busMessage, serverMessage, type ReleaseMessage, type Report } from '../src/protocol/messages.ts'
 import { configNameProblem, isBelow, isConfigName } from '../src/protocol/names.ts'
 import { signedText, type ReleaseInfo } from '../src/protocol/release.ts'
 import {
@@ -54,8 +54,12 @@ const refused = (run: () => unknown): BadMessageError => {
 
 describe('the wire', () => {
   test('has not changed: whoever changes it changes this hash, docs/protocol.md, and thinks of agents in the field', () => {
-    const schemas = canonicalText({ agent: agentMessage.schema, server: serverMessage.schema })
-    expect(hash('sha256', schemas)).toBe('9ca741ab1f9a9ab898534097d388fc9bf18bf31b4065822832bfbf5b8a5d13ae')
+    const schemas = canonicalText({
+      agent: agentMessage.schema,
+      server: serverMessage.schema,
+      bus: busMessage.schema,
+    })
+    expect(hash('sha256', schemas)).toBe('20fd504433d080a035fcc6276937901634fb7d5f0b0ed813d8aae4c68f432d14')
   })
 
   test('the types follow from the shapes', () => {

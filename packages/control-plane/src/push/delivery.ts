@@ -6,6 +6,7 @@ import type { Principal } from '../access.ts'
 import type { Patience } from '../desired.ts'
 import type { Roster } from '../roster.ts'
 import type { NodeRecord, Store } from '../store.ts'
+import type { BusCounts, BusOptions } from './bus.ts'
 import type { Desired } from './fanout.ts'
 import type { HubLimits } from './limits.ts'
 import type { PollAnswer, PollRequest } from './longpoll.ts'
@@ -20,6 +21,8 @@ export interface HubOptions {
   readonly clock?: HubClock
   readonly limits?: Partial<HubLimits>
   readonly patience?: Patience
+  /** Buses over which releases are announced besides; closed with the hub. `takesReports`: nodes may report over them. */
+  readonly bus?: BusOptions & { readonly takesReports?: boolean }
   /** A node has said how it goes with a release. Must not throw. */
   readonly onReport?: (node: NodeRecord, report: Report) => void
   /** Something failed that nobody waits for: the store, or a release that cannot be sent. */
@@ -79,6 +82,8 @@ export interface Hub {
   announce(config: string): Promise<void>
   isConnected(uid: string): boolean
   nodes(): HubCounts
+  /** For each bus, in the order in which they were given. */
+  buses(): readonly BusCounts[]
   /** What nodes have said until now is in the store when this resolves. */
   flush(): Promise<void>
   /** Lets no one in, sends everyone away, spread over `reconnectMs`, and ends what is left after `deadlineMs`. */

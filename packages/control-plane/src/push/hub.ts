@@ -12,15 +12,18 @@ import { callerOf, decide, type Principal } from '../access.ts'
 import { defaultPatience, desired as headForAll, failedAt } from '../desired.ts'
 import type { Transition } from '../fleet.ts'
 import { createAdmission } from './admission.ts'
+import { createBusPush, type BusPushOptions } from './bus.ts'
+import { createBusReports } from './bus-reports.ts'
 import { createChannels, type Channel } from './channels.ts'
-import type { Greeted, Hub, HubCounts, HubOptions, Told } from './delivery.ts'
+import type { Hub, HubCounts, HubOptions } from './delivery.ts'
 import { createDoubts } from './doubts.ts'
 import { createFanout } from './fanout.ts'
 import { createFrames } from './frames.ts'
 import { defaultHubLimits, type HubLimits } from './limits.ts'
 import { createInbox } from './inbox.ts'
-import { createLongPolls, type PollAnswer, type PollRequest } from './longpoll.ts'
+import { createLongPolls } from './longpoll.ts'
 import { createRecorder } from './recorder.ts'
+import { createRequests } from './requests.ts'
 import {
   createUpgrades,
   refuseUpgrade,
@@ -50,10 +53,8 @@ export function createHub(options: HubOptions): Hub {
   let isClosing = false
 
   const connects = createAdmission(limits, nowMs)
-  const requests = createAdmission({ ...limits, maxConnections: Infinity }, nowMs)
   const frames = createFrames(store, limits)
   const channels = createChannels<Link>(store)
-  const doubts = createDoubts(nowMs, limits.heartbeatMs / 2)
   const recorder = createRecorder({
     flush: () => roster.flush(() => fanout.idle()),
     everyMs: limits.recordMs,
@@ -79,6 +80,19 @@ export function createHub(options: HubOptions): Hub {
     idle: () => fanout.idle(),
   })
   const polls = createLongPolls({ channels, roster, frames, limits, pollMs, random: Math.random })
+  const requests = createRequests({
+    ...{ store, roster, channels, polls, isForeign, welcome, noted, take, tally },
+    admission: createAdmission({ ...limits, maxConnections: Infinity }, nowMs),
+    doubts: createDoubts(nowMs, limits.heartbeatMs / 2),
+    closedForMs: () => (isClosing ? reconnectMs : 0),
+    changed: () => recorder.note(),
+  })
+  const { bus } = options
+  const busPush = bus && createBusPush({ ...bus, frames, ...forBuses() })
+  const busReports =
+    bus?.takesReports === true
+      ? createBusReports({ buses: bus.buses, nowMs, leaseMs: limits.leaseMs, tell: requests.report, problem })
+      : undefined
   const events: LinkEvents = { nowMs, message, alive, gone, closing, limits }
   const upgrades = createUpgrades(events)
 
@@ -87,9 +101,25 @@ export function createHub(options: HubOptions): Hub {
     return Math.max(limits.pollMs, Math.ceil((roster.size * 1000) / limits.pollsPerSecond))
   }
 
-  function welcome(channel: Channel, auditHead: string): Welcome {
+  function welcome(channel: Channel, auditHead: string, uid: string, identity: Principal): Welcome {
     const { heartbeatMs, leaseMs } = limits
-    return { type: 'welcome', heartbeatMs, leaseMs, pollMs: pollMs(), head: channel.head?.number ?? null, auditHead }
+    const head = channel.head?.number ?? null
+    const reportKey = busReports?.keyFor(uid, channel.config, identity)
+    return {
+      ...{ type: 'welcome', heartbeatMs, leaseMs, pollMs: pollMs(), head, auditHead },
+      ...(bus && { bus: { key: bus.publicKey(), ...(reportKey !== undefined && { reportKey }) } }),
+    }
+  }
+
+  function forBuses(): Omit<BusPushOptions, keyof NonNullable<typeof bus> | 'frames'> {
+    return {
+      // Whoever has it from a bus may report it at once.
+      releases: async (config) => (await channels.refresh(config)) ?? (await channels.open(config)),
+      read: (look) => store.read(look),
+      spreadMs: (config) => Math.ceil((roster.uids(config).length * 1000) / limits.pollsPerSecond),
+      isUsual: options.desired === undefined,
+      problem,
+    }
   }
 
   // Links
@@ -165,7 +195,7 @@ export function createHub(options: HubOptions): Hub {
     if ((link.state as LinkState) === 'closed') return
     channel.links.add(link)
     link.state = 'open'
-    link.send(welcome(channel, auditHead))
+    link.send(welcome(channel, auditHead, link.uid, link.identity))
     const early = link.early ?? []
     link.early = null
     for (const said of early) message(link, said)
@@ -297,48 +327,8 @@ export function createHub(options: HubOptions): Hub {
     recorder.note()
   }
 
-  // By HTTP
-
-  async function poll(request: PollRequest): Promise<PollAnswer> {
-    if (decide(request.identity, 'connect', request.config) !== 'allowed') return { kind: 'unknown-config' }
-    const retryAfterMs = isClosing ? reconnectMs : requests.ask(polls.waiting())
-    if (retryAfterMs > 0) {
-      tally.sentAway++
-      return { kind: 'busy', retryAfterMs }
-    }
-    const { uid = '', config, identity } = request
-    const node = roster.node(uid)
-    if (node?.config === config && !isForeign(uid, config, identity)) noted(roster.heartbeat(uid, node))
-    return await polls.poll(request)
-  }
-
-  async function helloByHttp(hello: Hello, identity: Principal): Promise<Greeted> {
-    const allowed = decide(identity, 'connect', hello.config) === 'allowed'
-    const channel = allowed ? await channels.open(hello.config) : undefined
-    if (!channel) return { kind: 'unknown-config' }
-    const auditHead = await store.read((read) => read.auditHead().hash)
-    if (isForeign(hello.uid, hello.config, identity)) return { kind: 'duplicate-node' }
-    const known = roster.node(hello.uid)
-    const [says, knows] = [hello.runs?.number ?? 0, known?.config === hello.config ? (known.runs?.number ?? 0) : 0]
-    if (!doubts.areOver(hello.uid, says, knows) && says < knows) roster.heartbeat(hello.uid, hello)
-    else await roster.hello(hello)
-    recorder.note()
-    return { kind: 'ok', welcome: welcome(channel, auditHead) }
-  }
-
-  async function reportByHttp(config: string, uid: string, report: Report, identity: Principal): Promise<Told> {
-    const allowed = decide(identity, 'connect', config) === 'allowed'
-    const channel = allowed ? await channels.open(config) : undefined
-    if (!channel) return 'unknown-config'
-    if (roster.node(uid)?.config !== config || isForeign(uid, config, identity)) return 'unknown-node'
-    const release = await channels.release(channel, report.number)
-    const wasSent = release !== undefined && (release.digest === report.digest || report.attempt === 0)
-    if (!wasSent) return 'not-sent'
-    tally.reports++
-    return take(uid, report) ? 'ok' : 'unknown-node'
-  }
-
   async function announce(config: string): Promise<void> {
+    busPush?.moved(config)
     const channel = await channels.refresh(config)
     if (!channel) return
     fanout.lookAtAll(channel)
@@ -369,6 +359,7 @@ export function createHub(options: HubOptions): Hub {
   async function close(deadlineMs: number): Promise<void> {
     isClosing = true
     polls.close()
+    await busPush?.close()
     const open = [...links]
     for (const link of open) link.sendAway(pollMs(), reconnectMs)
     await Promise.race([
@@ -383,10 +374,9 @@ export function createHub(options: HubOptions): Hub {
 
   return {
     attach,
-    poll,
-    hello: helloByHttp,
-    report: reportByHttp,
+    ...requests,
     announce,
+    buses: () => busPush?.counts() ?? [],
     isConnected: (uid) => byUid.has(uid),
     nodes: counts,
     flush() {

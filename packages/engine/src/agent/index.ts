@@ -7,6 +7,7 @@ import { configNameProblem } from '../protocol/names.ts'
 import { maxMessageBytes } from '../protocol/codec.ts'
 import { agentMessage, type Hello } from '../protocol/messages.ts'
 import { mismatchText } from '../protocol/shape.ts'
+import type { Bus } from '../buses/bus.ts'
 import type { AttachedEngine, Source } from '../source.ts'
 import type { Trigger } from '../trigger.ts'
 import { diskIn, type Disk } from './disk.ts'
@@ -58,6 +59,15 @@ export interface ControlPlaneOptions {
    * Needs a `stateDir`.
    */
   readonly poisonMs?: number
+  /**
+   * Releases are heard over it too: `natsBus({ … })`, `redisBus({ … })`, `kafkaBus({ … })`, with the prefix that the control plane
+   * has. For one call of `controlPlane()`; closed with it.
+   */
+  readonly bus?: Bus
+  /** How a node without a WebSocket reports what became of a release. Default `http`; `bus` needs a `bus`. */
+  readonly acks?: 'http' | 'bus'
+  /** `false`: no connection is held to the control plane; a bus tells when to ask it, or else polls wait there. */
+  readonly websocket?: boolean
   /** Asks whether this program is well, again and again and after each commit; the fleet is told. */
   readonly probe?: ProbeOptions
 }
@@ -94,7 +104,10 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
   const { probe } = options
   if (probe) probeSettings(probe)
   const poisonMs = checkedPoisonMs(options.poisonMs)
-  const member = new Member({ remote, policy, disk, identity, references, poisonMs, probe })
+  const { bus, acks = 'http', websocket = true } = options
+  if (acks === 'bus' && !bus) throw new TypeError('controlPlane(): acks is "bus", and there is no bus')
+  const ways = { bus, websocket, reportsByBus: acks === 'bus' }
+  const member = new Member({ remote, ways, policy, disk, identity, references, poisonMs, probe })
   if (options.token !== undefined && isExposed(url)) {
     member.warn(`the token goes to ${url.origin} in the clear; want https`)
   }

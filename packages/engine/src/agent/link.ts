@@ -3,9 +3,11 @@
  * reports until they could be sent; `polling.ts` polls. Knows messages, and nothing of what they mean: that is
  * `member.ts`. `close()` leaves no socket, timer or request behind.
  */
+import type { Bus } from '../buses/bus.ts'
 import { errorText, pause } from '../deadline.ts'
 import { decodeFromServer, encode } from '../protocol/codec.ts'
 import type { AgentMessage, Confirm, Decision, ErrorMessage, Heartbeat, Report } from '../protocol/messages.ts'
+import { BusLine, type BusEnd } from './bus.ts'
 import {
   pollPlan,
   step,
@@ -23,14 +25,22 @@ import { RemoteError } from './request.ts'
 import { readToken, socketOpener, type OpenSocket, type Socket } from './websocket.ts'
 
 /** What the link asks of the node, and tells it. */
-export interface LinkEnd extends PollEnd {
+export interface LinkEnd extends PollEnd, BusEnd {
   heartbeat(): Heartbeat
   decide(message: Decision): void
   confirm(message: Confirm): void
-  warn(message: string): void
 }
 
-export type Via = 'websocket' | 'poll' | 'nothing'
+/** `bus`: it tells when there is news, and polls stand in for the socket. */
+export type Via = 'websocket' | 'bus' | 'poll' | 'nothing'
+
+/** By which ways, besides polls. */
+export interface LinkOptions {
+  readonly websocket: boolean
+  readonly bus: Bus | undefined
+  /** Where there is no socket, reports go over the bus. */
+  readonly reportsByBus: boolean
+}
 
 /** Reports that wait to be sent. Of more, the oldest is given up: only the newest release counts in the end. */
 const maxWaiting = 32
@@ -46,6 +56,8 @@ export class Link {
   readonly #closing = new AbortController()
   readonly #contact: Contact
   readonly #polling: Polling
+  readonly #bus: BusLine | undefined
+  readonly #options: LinkOptions
   readonly #timers = new Map<Timer, NodeJS.Timeout>()
   #polls: Promise<void> | undefined
   #connection: Connection = { kind: 'idle' }
@@ -60,21 +72,39 @@ export class Link {
   #posting: Promise<void> | undefined
   #changed = false
 
-  constructor(remote: Remote, end: LinkEnd) {
+  constructor(remote: Remote, end: LinkEnd, options: LinkOptions) {
     this.#remote = remote
+    this.#options = options
     this.#end = end
     const { signal } = this.#closing
     this.#contact = new Contact((message) => {
       if (!signal.aborted) end.warn(message)
     })
-    const news = { reachable: () => this.#sendWaiting(), taken: () => this.#missed() }
-    this.#polling = new Polling(remote, end, this.#contact, news, signal)
+    this.#polling = new Polling(
+      remote,
+      end,
+      this.#contact,
+      {
+        isTold: () => this.#bus?.listening === true,
+        reachable: () => this.#sendWaiting(),
+        welcomed: ({ bus }) => this.#bus?.trust(bus),
+        taken: () => this.#missed(),
+      },
+      signal,
+    )
+    const news = {
+      // Over a socket it comes by itself.
+      ask: (withinMs: number) => void (this.#connection.kind === 'online' || this.#polling.askWithin(withinMs)),
+      changed: () => void (signal.aborted || this.#polling.toldOtherwise()),
+    }
+    this.#bus = options.bus && new BusLine(options.bus, remote.config, end, news)
   }
 
   /** Opens the socket, and begins to poll where there can be none. */
   async open(): Promise<void> {
-    this.#openSocket = await socketOpener(this.#remote)
+    this.#openSocket = this.#options.websocket ? await socketOpener(this.#remote) : undefined
     if (this.#closing.signal.aborted) return
+    this.#bus?.open()
     if (this.#openSocket) this.#on({ kind: 'open' })
     else this.#polling.follow('instead')
     this.#polls = this.#polling.onAndOn()
@@ -88,7 +118,8 @@ export class Link {
   /** How this node hears of releases at the moment. */
   get via(): Via {
     if (this.#connection.kind === 'online') return 'websocket'
-    return this.#polling.working ? 'poll' : 'nothing'
+    if (!this.#polling.working) return 'nothing'
+    return this.#bus?.listening ? 'bus' : 'poll'
   }
 
   /** What is said on the way to a result is kept back for a moment, and not said at all if the result comes meanwhile. */
@@ -129,7 +160,7 @@ export class Link {
     clearTimeout(this.#sayingSteps)
     this.#closing.abort()
     this.#on({ kind: 'close' })
-    await Promise.all([this.#polls, this.#posting])
+    await Promise.all([this.#polls, this.#posting, this.#bus?.close()])
     this.#remote.agent.destroy()
   }
 
@@ -212,6 +243,7 @@ export class Link {
       switch (message.type) {
         case 'welcome':
           this.#contact.take(message)
+          this.#bus?.trust(message.bus)
           this.#on({ kind: 'welcome' })
           this.#contact.found('websocket')
           return this.#end.head(message.head, message.auditHead)
@@ -285,7 +317,9 @@ export class Link {
     while (this.#waiting[0] && !signal.aborted && this.#polling.standsIn) {
       const report = this.#waiting[0]
       try {
-        await sayReport(this.#remote, this.#end.hello().uid, report, signal)
+        const { uid } = this.#end.hello()
+        const isSaid = this.#options.reportsByBus && (await this.#bus?.say(uid, report))
+        if (!isSaid) await sayReport(this.#remote, uid, report, signal)
         if (this.#waiting[0] === report) this.#waiting.shift()
       } catch (error) {
         if (signal.aborted) return

@@ -2,7 +2,7 @@
 import type { Hello, PreparedRelease, ReportedHealth, Runs } from '../protocol/messages.ts'
 import type { NodeStatus } from '../protocol/status.ts'
 import type { Disk } from './disk.ts'
-import type { Via } from './link.ts'
+import type { LinkOptions, Via } from './link.ts'
 import type { Policy } from './policy.ts'
 import type { ProbeOptions } from './probe.ts'
 import type { References } from './references.ts'
@@ -30,6 +30,7 @@ export interface AgentStatus {
 
 export interface MemberOptions {
   readonly remote: Remote
+  readonly ways: LinkOptions
   readonly policy: Policy
   readonly disk: Disk
   readonly identity: Pick<Hello, 'config' | 'labels' | 'agent'>

@@ -56,7 +56,7 @@ export class Member implements LinkEnd {
 
   constructor(options: MemberOptions) {
     this.#options = options
-    this.#link = new Link(options.remote, this)
+    this.#link = new Link(options.remote, this, options.ways)
     this.#documents = new Documents(options.references)
     this.#health = new HealthOfNode(options.probe, {
       running: () => runsOf(this.#node)?.release.number,
@@ -240,6 +240,10 @@ export class Member implements LinkEnd {
 
   index(): number {
     return desired(this.#node)?.release.number ?? 0
+  }
+
+  heardOf(): number {
+    return this.#node.seen ?? 0
   }
 
   hear(message: ReleaseMessage): void {

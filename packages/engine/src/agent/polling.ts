@@ -3,7 +3,7 @@
  * to poll is for `connection.ts` to say.
  */
 import { errorText, pause } from '../deadline.ts'
-import type { Hello, ReleaseMessage } from '../protocol/messages.ts'
+import type { Hello, ReleaseMessage, Welcome } from '../protocol/messages.ts'
 import { backoff, type PollPlan } from './connection.ts'
 import type { Contact } from './contact.ts'
 import { poll, sayHello } from './poll.ts'
@@ -20,8 +20,11 @@ export interface PollEnd {
 }
 
 export interface PollNews {
+  /** Something else tells when there is news, so no request has to wait for it. */
+  isTold(): boolean
   /** Now is the time to say by HTTP what waits to be said. */
   reachable(): void
+  welcomed(welcome: Welcome): void
   /** A release came by a poll beside the socket. */
   taken(): void
 }
@@ -35,6 +38,8 @@ const shortGapMs: RangeMs = [500, 1_500]
 const quickMs = 1_000
 /** A socket that is back within a moment needs no polls in place of it: a fleet that lost it would ask twice. */
 const standInAfterMs: RangeMs = [250, 1_000]
+/** Whatever was said on the bus while it was not heard is asked for within this. */
+const listensAgainMs: RangeMs = [0, 10_000]
 const longestWaitMs = 2 ** 31 - 1
 
 export class Polling {
@@ -50,6 +55,9 @@ export class Polling {
   #helloAt = -Infinity
   #working = false
   #wantsWhole = false
+  /** There may be news: ask then, whatever the plan would wait for. */
+  #askAt = Infinity
+  #askChanged = new AbortController()
 
   constructor(remote: Remote, end: PollEnd, contact: Contact, news: PollNews, closing: AbortSignal) {
     this.#remote = remote
@@ -82,6 +90,21 @@ export class Polling {
     this.wake()
   }
 
+  /** At a random time within this, or sooner if that was said before. */
+  askWithin(ms: number): void {
+    const at = performance.now() + Math.random() * ms
+    if (at >= this.#askAt) return
+    this.#askAt = at
+    this.#askChanged.abort()
+    this.#askChanged = new AbortController()
+  }
+
+  /** Polls wait at the control plane, or no longer have to. */
+  toldOtherwise(): void {
+    if (this.#failures === 0) this.#gapMs = this.#news.isTold() ? listensAgainMs : standInAfterMs
+    this.wake()
+  }
+
   wake(): void {
     this.#planChanged.abort()
     this.#planChanged = new AbortController()
@@ -111,10 +134,12 @@ export class Polling {
   async onAndOn(): Promise<void> {
     while (!this.#closing.aborted) {
       const changed = this.#planChanged.signal
-      const [minMs, maxMs] = this.#wait()
+      const asked = this.#askChanged.signal
+      const ms = this.#waitMs()
       // A wish for the whole is not made to wait, unless the last try failed.
       const now = this.#wantsWhole && this.#failures === 0 && this.#plan !== 'none'
-      if (!now && (await pause(minMs + Math.random() * (maxMs - minMs), changed, this.#closing)) === 'stopped') continue
+      if (!now && (await pause(ms, changed, asked, this.#closing)) === 'stopped') continue
+      this.#askAt = Infinity
       try {
         await this.#turn(AbortSignal.any([changed, this.#closing]))
       } catch (error) {
@@ -125,6 +150,14 @@ export class Polling {
         this.#contact.lost(errorText(error))
       }
     }
+  }
+
+  #waitMs(): number {
+    const [minMs, maxMs] = this.#wait()
+    const ms = minMs + Math.random() * (maxMs - minMs)
+    // Of one that is away, or does not want to be asked, no news is to be had.
+    if (this.#plan === 'none' || this.#failures > 0) return ms
+    return Math.max(0, Math.min(ms, this.#askAt - performance.now()))
   }
 
   #wait(): RangeMs {
@@ -142,19 +175,26 @@ export class Polling {
 
   async #turn(signal: AbortSignal): Promise<void> {
     const began = performance.now()
-    const index = this.#end.index()
     const standsIn = this.standsIn
     if (standsIn) {
-      if (began - this.#helloAt >= this.#contact.pacing.heartbeatMs) await this.#sayHello(signal)
+      if (began - this.#helloAt >= this.#contact.pacing.heartbeatMs * 0.8) await this.#sayHello(signal)
       this.#news.reachable()
     }
-    const brought = await this.#once(standsIn ? this.#longPollMs() : 0, signal)
-    const taken = this.#end.index() !== index
+    const isTold = this.#news.isTold()
+    const { taken, unusable } = await this.#once(standsIn && !isTold ? this.#longPollMs() : 0, signal)
     // Twice in a row what cannot be used: as if there had been no answer.
-    this.#failures = brought && !taken && !this.#wantsWhole ? this.#failures + 1 : 0
+    this.#failures = unusable && !this.#wantsWhole ? this.#failures + 1 : 0
     if (taken && !standsIn) this.#news.taken()
     const quick = !taken && performance.now() - began < quickMs
-    this.#gapMs = this.#failures > 0 ? backoff(this.#failures) : quick ? shortGapMs : [0, 0]
+    if (this.#failures > 0) this.#gapMs = backoff(this.#failures)
+    else if (isTold && !this.#wantsWhole) this.#gapMs = this.#beatMs()
+    else this.#gapMs = quick ? shortGapMs : [0, 0]
+  }
+
+  /** Between two signs of life of a node without a connection that would show that it lives. */
+  #beatMs(): RangeMs {
+    const ms = Math.min(this.#contact.pacing.heartbeatMs, this.#contact.pacing.pollMs)
+    return [ms * 0.9, ms]
   }
 
   /** What a hello says has changed. */
@@ -172,11 +212,12 @@ export class Polling {
     const welcome = await sayHello(this.#remote, this.#end.hello(), signal)
     this.#helloAt = performance.now()
     this.#contact.take(welcome)
+    this.#news.welcomed(welcome)
     this.#end.head(welcome.head, welcome.auditHead)
   }
 
-  /** @returns whether a release was in it. */
-  async #once(waitMs: number, signal: AbortSignal): Promise<boolean> {
+  /** @returns of a release in the answer: whether it was news, and whether it is no use; another way may have brought it. */
+  async #once(waitMs: number, signal: AbortSignal): Promise<{ readonly taken: boolean; readonly unusable: boolean }> {
     const whole = this.#wantsWhole
     const { uid } = this.#end.hello()
     const answer = await poll(this.#remote, { uid, index: this.#end.index(), waitMs, whole }, signal)
@@ -186,8 +227,11 @@ export class Polling {
     const { pollMs } = answer
     if (pollMs !== undefined && pollMs >= 100) this.#contact.take({ ...this.#contact.pacing, pollMs })
     if (answer.head !== undefined) this.#end.head(answer.head === 0 ? null : answer.head)
-    if (answer.message) this.#end.hear(answer.message)
-    return answer.message !== undefined
+    const before = this.#end.index()
+    if (!answer.message) return { taken: false, unusable: false }
+    this.#end.hear(answer.message)
+    const index = this.#end.index()
+    return { taken: index !== before, unusable: index < answer.message.release.number }
   }
 
   /** No longer than the pause between two signs of life. */

@@ -1,6 +1,7 @@
 /** Messages to text and back, within their limits. Who closes a connection over a bad one is the reader's affair. */
 import { shown } from '../issue.ts'
-import { agentMessage, serverMessage, type AgentMessage, type Message, type ServerMessage } from './messages.ts'
+import { agentMessage, busMessage, serverMessage } from './messages.ts'
+import type { AgentMessage, BusMessage, Message, ServerMessage } from './messages.ts'
 import { mismatchText, type Shape } from './shape.ts'
 
 /** In bytes of UTF-8. */
@@ -52,6 +53,11 @@ export function decodeFromAgent(frame: string | Uint8Array): AgentMessage {
 /** @throws BadMessageError */
 export function decodeFromServer(frame: string | Uint8Array): ServerMessage {
   return decode(frame, serverMessage, maxReleaseBytes)
+}
+
+/** What a control plane says on a bus, without the line before it. @throws BadMessageError */
+export function decodeFromBus(frame: string | Uint8Array): BusMessage {
+  return decode(frame, busMessage, maxReleaseBytes)
 }
 
 function decode<M extends Message>(frame: string | Uint8Array, shape: Shape<M>, limit: number): M {

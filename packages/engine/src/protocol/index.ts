@@ -1,9 +1,21 @@
 /** The door to `midflight/protocol`: what control planes, agents and consoles say to each other. Browser-safe. */
 export { canonicalText } from '../canonical.ts'
 export {
+  busFormat,
+  releaseTopic,
+  reportFormat,
+  reportTopic,
+  seal,
+  toProve,
+  unseal,
+  type Format,
+  type Sealed,
+} from './bus.ts'
+export {
   BadMessageError,
   closeCodes,
   decodeFromAgent,
+  decodeFromBus,
   decodeFromServer,
   encode,
   maxMessageBytes,
@@ -14,7 +26,9 @@ export {
   agentMessage,
   serverMessage,
   subprotocol,
+  busMessage,
   type AgentMessage,
+  type BusMessage,
   type ErrorMessage,
   type Heartbeat,
   type Hello,

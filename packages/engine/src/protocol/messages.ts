@@ -101,6 +101,15 @@ const welcome = shape.record({
   /** The newest release that this node should run; `null` if there is none yet. */
   head: shape.nullable(releaseNumber),
   auditHead: shape.optional(auditHead),
+  /** Where the control plane speaks over a bus too. */
+  bus: shape.optional(
+    shape.record({
+      /** Ed25519, SPKI as DER in base64url: what it says on the bus is signed with it. */
+      key: shape.text(128),
+      /** Base64url: this node proves with it what it says on the bus. For nobody else. */
+      reportKey: shape.optional(shape.text(128)),
+    }),
+  ),
 })
 
 const maxDepth = 100
@@ -142,6 +151,15 @@ const decision = shape.record({
 /** A release that is to be reverted without it stays. */
 const confirm = shape.record({ number: releaseNumber, digest: digestText })
 
+/** On a bus: what nodes are to run has changed, for some of them or for all. Whoever holds less asks. */
+const moved = shape.record({
+  config: configText,
+  /** The newest release. */
+  number: releaseNumber,
+  /** Ask at a random time within this: others ask too. */
+  spreadMs: shape.integer(0, 86_400_000),
+})
+
 const pace = shape.record({
   pollMs: milliseconds(100),
   /** Close, and come back after a random time up to this. */
@@ -153,11 +171,15 @@ const error = shape.record({ code: shape.text(64), message: shape.text(1024) })
 export const agentMessage = shape.tagged('type', { hello, heartbeat, report, whole })
 export const serverMessage = shape.tagged('type', { welcome, release, decision, confirm, pace, error })
 
+/** What a control plane says on a bus, to all who listen. */
+export const busMessage = shape.tagged('type', { release, moved })
+
 /** From an agent to the control plane. */
 export type AgentMessage = shape.Of<typeof agentMessage>
 /** From the control plane to an agent. */
 export type ServerMessage = shape.Of<typeof serverMessage>
-export type Message = AgentMessage | ServerMessage
+export type BusMessage = shape.Of<typeof busMessage>
+export type Message = AgentMessage | ServerMessage | BusMessage
 
 type Named<M, T> = Extract<M, { readonly type: T }>
 export type Hello = Named<AgentMessage, 'hello'>
