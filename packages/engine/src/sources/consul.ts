@@ -196,9 +196,10 @@ function queryUrl(base: URL, place: Place, { datacenter, consistency = 'default'
     throw new TypeError(`consul(): consistency is ${JSON.stringify(consistency)}; want default, consistent or stale`)
   }
   const name = 'key' in place ? place.key : place.prefix
-  const url = apiUrl(base, kvPath(name), datacenter)
+  const url = apiUrl(base, kvPath(name))
   if ('prefix' in place) url.searchParams.set('recurse', '')
   if (consistency !== 'default') url.searchParams.set(consistency, '')
+  if (datacenter !== undefined) url.searchParams.set('dc', datacenter)
   return url
 }
 

@@ -29,6 +29,11 @@ export function consulWriter(options: ConsulWriterOptions = {}): Writer {
   const name = `consul:${url.host}`
   const peer: Peer = { agent: agentFor(url, options.tls), token: options.token }
   const call = <T>(signal: AbortSignal, work: (call: Call) => Promise<T>) => calling(name, timeoutMs, signal, work)
+  const at = (path: string): URL => {
+    const asked = apiUrl(url, path)
+    if (datacenter !== undefined) asked.searchParams.set('dc', datacenter)
+    return asked
+  }
   const check = (key: string) => {
     if (key !== '' && !key.startsWith('/')) return
     throw new WriteError(
@@ -38,7 +43,7 @@ export function consulWriter(options: ConsulWriterOptions = {}): Writer {
   }
 
   async function entries(key: string, recurse: boolean, { signal }: Call): Promise<StoredEntry[]> {
-    const asked = apiUrl(url, kvPath(key), datacenter)
+    const asked = at(kvPath(key))
     // What was written before the call is seen, whichever server answers.
     asked.searchParams.set('consistent', '')
     if (recurse) asked.searchParams.set('recurse', '')
@@ -57,7 +62,7 @@ export function consulWriter(options: ConsulWriterOptions = {}): Writer {
     const body = JSON.stringify(operations.map((operation) => ({ KV: operation })))
     const headers = { 'content-type': 'application/json' }
     sent()
-    const asked = { url: apiUrl(url, 'txn', datacenter), method: 'PUT', headers, body, signal, limitMs: timeoutMs }
+    const asked = { url: at('txn'), method: 'PUT', headers, body, signal, limitMs: timeoutMs }
     const answer = await ask(peer, asked, maxBytes)
     if (answer.status === 409) {
       const text = answer.body.toString()

@@ -1,10 +1,9 @@
 /** Where in Consul's HTTP API something is. */
 
 /** @param path of the API, encoded: `kv/app/a`, `txn`. */
-export function apiUrl(base: URL, path: string, datacenter: string | undefined): URL {
+export function apiUrl(base: URL, path: string): URL {
   const url = new URL(base)
   url.pathname = `${base.pathname.replace(/\/$/, '')}/v1/${path}`
-  if (datacenter !== undefined) url.searchParams.set('dc', datacenter)
   return url
 }
 
