@@ -22,6 +22,7 @@ import { oidc, type OidcOptions } from './http/oidc.ts'
 import { announce, announceWayBack } from './http/released.ts'
 import type { App } from './http/route.ts'
 import { createServer, defaultHttpLimits, type HttpLimits } from './http/server.ts'
+import { deploymentView } from './http/routes/targets.ts'
 import { newsOf } from './http/strategies.ts'
 import { takeUpgrades } from './http/upgrade.ts'
 import { KeyRing } from './key-ring.ts'
@@ -37,6 +38,7 @@ import { Roster } from './roster.ts'
 import type { Store } from './store.ts'
 import { openSqlite } from './stores/sqlite.ts'
 import type { StrategySpec } from './strategies/spec.ts'
+import { startDeployer, type DeployOptions } from './targets/start.ts'
 import { authenticate, controlPlane, createToken, sharedNames } from './tokens.ts'
 import type { ContentLimits } from './validation.ts'
 
@@ -91,6 +93,8 @@ export interface ServeOptions {
   readonly strategy?: StrategySpec
   /** Releases are announced over these besides. `takesReports`: what nodes report over them counts. Closed with it. */
   readonly bus?: Pick<BusOptions, 'buses' | 'maxWholeBytes'> & { readonly takesReports?: boolean }
+  /** Who brings packages to the targets of configs, besides Midflight's own agents. */
+  readonly deploy?: DeployOptions
   /** How long `close` waits for requests and agents, in milliseconds. Default 10,000. */
   readonly closeMs?: number
   /** Instead of SQLite in `dataDir`. */
@@ -171,6 +175,17 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
       },
       onProblem: (error) => logger.error({ err: error }, 'a rollout is held up'),
     })
+    const deployer = await startDeployer(
+      {
+        domain,
+        roster,
+        coordinator,
+        published: (result) => announce({ live, hub, coordinator, log: logger }, result),
+        onMoved: (record) => live.add('deployment', record.config, deploymentView(record) as unknown as Json),
+        onProblem: (error) => logger.error({ err: error }, 'a deployment is held up'),
+      },
+      options.deploy ?? {},
+    )
     const batches = new Batches(domain, {
       orderOf: (config, content) =>
         orderOf({ domain, roster, gates }, { config, spec: undefined, edit: { content }, author: 'batch' }),
@@ -198,6 +213,7 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
         metrics,
         hub,
         coordinator,
+        deployer,
         gates,
         defaultStrategy: options.strategy,
         batches,
@@ -243,6 +259,7 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
       }
       await listen(app, host, port)
     } catch (error) {
+      await deployer.close()
       await coordinator.close()
       await hub.close(0)
       await app.close()
@@ -282,6 +299,7 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
       const idle = setInterval(() => app.server.closeIdleConnections(), 50)
       const late = setTimeout(() => app.server.closeAllConnections(), closeMs)
       await batches.close()
+      await deployer.close()
       await coordinator.close()
       await hub.close(closeMs)
       await ended

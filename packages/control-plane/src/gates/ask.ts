@@ -1,15 +1,19 @@
-/** One POST to a source of health: a connection of its own, no redirects, an answer of bounded size. */
+/** One request to somebody else's server, such as a source of health: a connection of its own, no redirects, an answer of bounded size. */
 import { request as httpRequest, validateHeaderName, validateHeaderValue } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import type { LookupFunction } from 'node:net'
 import { NotificationError } from 'midflight'
 
 export interface Question {
+  /** Default POST. */
+  readonly method?: 'GET' | 'PUT' | 'DELETE'
   readonly url: URL
   readonly headers: Readonly<Record<string, string>>
   readonly type: 'application/json' | 'application/x-www-form-urlencoded'
   readonly body: string
   readonly lookup?: LookupFunction
+  /** A longer answer is none. Default 1 MiB. */
+  readonly maxAnswerBytes?: number
   /** Ends it, with the connection. */
   readonly signal: AbortSignal
 }
@@ -20,7 +24,6 @@ export interface Answer {
   readonly json: unknown
 }
 
-const maxAnswerBytes = 2 ** 20
 const ownHeaders = ['host', 'content-length', 'content-type', 'transfer-encoding', 'connection', 'expect', 'upgrade']
 
 /** @throws TypeError naming `what`, and never the value. */
@@ -38,11 +41,11 @@ export function checkHeaders(headers: Readonly<Record<string, string>>, what: st
 
 /** Any whole answer is one, whatever its status. @throws Error that says why there is none; never what is secret. */
 export function ask(question: Question): Promise<Answer> {
-  const { url, headers, type, body, lookup, signal } = question
+  const { url, method = 'POST', headers, type, body, lookup, maxAnswerBytes = 2 ** 20, signal } = question
   return new Promise((resolve, reject) => {
     const start = url.protocol === 'https:' ? httpsRequest : httpRequest
     const request = start(url, {
-      method: 'POST',
+      method,
       // Not one from a pool: a server that has died must not look alive, and an address is checked for one connection.
       agent: false,
       signal,

@@ -13,7 +13,7 @@ export interface LiveEvent {
   readonly data: Json
 }
 
-export type LiveType = 'config' | 'release' | 'draft' | 'node' | 'node-joined' | 'node-left' | 'rollout'
+export type LiveType = 'config' | 'release' | 'draft' | 'node' | 'node-joined' | 'node-left' | 'rollout' | 'deployment'
 
 /** `gap`: what came after the event that was asked for is not all kept. */
 export interface Since {

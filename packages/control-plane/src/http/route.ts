@@ -16,6 +16,7 @@ import type { Hub } from '../push/delivery.ts'
 import type { Roster } from '../roster.ts'
 import type { Metrics } from '../metrics.ts'
 import type { StrategySpec } from '../strategies/spec.ts'
+import type { Deployer } from '../targets/deployer.ts'
 import { defaultPage } from './schemas.ts'
 import type { Identify } from './identity.ts'
 import type { EventLimits, Live } from './live.ts'
@@ -39,6 +40,7 @@ export interface Parts {
   readonly metrics: Metrics
   readonly hub: Hub
   readonly coordinator: Coordinator
+  readonly deployer: Deployer
   readonly gates: GateSources
   /** How releases reach their nodes where neither the publish nor the config says it. */
   readonly defaultStrategy: StrategySpec | undefined

@@ -26,6 +26,7 @@ import { nodeRoutes } from './routes/nodes.ts'
 import { operationRoutes } from './routes/operations.ts'
 import { releaseRoutes } from './routes/releases.ts'
 import { rolloutRoutes } from './routes/rollouts.ts'
+import { targetRoutes } from './routes/targets.ts'
 import { tokenRoutes } from './routes/tokens.ts'
 import { refuse } from './upgrade.ts'
 import { compileAnswerCheck, compileValidator } from './validate.ts'
@@ -117,6 +118,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
     batchRoutes(all, parts)
     releaseRoutes(all, parts)
     rolloutRoutes(all, parts)
+    targetRoutes(all, parts)
     draftRoutes(all, parts)
     nodeRoutes(all, parts)
     tokenRoutes(all, parts)

@@ -27,7 +27,8 @@ export class MemoryDeployments implements DeploymentsTx {
   }
 
   open(config?: string): DeploymentRecord[] {
-    const all = config === undefined ? [...this.recordsOf.keys()].sort().flatMap((one) => this.of(one)) : this.of(config)
+    const all =
+      config === undefined ? [...this.recordsOf.keys()].sort().flatMap((one) => this.of(one)) : this.of(config)
     return all.filter(({ endedAt }) => endedAt === null)
   }
 

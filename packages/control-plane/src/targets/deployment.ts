@@ -109,7 +109,8 @@ export type DeploymentEvent =
 export function next(record: DeploymentRecord, event: DeploymentEvent, at: string): DeploymentRecord {
   const { state } = record
   if (hasEnded(state)) return record
-  const moved = (to: Partial<DeploymentState>): DeploymentRecord => settled({ ...record, state: { ...state, ...to } }, at)
+  const moved = (to: Partial<DeploymentState>): DeploymentRecord =>
+    settled({ ...record, state: { ...state, ...to } }, at)
   switch (event.kind) {
     case 'begun':
       return state.begun || state.held !== null ? record : moved({ begun: true })
@@ -164,7 +165,9 @@ export function keyOf({ config, number, state }: DeploymentRecord): string {
 export function mayReturn({ phase, steps, step, begun }: DeploymentState): boolean {
   if (phase !== 'going') return false
   const taken = steps.slice(0, begun ? step + 1 : step)
-  return !taken.some(({ kind, of }) => of === 'old' && (kind === 'disable' || kind === 'uninstall' || kind === 'delete'))
+  return !taken.some(
+    ({ kind, of }) => of === 'old' && (kind === 'disable' || kind === 'uninstall' || kind === 'delete'),
+  )
 }
 
 /** What undoes the steps that were begun, last first. */
@@ -175,7 +178,11 @@ function back({ before, state }: DeploymentRecord, why: Partial<DeploymentState>
     .reverse()
     .flatMap((taken): Step[] => {
       const { kind, on } = taken
-      if (kind === 'create') return [{ kind: 'uninstall', on, of: 'new' }, { kind: 'delete', on, of: 'new' }]
+      if (kind === 'create')
+        return [
+          { kind: 'uninstall', on, of: 'new' },
+          { kind: 'delete', on, of: 'new' },
+        ]
       if (before === null) return []
       // Also for nodes that were only to try again: they get what holds, which they should have anyway.
       if (kind === 'update') return [{ kind: 'update', on, of: 'old', to: before.number }]
@@ -208,7 +215,11 @@ export function stepsOf(
     case 'create':
       return [{ kind: 'create', on: own, of: 'new' }, up(false), ...inspect, point]
     case 'update':
-      return [...(reaches ? [{ kind: 'update', on: own, of: 'new', to: number } as const, up(false)] : []), ...inspect, point]
+      return [
+        ...(reaches ? [{ kind: 'update', on: own, of: 'new', to: number } as const, up(false)] : []),
+        ...inspect,
+        point,
+      ]
     case 'replace': {
       if (old === undefined) throw new Error('there is nothing to replace')
       // One that was stopped is not started by being replaced: but it must be up before the old may go.
@@ -231,13 +242,17 @@ export function stepsOf(
     case 'uninstall':
       return [{ kind: 'uninstall', on: own, of: 'old' }, { kind: 'delete', on: own, of: 'old' }, point]
     case 'retry':
-      return [{ kind: 'update', on: own, of: 'new', to: before?.number ?? number, only: 'unsuccessful' }, up(false), point]
+      return [
+        { kind: 'update', on: own, of: 'new', to: before?.number ?? number, only: 'unsuccessful' },
+        up(false),
+        point,
+      ]
     case 'nothing':
       return []
   }
 }
 
-export const begun = (steps: readonly Step[]): DeploymentState => ({
+export const firstState = (steps: readonly Step[]): DeploymentState => ({
   phase: 'going',
   steps,
   step: 0,

@@ -109,7 +109,8 @@ export function operationOf(before: Targets | null, after: Targets, diff: Target
     !same(before.package.files, after.package.files) && 'the files',
   ].filter((one) => one !== false)
   if (changes.length > 0) return reaching('update', `${changes.join(' and ')} changed`)
-  if (same(before as unknown as Json, after as unknown as Json)) return { kind: 'nothing', why: 'it is the same', reaches: false }
+  if (same(before as unknown as Json, after as unknown as Json))
+    return { kind: 'nothing', why: 'it is the same', reaches: false }
   const beside = before.autoInspection !== after.autoInspection || !same(sorted(before.secrets), sorted(after.secrets))
   if (!beside && before.onVersionChange === after.onVersionChange) {
     // The same hosts in other words, or in another order.

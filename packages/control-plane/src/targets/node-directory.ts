@@ -94,7 +94,8 @@ export class NodeDirectory {
   }
 
   private idsBy(target: Target): readonly string[] {
-    const pairs = 'labels' in target ? Object.entries(target.labels) : [pairOf(target as { object: string; instance: string })]
+    const pairs =
+      'labels' in target ? Object.entries(target.labels) : [pairOf(target as { object: string; instance: string })]
     const lists = pairs.map((pair) => this.labelled.get(pair.join('=')) ?? [])
     const [smallest = []] = lists.toSorted((a, b) => a.length - b.length)
     if (pairs.length === 1) return smallest
@@ -108,7 +109,10 @@ function pairOf({ object, instance }: { readonly object: string; readonly instan
 
 /** As people write it: `zone=a,role=web`, `module/33`. */
 export function selectorText(target: Target): string {
-  if ('labels' in target) return Object.entries(target.labels).map((pair) => pair.join('=')).join(',')
+  if ('labels' in target)
+    return Object.entries(target.labels)
+      .map((pair) => pair.join('='))
+      .join(',')
   return 'object' in target ? `${target.object}/${target.instance}` : ''
 }
 

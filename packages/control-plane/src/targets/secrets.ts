@@ -1,5 +1,14 @@
 /** Secrets among parameters: kept where they were not entered again, and never shown. Pure. */
-import { parsePath, redactor, secretMark, secretsIn, type Issue, type Json, type JsonObject, type Path } from 'midflight'
+import {
+  parsePath,
+  redactor,
+  secretMark,
+  secretsIn,
+  type Issue,
+  type Json,
+  type JsonObject,
+  type Path,
+} from 'midflight'
 import type { Targets } from './targets.ts'
 
 /** The parameters as they may be shown: what either of the two marks is a secret in both. */
@@ -64,7 +73,9 @@ function marksKept(after: Json | undefined, before: Json | undefined): Json | un
   if (after === undefined || after === secretMark) return before ?? after
   if (Array.isArray(after)) return after.map((one: Json, i) => marksKept(one, memberOf(before, i)) as Json)
   if (typeof after !== 'object' || after === null) return after
-  return Object.fromEntries(Object.entries(after).map(([name, one]) => [name, marksKept(one, memberOf(before, name)) as Json]))
+  return Object.fromEntries(
+    Object.entries(after).map(([name, one]) => [name, marksKept(one, memberOf(before, name)) as Json]),
+  )
 }
 
 function fits(step: string | number, index: number): boolean {

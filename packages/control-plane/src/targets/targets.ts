@@ -98,7 +98,8 @@ class Reader {
     if (!targetKinds.includes(kind as TargetKind)) {
       return this.wrong(['kind'], `is ${shown(kind)}; want ${targetKinds.join(', ')}`)
     }
-    if (typeof autoInspection !== 'boolean') this.wrong(['autoInspection'], `is ${kindOf(autoInspection)}; want a boolean`)
+    if (typeof autoInspection !== 'boolean')
+      this.wrong(['autoInspection'], `is ${kindOf(autoInspection)}; want a boolean`)
     if (onVersionChange !== 'update' && onVersionChange !== 'replace') {
       this.wrong(['onVersionChange'], `is ${shown(onVersionChange)}; want update or replace`)
     }
@@ -124,8 +125,12 @@ class Reader {
       this.wrong(['nodes'], `has ${value.length} entries; want at most ${maxTargets}`)
       return []
     }
-    const read = { INSTANCE: this.host, LABELS: this.selector, TOPO: this.group }[kind]
-    return value.flatMap((one: unknown, i) => read.call(this, one, ['nodes', i]) ?? [])
+    const read: Readonly<Record<TargetKind, (one: unknown, path: Path) => Target | undefined>> = {
+      INSTANCE: (one, path) => this.host(one, path),
+      LABELS: (one, path) => this.selector(one, path),
+      TOPO: (one, path) => this.group(one, path),
+    }
+    return value.flatMap((one: unknown, i) => read[kind](one, ['nodes', i]) ?? [])
   }
 
   private host(value: unknown, path: Path): Host | undefined {
@@ -199,7 +204,10 @@ class Reader {
     }
     const names = new Set(entries.map(([name]) => name))
     for (const [name] of entries) {
-      const above = name.split('/').slice(0, -1).map((_, i, all) => all.slice(0, i + 1).join('/'))
+      const above = name
+        .split('/')
+        .slice(0, -1)
+        .map((_, i, all) => all.slice(0, i + 1).join('/'))
       if (above.some((one) => names.has(one))) this.wrong([...path, name], 'lies in what is a file itself')
     }
     return Object.fromEntries(entries) as Record<string, string>
@@ -256,7 +264,13 @@ function isObject(value: unknown): value is JsonObject {
 
 function kindOf(value: unknown): string {
   if (value === undefined) return 'missing'
-  return value === null ? 'null' : Array.isArray(value) ? 'a list' : typeof value === 'object' ? 'an object' : `a ${typeof value}`
+  return value === null
+    ? 'null'
+    : Array.isArray(value)
+      ? 'a list'
+      : typeof value === 'object'
+        ? 'an object'
+        : `a ${typeof value}`
 }
 
 /** For what can be no secret. */

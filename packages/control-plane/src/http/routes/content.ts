@@ -13,8 +13,10 @@ import { allow, principalOf } from '../permit.ts'
 import { etagOf, idempotencyKeyOf, ifMatchOf, isKnown } from '../precondition.ts'
 import { issueOf, Problem } from '../problem.ts'
 import { announce, counted } from '../released.ts'
+import { TargetsBody, TargetsPlanOf } from '../target-schemas.ts'
 import { FleetOf, RiskOf, RolloutForecast, Strategy } from '../rollout-schemas.ts'
 import type { App, Parts } from '../route.ts'
+import { planView } from './targets.ts'
 import {
   answers,
   AnyJson,
@@ -114,12 +116,13 @@ export function contentRoutes(app: App, parts: Parts): void {
         tags,
         params: NameParams,
         body: Type.Object(
-          { ...PlanRequest.properties, strategy: Type.Optional(Strategy) },
+          { ...PlanRequest.properties, strategy: Type.Optional(Strategy), targets: Type.Optional(TargetsBody) },
           { additionalProperties: false },
         ),
         response: answers({
           200: Type.Object({
             ...Plan.properties,
+            targets: orNull(TargetsPlanOf),
             risk: orNull(RiskOf),
             fleet: orNull(FleetOf),
             rollout: RolloutForecast,
@@ -128,13 +131,14 @@ export function contentRoutes(app: App, parts: Parts): void {
       },
     },
     async (request, reply) => {
-      const { strategy, ...edit } = request.body
+      const { strategy, targets, ...edit } = request.body
       const config = request.params.name
+      const deploy = targets === undefined ? null : planView(await parts.deployer.plan(config, targets))
       const plan = await planPublish(domain, { ...edit, config } as unknown as ConfigChange)
       const spec = strategy as StrategySpec | undefined
       const meaning = await forecast(parts, plan, { config, spec, author: principalOf(request).name })
       if (plan.head.digest !== null) reply.header('etag', etagOf(plan.head.digest))
-      return { ...plan, issues: plan.issues.map(issueOf), ...meaning }
+      return { ...plan, issues: plan.issues.map(issueOf), ...meaning, targets: deploy }
     },
   )
 

@@ -57,7 +57,10 @@ export class SqliteTransaction implements StoreTx {
     this.history = new Attempts(db, this.tables.attempts)
     this.rolling = new Rollouts(db, this.tables)
     const { rolling } = this
-    this.deployments = new Deployments(db, this.tables, { mustWrite: () => this.mustWrite(), epoch: () => rolling.epoch() })
+    this.deployments = new Deployments(db, this.tables, {
+      mustWrite: () => this.mustWrite(),
+      epoch: () => rolling.epoch(),
+    })
   }
 
   open(): void {

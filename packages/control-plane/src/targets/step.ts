@@ -1,0 +1,193 @@
+/** One step of a deployment, taken: asks the outside what there is where that is not known, calls, and waits for nodes. */
+import { keyOf, type DeploymentEvent, type DeploymentRecord, type Step } from './deployment.ts'
+import { InstallerError, type Installer, type NodeState, type SubscriptionStatus, type Wanted } from './installer.ts'
+import { NodeDirectory, type KnownNode } from './node-directory.ts'
+import { pause, type Pace } from './pace.ts'
+import { wantedOf } from './plan.ts'
+import { scrubber } from './secrets.ts'
+import type { Targets } from './targets.ts'
+
+interface Around {
+  readonly record: DeploymentRecord
+  readonly step: Step
+  /** What held before. */
+  readonly before: Targets | null
+  /** What the subscription of this step is to be. */
+  readonly wanted: Targets | null
+  readonly nodes: Iterable<KnownNode>
+  /** `undefined`: it is not configured any more. */
+  readonly installer: Installer | undefined
+  readonly pace: Pace
+  readonly stop: AbortSignal
+  /** Somebody wants something else: waiting ends, a call does not, so that it cannot come after what undoes it. */
+  readonly hurry: AbortSignal
+}
+
+export class Taking {
+  private readonly around: Around
+  private readonly scrub: (text: string) => string
+
+  constructor(around: Around) {
+    this.around = around
+    this.scrub = scrubber(around.before, around.wanted, around.record.targets)
+  }
+
+  /** @returns `undefined` if it was not waited for to the end. */
+  async result(known: boolean): Promise<DeploymentEvent | undefined> {
+    const { installer, step, stop } = this.around
+    if (installer === undefined) {
+      return { kind: 'refused', why: `the installer ${JSON.stringify(step.on.installer)} is not configured any more` }
+    }
+    try {
+      if (step.kind === 'up') return await this.up(installer)
+      const status = known || step.only !== undefined ? await this.status(installer) : undefined
+      if (status === undefined || !isDone(step, status, this.wanted)) await this.call(installer, status ?? null)
+      return step.kind === 'uninstall' ? await this.gone(installer) : { kind: 'done' }
+    } catch (error) {
+      if (stop.aborted) return undefined
+      const isRefused = error instanceof InstallerError && !error.transient
+      return {
+        kind: isRefused ? 'refused' : 'hindered',
+        why: this.scrub(`${step.kind}: ${error instanceof Error ? error.message : String(error)}`),
+      }
+    }
+  }
+
+  private get wanted(): Wanted | undefined {
+    const { record, wanted, before, nodes } = this.around
+    return wanted === null ? undefined : wantedOf(record.config, wanted, new NodeDirectory(nodes, before, wanted))
+  }
+
+  private async call(installer: Installer, status: SubscriptionStatus | null): Promise<void> {
+    const { record, step, pace } = this.around
+    const { id } = step.on
+    const call = { key: keyOf(record), signal: this.bound(pace.callMs) }
+    switch (step.kind) {
+      case 'create':
+      case 'update': {
+        const { wanted } = this
+        if (wanted === undefined) throw new InstallerError('has no targets to bring', false)
+        const only = step.only && unsuccessful(status, wanted)
+        await installer[step.kind](id, { ...wanted, ...(only && { only }) }, call)
+        return
+      }
+      case 'inspect':
+        return await installer.inspect(id, step.must === true, call)
+      case 'enable':
+      case 'disable':
+      case 'uninstall':
+      case 'delete':
+        return await installer[step.kind](id, call)
+      case 'up':
+      case 'point':
+        throw new Error(`${step.kind} is no call`)
+    }
+  }
+
+  /** Every node has it; or has not, and that is for people where it need not. */
+  private async up(installer: Installer): Promise<DeploymentEvent | undefined> {
+    const { step, pace } = this.around
+    const isOver = after(pace.upMs)
+    for (;;) {
+      const nodes = await this.wantedNodes(installer)
+      // One that has nothing yet may be about to get it.
+      const waiting = of(nodes, 'running', 'pending', 'absent')
+      const failed = of(nodes, 'failed')
+      const late = isOver()
+      if (step.must === true && (failed.length > 0 || (late && waiting.length > 0))) {
+        return { kind: 'refused', why: this.found('up', [...failed, ...waiting]) }
+      }
+      if (waiting.length === 0 || late) {
+        const rest = [...failed, ...waiting]
+        return { kind: 'done', ...(rest.length > 0 && { note: this.found('up', rest) }) }
+      }
+      if (!(await this.pollAgain())) return undefined
+    }
+  }
+
+  /** Every node that is to have it, also those that the installer does not know; and those that it has besides. */
+  private async wantedNodes(installer: Installer): Promise<NodeState[]> {
+    const nodes = [...((await this.status(installer))?.nodes ?? [])]
+    const known = new Set(nodes.map(({ node }) => node))
+    for (const { key, unknown } of this.wanted?.nodes ?? []) {
+      const detail = 'the installer says nothing of it'
+      if (unknown !== true && !known.has(key)) nodes.push({ node: key, state: 'absent', detail })
+    }
+    return nodes
+  }
+
+  /** What is still on a node must not be forgotten. */
+  private async gone(installer: Installer): Promise<DeploymentEvent | undefined> {
+    const { pace } = this.around
+    const isOver = after(pace.goneMs)
+    for (;;) {
+      const left = (await this.status(installer))?.nodes.filter(({ state }) => state !== 'absent') ?? []
+      if (left.length === 0) return { kind: 'done' }
+      if (isOver()) return { kind: 'refused', why: this.found('uninstall', left) }
+      if (!(await this.pollAgain())) return undefined
+    }
+  }
+
+  private async pollAgain(): Promise<boolean> {
+    const { pace, stop, hurry } = this.around
+    return await pause(pace.pollMs, stop, hurry)
+  }
+
+  private async status(installer: Installer): Promise<SubscriptionStatus | null> {
+    return await installer.status(this.around.step.on.id, this.bound(this.around.pace.callMs))
+  }
+
+  private found(what: string, nodes: readonly NodeState[]): string {
+    const named = nodes
+      .slice(0, 10)
+      .map(({ node, state, detail }) => `${node} ${state}${detail === undefined ? '' : ` (${detail})`}`)
+    const more = nodes.length > named.length ? ` and ${nodes.length - named.length} more` : ''
+    return this.scrub(`${what}: ${named.join(', ')}${more}`)
+  }
+
+  private bound(ms: number): AbortSignal {
+    return AbortSignal.any([this.around.stop, AbortSignal.timeout(ms)])
+  }
+}
+
+/** Whether what the step is for holds already. */
+function isDone(step: Step, status: SubscriptionStatus | null, wanted: Wanted | undefined): boolean {
+  switch (step.kind) {
+    case 'create':
+    case 'update':
+      return step.only === undefined && wanted !== undefined && status !== null && hasArrived(status, wanted)
+    case 'enable':
+      return status?.enabled === true
+    case 'disable':
+      return status === null || !status.enabled
+    case 'inspect':
+      return status?.inspected === (step.must === true)
+    case 'uninstall':
+      return status === null || status.nodes.every(({ state }) => state === 'absent')
+    case 'delete':
+      return status === null
+    default:
+      return false
+  }
+}
+
+/** Of all nodes: an installer may have come half way. */
+function hasArrived({ digest, nodes }: SubscriptionStatus, wanted: Wanted): boolean {
+  const there = new Set(nodes.map(({ node }) => node))
+  return digest === wanted.digest && wanted.nodes.every(({ key, unknown }) => unknown === true || there.has(key))
+}
+
+/** The failed and the pending, and those that nothing is known of. */
+export function unsuccessful(status: SubscriptionStatus | null, wanted: Wanted): string[] {
+  const well = new Set(status?.nodes.filter(({ state }) => state === 'success').map(({ node }) => node))
+  return wanted.nodes.map(({ key }) => key).filter((key) => !well.has(key))
+}
+
+function of(nodes: readonly NodeState[] = [], ...states: readonly NodeState['state'][]): NodeState[] {
+  return nodes.filter(({ state }) => states.includes(state))
+}
+
+function after(ms: number): () => boolean {
+  const end = performance.now() + ms
+  return () => performance.now() >= end
+}
