@@ -46,6 +46,8 @@ export class ZookeeperServer {
   /** One of its words of four letters. Nothing where it does not listen. */
   async ask(word: string): Promise<string> {
     const socket = connect(this.port, '127.0.0.1')
+    // One that is about to run takes connections that it never answers.
+    socket.setTimeout(1_000, () => socket.destroy())
     try {
       socket.end(word)
       return await text(socket)
@@ -93,7 +95,7 @@ export class Zookeeper {
         ]
         await writeFile(file, lines.join('\n'))
         const small = ['-Xmx128m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1']
-        const flags = ['-Dzookeeper.forceSync=no', '-Djute.maxbuffer=4194304', '-Djava.net.preferIPv4Stack=true']
+        const flags = ['-Dzookeeper.forceSync=no', '-Djava.net.preferIPv4Stack=true']
         const main = 'org.apache.zookeeper.server.quorum.QuorumPeerMain'
         return new ZookeeperServer([...small, ...flags, '-cp', jar, main, file], port)
       }),
@@ -170,9 +172,24 @@ export class Zookeeper {
     return done<Stat | null>((end) => client.exists(path, end))
   }
 
-  /** From now on only for whoever says that it is `user:password`, and for the admin. */
-  async protect(path: string, login: string): Promise<void> {
+  /** Until it is done: members may still be choosing who leads. */
+  async retried<T>(work: () => Promise<T>): Promise<T> {
+    for (const lastAt = performance.now() + startMs; ;) {
+      try {
+        return await work()
+      } catch (error) {
+        if (performance.now() > lastAt) throw error
+        this.#leave()
+        await sleep(200)
+      }
+    }
+  }
+
+  /** From now on only for whoever says that it is `user:password`, and for the admin; for all where nobody is named. */
+  async protect(path: string, login?: string): Promise<void> {
     const client = await this.admin()
+    const all = new zookeeper.ACL(31, new zookeeper.Id('world', 'anyone'))
+    if (login === undefined) return void (await done<Stat>((end) => client.setACL(path, [all], end)))
     const acls = [login, 'admin:right'].map((one) => new zookeeper.ACL(31, new zookeeper.Id('digest', digest(one))))
     await done((end) => client.setACL(path, acls, end))
   }

@@ -3,7 +3,8 @@
  * is imported at the first load. What is watched and read is `zookeeper/tree.ts`, the connection `zookeeper/session.ts`.
  */
 import { pause, within } from '../deadline.ts'
-import { FollowError, watching, type Feed, type Place, type WatchingOptions, type WatchingSource } from './watching.ts'
+import { FollowError, watching, type Feed, type News, type Place } from './watching.ts'
+import type { WatchingOptions, WatchingSource } from './watching.ts'
 import type { Token } from './watching/request.ts'
 import { Session, type Server } from './zookeeper/session.ts'
 import { Tree, type Root } from './zookeeper/tree.ts'
@@ -22,6 +23,8 @@ export interface ZookeeperOptions extends WatchingOptions {
   readonly user?: string
   /** A function is asked at each connection. */
   readonly password?: Token
+  /** How often all is read anew in any case, milliseconds, ±10 %, 100 to 86,400,000, default 300,000. */
+  readonly pollMs?: number
   /** How often the server is asked whether it is there, milliseconds, 10 to 3,600,000, default 10,000. */
   readonly pingMs?: number
   /** How long a connection and each answer may take, milliseconds, default 5,000. */
@@ -31,6 +34,7 @@ export interface ZookeeperOptions extends WatchingOptions {
 interface Access {
   readonly servers: readonly Server[]
   readonly login: { readonly user: string; readonly password: Token } | undefined
+  readonly pollMs: number
   readonly pingMs: number
   readonly timeoutMs: number
 }
@@ -41,9 +45,10 @@ interface Access {
  * @throws TypeError, RangeError at the call, if an option cannot be meant
  */
 export function zookeeper(options: ZookeeperOptions): WatchingSource {
-  const { pingMs = 10_000, timeoutMs = 5_000, maxBytes = 16 * 1024 * 1024 } = options
+  const { pollMs = 300_000, pingMs = 10_000, timeoutMs = 5_000, maxBytes = 16 * 1024 * 1024 } = options
   const { servers, chroot } = placesOf(options.servers)
   const place = placeOf(options)
+  inRange('pollMs', pollMs, 100, 86_400_000)
   inRange('pingMs', pingMs, 10, 3_600_000)
   inRange('timeoutMs', timeoutMs, 1, 3_600_000)
   const name = 'key' in place ? place.key : place.prefix
@@ -52,32 +57,39 @@ export function zookeeper(options: ZookeeperOptions): WatchingSource {
     `zookeeper:${name}`,
     place,
     options,
-    feedOf(root, { servers, login: loginOf(options), pingMs, timeoutMs }),
+    feedOf(root, { servers, login: loginOf(options), pollMs, pingMs, timeoutMs }),
   )
 }
 
-/** The session is kept from one call to the next: a look costs one question while its watches stand. */
+/** The session is kept from one call to the next, so that a look costs no new one. */
 function feedOf(root: Root, access: Access): Feed {
   let tree: Tree | undefined
   return {
     async *follow(signal) {
       try {
         if (!tree?.isOpen) tree = new Tree(root, await connected(access, signal), tree)
-        const standing = tree
-        for (let isDue = true; !signal.aborted;) {
-          if (isDue) await until(signal, standing.heard())
-          await until(signal, standing.settled())
-          yield standing.news()
-          const how = await pause(access.pingMs, signal, standing.nextEvent())
-          isDue = how === 'elapsed' || !standing.isOpen
-        }
+        yield* following(tree, access, signal)
       } catch (error) {
-        // What was asked for before the abort is still being answered: the next call goes on with it.
+        // After an abort nothing is wrong with it: the next call goes on with what is still being answered.
         if (!signal.aborted) await tree?.close()
         throw error
       }
     },
     close: async () => tree?.close(),
+  }
+}
+
+async function* following(tree: Tree, { pollMs, pingMs }: Access, signal: AbortSignal): AsyncGenerator<News> {
+  for (let anewAt = 0; !signal.aborted;) {
+    if (performance.now() >= anewAt) {
+      tree.readAnew()
+      anewAt = performance.now() + pollMs * (0.9 + 0.2 * Math.random())
+    }
+    await until(signal, tree.settled())
+    yield tree.news()
+    const waitMs = Math.max(0, Math.min(pingMs, anewAt - performance.now()))
+    const how = await pause(waitMs, signal, tree.nextEvent())
+    if (how === 'elapsed' || !tree.isOpen) await until(signal, tree.heard())
   }
 }
 

@@ -50,7 +50,7 @@ export class Tree {
   #sizeBytes = 0
   #settling: Promise<void> | undefined
   #event = new AbortController()
-  /** Of the root, by when it was created. Undefined if it is not there. */
+  /** When the root was created, as the server counts. Undefined if it is not there. */
   #createdAt: string | undefined
   /** Of the last root with values at or below it. */
   #heldBy: string | undefined
@@ -78,6 +78,17 @@ export class Tree {
   /** Everything that the server knew at the call has been told to this side. */
   async heard(): Promise<void> {
     await this.#session.exists(this.#at.path)
+  }
+
+  /**
+   * All is read and watched once more. A server does not tell of changes that the login may not read at that moment,
+   * and takes the watch away all the same.
+   */
+  readAnew(): void {
+    for (const node of this.#nodes.values()) {
+      node.isDataStale = node.areChildrenStale = true
+      this.#stale.add(node)
+    }
   }
 
   /** Aborts when there is something to be read again, or the connection is gone. */
@@ -131,10 +142,10 @@ export class Tree {
     this.#stale.delete(node)
     node.isDataStale = node.areChildrenStale = false
     let stat: Stat | undefined
-    if (node === this.#root) {
+    if (node === this.#root && this.#createdAt === undefined) {
       stat = await this.#session.exists(path, this.#onEvent)
-      this.#createdAt = stat?.czxid.toString('hex')
-      if (!stat) return this.#gone(node)
+      if (!stat) return this.#waitFor(node)
+      this.#createdAt = hex(stat.czxid)
     }
     if (areChildrenStale && !this.#at.isKey) {
       const listed = await this.#session.children(path, this.#onEvent)
@@ -146,21 +157,24 @@ export class Tree {
     node.isRead = true
   }
 
+  /** A value that has changed is read at once: what it may have grown to is bounded by the server. */
   async #readData(node: Node, known: Stat | undefined): Promise<void> {
-    let stat = known ?? (await this.#session.exists(node.path))
-    if (stat && !this.#fits(node, stat)) stat = await this.#session.exists(node.path, this.#onEvent)
-    if (!stat) return this.#gone(node)
-    const isRead = this.#fits(node, stat)
-    // Before it is read, so that many at once do not fit each for itself.
-    this.#setData(node, undefined, stat.dataLength)
-    if (!isRead) return
-    const data = await this.#session.data(node.path, this.#onEvent)
+    const { path } = node
+    let stat = known ?? (this.#tooLarge.has(node) ? await this.#session.exists(path) : undefined)
+    if (stat && !this.#fits(node, stat.dataLength)) stat = await this.#session.exists(path, this.#onEvent)
+    if (stat) {
+      const isRead = this.#fits(node, stat.dataLength)
+      // Before it is read, so that many at once do not fit each for itself.
+      this.#setData(node, undefined, stat.dataLength)
+      if (!isRead) return
+    }
+    const data = await this.#session.data(path, this.#onEvent)
     if (!data) return this.#gone(node)
-    this.#setData(node, data, data.length)
+    this.#setData(node, this.#fits(node, data.length) ? data : undefined, data.length)
   }
 
-  #fits(node: Node, { dataLength }: Stat): boolean {
-    return this.#sizeBytes - node.sizeBytes + dataLength <= this.#at.maxBytes
+  #fits(node: Node, sizeBytes: number): boolean {
+    return this.#sizeBytes - node.sizeBytes + sizeBytes <= this.#at.maxBytes
   }
 
   #setData(node: Node, data: Uint8Array | undefined, sizeBytes: number): void {
@@ -207,15 +221,22 @@ export class Tree {
     this.#stale.add(node)
   }
 
-  /** The root is waited for, others are found again by those above them, which are told too. */
+  /** The root is looked for again; others are found again by those above them, which are told too. */
   #gone(node: Node): void {
     if (this.#nodes.get(node.path) !== node) return
     for (const path of node.children) this.#forget(path)
     node.children = new Set()
     if (node !== this.#root) return this.#forget(node.path)
+    this.#createdAt = undefined
     this.#setData(node, undefined, 0)
     this.#tooLarge.delete(node)
-    node.isRead = node.isDataStale = node.areChildrenStale = true
+    this.#waitFor(node)
+    this.#stale.add(node)
+  }
+
+  /** Until it is told of, and then all of it is read. */
+  #waitFor(root: Node): void {
+    root.isRead = root.isDataStale = root.areChildrenStale = true
   }
 
   #forget(path: string): void {
@@ -231,4 +252,8 @@ export class Tree {
   #nameOf(path: string): string {
     return path.slice(this.#at.chroot.length)
   }
+}
+
+function hex(id: Buffer): string {
+  return id.toString('hex')
 }

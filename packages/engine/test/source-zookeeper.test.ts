@@ -1,0 +1,450 @@
+import { once } from 'node:events'
+import { createServer, type AddressInfo } from 'node:net'
+import { inspect } from 'node:util'
+import zookeeperClient from 'node-zookeeper-client'
+import { afterAll, describe, expect, onTestFinished, test } from 'vitest'
+import { start, type JsonObject } from '../src/index.ts'
+import { zookeeper, type ZookeeperOptions } from '../src/sources/zookeeper.ts'
+import type { StandardSchemaV1 } from '../src/schema/types.ts'
+import { addressOf, done, proxied, withoutZookeeper, Zookeeper } from './source-zookeeper-rig.ts'
+
+const anything: StandardSchemaV1<unknown, JsonObject> = {
+  '~standard': { version: 1, vendor: 'midflight', validate: (value) => ({ value: value as JsonObject }) },
+}
+/** Far beyond any test: what is seen is told by a watch. */
+const never = 3_600_000
+const soon = () => AbortSignal.timeout(20_000)
+const waited = { timeout: 20_000, interval: 5 }
+
+let shared: Promise<Zookeeper> | undefined
+let places = 0
+
+afterAll(async () => (await shared)?.close())
+
+/** A place of its own on the one server, behind a proxy. */
+async function serving() {
+  const server = await (shared ??= Zookeeper.start())
+  const first = server.servers[0] as (typeof server.servers)[0]
+  const proxy = await proxied(first)
+  const place = `/own${++places}`
+  onTestFinished(async () => {
+    await proxy.close()
+    await server.removeAll(place)
+  })
+  return {
+    server: first,
+    admin: server,
+    proxy,
+    place,
+    cutOff() {
+      proxy.refuse = true
+      proxy.reset()
+    },
+    write: (path: string, value: string | null) => server.write(`${place}${path}`, value),
+    remove: (path: string) => server.removeAll(`${place}${path}`),
+    ...using(`${addressOf(proxy)}${place}`),
+  }
+}
+
+function using(servers: string) {
+  const source = (own: Partial<ZookeeperOptions>) => {
+    const made = zookeeper({
+      ...{
+        servers,
+        pollMs: never,
+        pingMs: never,
+        timeoutMs: 5_000,
+        answerMs: 1_000,
+        retry: { firstMs: 20, maxMs: 100 },
+        ...own,
+      },
+    })
+    onTestFinished(() => made.close())
+    return made
+  }
+  const engine = async (own: Partial<ZookeeperOptions>) => {
+    const said: string[] = []
+    const hear = (message: string) => void said.push(message)
+    const running = await start({
+      schema: anything,
+      sources: [source(own)],
+      components: [],
+      logger: { info: hear, warn: hear, error: hear },
+    })
+    onTestFinished(() => running.close())
+    const lived: unknown[] = []
+    running.events.subscribe((event) => {
+      if (event.kind === 'reload' && event.outcome.kind === 'committed') lived.push(running.live)
+    })
+    return {
+      running,
+      lived,
+      lives: (config: unknown) => expect.poll(() => running.live, waited).toEqual(config),
+      says: (text: string) => expect.poll(() => said.join('\n'), waited).toContain(text),
+    }
+  }
+  return { source, engine }
+}
+
+const why = withoutZookeeper === undefined ? '' : ` (skipped: ${withoutZookeeper})`
+
+describe.skipIf(withoutZookeeper !== undefined)(`zookeeper()${why}`, { timeout: 60_000 }, () => {
+  test('by watches alone: values, children that are new, nested, gone and there again', async () => {
+    const { write, remove, engine } = await serving()
+    await write('/app/a', '1')
+    const { lives } = await engine({ prefix: '/app/' })
+    for (let i = 2; i <= 4; i++) {
+      await write('/app/a', String(i))
+      await lives({ a: i })
+    }
+    await write('/app/b/c/d', 'x')
+    await lives({ a: 4, b: { c: { d: 'x' } } })
+    await write('/app/b/c/e', '{"f":[1]}')
+    await lives({ a: 4, b: { c: { d: 'x', e: { f: [1] } } } })
+    await remove('/app/b/c/d')
+    await lives({ a: 4, b: { c: { e: { f: [1] } } } })
+    await remove('/app/b')
+    await lives({ a: 4 })
+    await write('/app/b/c/d', 'y')
+    await lives({ a: 4, b: { c: { d: 'y' } } })
+    await write('/apple/a', '1')
+    await remove('/app')
+    await lives({})
+    await write('/app/a', '5')
+    await lives({ a: 5 })
+  })
+
+  test('one znode, that it is deleted, and that it is there again', async () => {
+    const { write, remove, engine } = await serving()
+    await write('/doc.yaml', 'a: 1')
+    const { lives } = await engine({ key: '/doc.yaml' })
+    await write('/doc.yaml/below', 'is none of it')
+    await write('/doc.yaml', 'a: 2')
+    await lives({ a: 2 })
+    await remove('/doc.yaml')
+    await lives({})
+    await write('/doc.yaml', 'a: 3')
+    await lives({ a: 3 })
+    await write('/doc.yaml', 'a: 4')
+    await lives({ a: 4 })
+  })
+
+  test('of hundreds of changes at once, with subtrees that come and go, none is lost (Z5)', async () => {
+    const { write, remove, engine } = await serving()
+    await write('/app/z', '0')
+    const { lives, running } = await engine({ prefix: '/app/' })
+    let seed = 7
+    const random = (below: number) => (seed = (seed * 48_271) % 0x7f_ff_ff_ff) % below
+    const wanted = new Map<string, number>()
+    /** Each has its own part, so that they do not get into each other's way. */
+    const changing = async (part: string) => {
+      for (let i = 0; i < 100; i++) {
+        const path = `${part}/n${random(3)}/leaf${random(3)}`
+        if (random(3) === 0) {
+          const above = path.slice(0, path.lastIndexOf('/'))
+          await remove(`/app/${above}`)
+          for (const key of wanted.keys()) if (key.startsWith(`${above}/`)) wanted.delete(key)
+        } else {
+          await write(`/app/${path}`, String(i))
+          wanted.set(path, i)
+        }
+        if (random(10) === 0) void running.reload()
+      }
+    }
+    await Promise.all(['p', 'q', 'r', 's'].map(changing))
+    await write('/app/z', '1')
+    const tree: Record<string, Record<string, Record<string, number>>> = {}
+    for (const [path, value] of wanted) {
+      const [part, node, leaf] = path.split('/') as [string, string, string]
+      ;((tree[part] ??= {})[node] ??= {})[leaf] = value
+    }
+    await lives({ z: 1, ...tree })
+  })
+
+  test('what is written in one transaction comes as one change', async () => {
+    const { write, engine, admin, place } = await serving()
+    await write('/app/a', '0')
+    await write('/app/b/c', '0')
+    const { lives, lived } = await engine({ prefix: '/app/' })
+    const client = await admin.admin()
+    for (let i = 1; i <= 50; i++) {
+      const both = client.transaction().setData(`${place}/app/a`, Buffer.from(String(i)))
+      both.setData(`${place}/app/b/c`, Buffer.from(String(i)))
+      await done((end) => both.commit(end))
+    }
+    await lives({ a: 50, b: { c: 50 } })
+    const torn = lived.filter((config) => {
+      const { a, b } = config as { a: number; b: { c: number } }
+      return a !== b.c
+    })
+    expect(torn).toEqual([])
+  })
+
+  test('a value that changes all the time holds up no other', async () => {
+    const { write, engine } = await serving()
+    await write('/app/a', '0')
+    await write('/app/b', '0')
+    const { running } = await engine({ prefix: '/app/' })
+    let isOver = false
+    const writing = Promise.all(
+      [1, 2, 3, 4].map(async () => {
+        for (let i = 0; !isOver; i++) await write('/app/a', String(i))
+      }),
+    )
+    try {
+      await write('/app/b', '1')
+      await expect.poll(() => running.live, waited).toMatchObject({ b: 1 })
+    } finally {
+      isOver = true
+      await writing
+    }
+  })
+
+  test('an ephemeral znode is removed when the session that made it ends', async () => {
+    const { write, engine, server, place } = await serving()
+    await write('/app/a', '1')
+    const { lives } = await engine({ prefix: '/app/' })
+    const other = zookeeperClient.createClient(`127.0.0.1:${server.port}`)
+    const connected = once(other, 'connected')
+    other.connect()
+    await connected
+    const { EPHEMERAL } = zookeeperClient.CreateMode
+    await done((end) => other.create(`${place}/app/here`, Buffer.from('true'), EPHEMERAL, end))
+    await lives({ a: 1, here: true })
+    other.close()
+    await lives({ a: 1 })
+  })
+
+  test('what happened while the session expired comes as exactly the difference (F37)', async () => {
+    // Sessions of at most a second, so that one ends while nothing passes.
+    const own = await Zookeeper.start({ tickMs: 50 })
+    onTestFinished(() => own.close())
+    const [server] = own.servers
+    const proxy = await proxied(server as NonNullable<typeof server>)
+    onTestFinished(() => proxy.close())
+    for (const key of ['a', 'b', 'c']) await own.write(`/app/${key}`, '1')
+    const { lives, lived } = await using(addressOf(proxy)).engine({ prefix: '/app/', timeoutMs: never })
+    const connections = async () => ((await server?.ask('cons')) ?? '').match(/sid=/g)?.length
+    const before = await connections()
+    proxy.swallow = true
+    await own.write('/app/a', '2')
+    await own.remove('/app/b')
+    await own.write('/app/d', '1')
+    await expect.poll(connections, waited).toBe((before ?? 0) - 1)
+    expect(lived).toEqual([])
+    proxy.swallow = false
+    proxy.reset()
+    await lives({ a: 2, c: 1, d: 1 })
+    expect(lived).toHaveLength(1)
+    await own.write('/app/c', '2')
+    await lives({ a: 2, c: 2, d: 1 })
+  })
+
+  test('what was below a znode that is still there was deleted, also where nobody saw it', async () => {
+    const { write, remove, engine, cutOff, proxy } = await serving()
+    await write('/app/a', '1')
+    await write('/app/b', '1')
+    const { lives, running, says } = await engine({ prefix: '/app/' })
+    cutOff()
+    await remove('/app/a')
+    await remove('/app/b')
+    proxy.refuse = false
+    await lives({})
+    await write('/app/a', '2')
+    await lives({ a: 2 })
+    cutOff()
+    await remove('/app')
+    await write('/app', null)
+    proxy.refuse = false
+    // As after a loss: it is another.
+    await says('/app/ has no keys below it; what was never seen to be removed is not taken for removed')
+    expect(running.live).toEqual({ a: 2 })
+  })
+
+  test('a znode that is too large is not read; source and key are named, and the old stays', async () => {
+    const { write, engine, source } = await serving()
+    await write('/app/a', '1')
+    const { running, lives, says } = await engine({ prefix: '/app/', maxBytes: 500_000 })
+    await write('/app/big', 'x'.repeat(1_000_000))
+    await says('zookeeper:/app/ /app/big is 1000000 bytes, with all others 1000001; want at most 500000')
+    expect(running.live).toEqual({ a: 1 })
+    await write('/app/big', '2')
+    await lives({ a: 1, big: 2 })
+    // Together with the others.
+    const long = 'x'.repeat(300_000)
+    await write('/app/big', long)
+    await lives({ a: 1, big: long })
+    await write('/app/other', long)
+    await says('/app/other is 300000 bytes, with all others 600001; want at most 500000')
+    await expect(source({ key: '/app/other', maxBytes: 1_000 }).load(soon())).rejects.toThrow('want at most 1000')
+    await write('/app/big', '3')
+    await lives({ a: 1, big: 3, other: long })
+  })
+
+  test('znodes without a value are there for those below them; one with both is refused by name', async () => {
+    const { write, engine } = await serving()
+    await write('/app/empty', '')
+    await write('/app/none', null)
+    await write('/app/a/b', '1')
+    const { running, says } = await engine({ prefix: '/app/' })
+    expect(running.live).toEqual({ a: { b: 1 } })
+    await write('/app/a', '10.0.0.1')
+    await says('goes below the key /app/a, which has a value')
+  })
+
+  test('all of a server can be read; what the server keeps of itself is passed over', async () => {
+    const { server, write } = await serving()
+    await write('/app/a', '1')
+    const { engine } = using(`127.0.0.1:${server.port}`)
+    const { running } = await engine({ prefix: '/' })
+    expect(Object.keys(running.live)).not.toContain('zookeeper')
+    expect(Object.keys(running.live).some((key) => key.startsWith('own'))).toBe(true)
+  })
+
+  test('what may not be read is named, without the password, and is read with the right one', async () => {
+    const { write, source, engine, admin, place } = await serving()
+    await write('/app/a', '1')
+    await write('/app/secret', '1')
+    await admin.protect(`${place}/app/secret`, 'reader:s3cret')
+    const wrong = source({ prefix: '/app/', user: 'reader', password: 'wr0ng' })
+    const error = await wrong.load(soon()).catch((thrown: unknown) => thrown)
+    const shown = inspect([error, wrong.following(), wrong.name], { depth: 9, showHidden: true })
+    expect(shown).toContain(`may not read ${place}/app/secret`)
+    expect(shown).not.toContain('wr0ng')
+    await expect(source({ key: '/app/secret' }).load(soon())).rejects.toThrow('may not read')
+    const { lives } = await engine({ prefix: '/app/', user: 'reader', password: () => 's3cret' })
+    await write('/app/secret', '2')
+    await lives({ a: 1, secret: 2 })
+  })
+
+  test('a change that it may not see is no loss: all is read anew now and then', async () => {
+    const { write, engine, admin, place } = await serving()
+    await write('/app/a', '1')
+    const { running, lives, says } = await engine({ prefix: '/app/', pollMs: 200 })
+    // The server takes the watch and tells nothing.
+    await admin.protect(`${place}/app/a`, 'reader:s3cret')
+    await write('/app/a', '2')
+    await says(`may not read ${place}/app/a`)
+    expect(running.live).toEqual({ a: 1 })
+    await admin.protect(`${place}/app/a`)
+    await lives({ a: 2 })
+    await write('/app/a', '3')
+    await lives({ a: 3 })
+  })
+
+  test('reloads that others ask for look through the session that is there', async () => {
+    const { write, engine, proxy } = await serving()
+    await write('/app/a', '0')
+    const { running } = await engine({ prefix: '/app/' })
+    for (let i = 1; i <= 20; i++) {
+      await write('/app/a', String(i))
+      await running.reload()
+      expect(running.live).toEqual({ a: i })
+    }
+    expect(proxy.accepted).toBe(1)
+  })
+
+  test('close ends the session, and the server keeps no watch', async () => {
+    const { write, source, server, proxy } = await serving()
+    await write('/app/a', '1')
+    const connections = async () => (await server.ask('cons')).match(/sid=/g)?.length
+    const before = await connections()
+    const made = source({ prefix: '/app/' })
+    await made.load(soon())
+    expect(await connections()).toBe((before ?? 0) + 1)
+    await made.close()
+    await expect.poll(connections, waited).toBe(before)
+    expect(proxy.accepted).toBe(1)
+  })
+
+  test('a server of the list that is not there is passed over', async () => {
+    const { write, proxy, place } = await serving()
+    await write('/doc', '{"a":1}')
+    const gone = createServer().listen(0, '127.0.0.1')
+    await once(gone, 'listening')
+    const { port } = gone.address() as AddressInfo
+    gone.close()
+    const { source } = using(`127.0.0.1:${port},${addressOf(proxy)}${place}`)
+    for (let i = 0; i < 5; i++) {
+      expect((await source({ key: '/doc' }).load(soon())).config).toEqual({ a: 1 })
+    }
+    const alone = using(`127.0.0.1:${port}`).source({ key: '/doc' })
+    await expect(alone.load(soon())).rejects.toThrow(`connect ECONNREFUSED 127.0.0.1:${port}`)
+  })
+
+  test('a leader that was killed, and a quorum that is lost and comes back, lose nothing (F35, F36)', async () => {
+    const three = await Zookeeper.start({ members: 3 })
+    onTestFinished(() => three.close())
+    await three.write('/app/a', '1')
+    await three.write('/app/b', '1')
+    const all = three.servers.map(({ port }) => `127.0.0.1:${port}`).join(',')
+    const { lives, running, says } = await using(all).engine({ prefix: '/app/' })
+    const modes = await Promise.all(three.servers.map((server) => server.ask('srvr')))
+    const leader = three.servers.find((_, i) => modes[i]?.includes('Mode: leader'))
+    const [other] = three.servers.filter((server) => server !== leader)
+    await leader?.stop()
+    // The two others may still be choosing.
+    await three.retried(() => three.write('/app/a', '2'))
+    await lives({ a: 2, b: 1 })
+    await other?.stop()
+    await says('cannot be followed')
+    expect((await running.reload()).kind).toBe('unchanged')
+    await Promise.all([leader?.start(), other?.start()])
+    await three.retried(() => three.remove('/app/b'))
+    await lives({ a: 2 })
+  }, 180_000)
+})
+
+test('an answer that the client library does not know ends the connection, and not the process', async () => {
+  const session = Buffer.alloc(4 + 36)
+  session.writeInt32BE(36, 0)
+  session.writeInt32BE(30_000, 8)
+  session.writeInt32BE(16, 20)
+  // THROTTLEDOP, which is newer than the library.
+  const answer = Buffer.alloc(4 + 16)
+  answer.writeInt32BE(16, 0)
+  answer.writeInt32BE(-127, 16)
+  const server = createServer((socket) => {
+    socket.on('error', () => {})
+    let asked = 0
+    socket.on('data', () => socket.write(asked++ === 0 ? session : answer))
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  onTestFinished(() => void server.close())
+  const { port } = server.address() as AddressInfo
+  const { source } = using(`127.0.0.1:${port}`)
+  await expect(source({ key: '/doc' }).load(soon())).rejects.toThrow('does not understand: Unknown code: -127')
+})
+
+test('a server that takes connections and says nothing is given up in time', async () => {
+  const server = createServer((socket) => void socket.on('error', () => {}))
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  onTestFinished(() => void server.close())
+  const { port } = server.address() as AddressInfo
+  const { source } = using(`127.0.0.1:${port}`)
+  await expect(source({ key: '/doc', timeoutMs: 100 }).load(soon())).rejects.toThrow('no answer within 100 ms')
+})
+
+test('options that cannot be meant are refused at the call, without a password', () => {
+  const servers = 'zk1,zk2:2181/chroot'
+  expect(() => zookeeper({ servers })).toThrow('want one of key and prefix')
+  expect(() => zookeeper({ servers, key: '/a', prefix: '/b/' })).toThrow('want one of key and prefix')
+  for (const key of ['a', '/', '/a/', '//a', '/a//b', '/./a', '/a/..', '', '/a\0']) {
+    expect(() => zookeeper({ servers, key })).toThrow('is no path of ZooKeeper')
+  }
+  expect(() => zookeeper({ servers, prefix: '/app' })).toThrow('want it to end in /')
+  expect(() => zookeeper({ servers, prefix: 'app/' })).toThrow('is no path of ZooKeeper')
+  expect(() => zookeeper({ servers, prefix: '' })).toThrow('is no path of ZooKeeper')
+  expect(() => zookeeper({ servers: 'zk1/a//b', key: '/a' })).toThrow('is no path of ZooKeeper')
+  expect(() => zookeeper({ servers, key: '/a', user: 'me' })).toThrow('want user and password')
+  expect(() => zookeeper({ servers, key: '/a', user: 'm:e', password: 'x' })).toThrow('want user and password')
+  expect(() => zookeeper({ servers, key: '/a', pingMs: 1 })).toThrow('pingMs is 1; want 10 to 3600000')
+  for (const wrong of ['', 'zk1,', 'zk1:99999', 'me:s3cret@zk1:2181', 'http://s3cret']) {
+    expect(() => zookeeper({ servers: wrong, key: '/a' })).toThrow(/^zookeeper\(\): want servers as (?!.*s3cret)/)
+  }
+  for (const right of ['[::1]:2181', '10.0.0.1', 'zk-1.example:2181,zk2/', 'zk/a/b']) {
+    expect(zookeeper({ servers: right, key: '/a' }).name).toBe('zookeeper:/a')
+  }
+})
