@@ -117,6 +117,7 @@ export class Nginx {
     const port = await freePort()
     const run = tree({}, 'midflight-nginx-run-')
     const directory = tree({ ...files, 'nginx.conf': nginxConf(port, run) }, 'midflight-nginx-')
+    mkdirSync(join(directory, 'sites'), { recursive: true })
     const nginx = new Nginx(directory, port, run)
     await nginx.start()
     return nginx

@@ -93,6 +93,8 @@ class Target {
   /** Until the change before has been committed or rolled back: both would be in one place. */
   #turn: Promise<void> = Promise.resolve()
   #settled = false
+  /** A change has been committed: the engine is going to close this component, and not otherwise. */
+  #live = false
   /** Why the program may not run what its files say. */
   #owed: string | undefined
 
@@ -141,9 +143,9 @@ class Target {
     release: () => void,
   ): Promise<Prepared> {
     const { files, check, directory, limits } = this.#settings
-    await this.settle(signal)
     let staged: readonly Staged[]
     try {
+      await this.settle(signal)
       const rendered = await renderFiles(files, values)
       staged = await this.#work.stage(rendered, check !== undefined, signal)
       if (check && staged.length > 0) {
@@ -151,7 +153,8 @@ class Target {
         await limited('the check', limits.checkMs, signal, (stop) => run('the check', command, directory, stop))
       }
     } catch (error) {
-      await this.#work.clearStaged()
+      if (this.#settled) await this.#work.clearStaged()
+      await this.#letGo()
       throw error
     }
     return this.#prepared(staged, forced, release)
@@ -185,12 +188,13 @@ class Target {
           if (this.#owed === undefined) await this.#work.clear()
           else await this.#work.clearStaged()
         } finally {
-          release()
+          await this.#letGo().finally(release)
         }
       },
       dispose: async () => {
         if (ended) return
         ended = true
+        this.#live = true
         await this.#work.clear().finally(release)
       },
     }
@@ -223,8 +227,15 @@ class Target {
 
   async close(): Promise<void> {
     await this.#turn
-    await this.#work.close()
+    this.#live = false
+    await this.#letGo()
+  }
+
+  /** Another process may look after the directory. */
+  async #letGo(): Promise<void> {
+    if (this.#live) return
     this.#settled = false
+    await this.#work.close()
   }
 }
 

@@ -22,7 +22,8 @@ export async function answerOf(
     return { status: response.status, body: Buffer.concat(parts).toString().slice(0, maxBytes).trim() }
   } catch (error) {
     signal.throwIfAborted()
-    const { cause, message } = error as Error & { cause?: NodeJS.ErrnoException }
-    throw new Error(`${what} was not answered: ${cause?.code ?? message}`, { cause: error })
+    // Only the code: the rest may quote the URL, or what went over the wire.
+    const { cause } = error as Error & { cause?: NodeJS.ErrnoException }
+    throw new Error(`${what} was not answered: ${cause?.code ?? 'the connection was closed'}`, { cause: error })
   }
 }

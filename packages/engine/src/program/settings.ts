@@ -92,8 +92,9 @@ function wrongWith(file: FileOptions): string | undefined {
 }
 
 function isCommand(command: Command): boolean {
+  if (!Array.isArray(command)) return false
   const [file] = command
-  return file !== '' && command.every((one) => typeof one === 'string' && !one.includes('\0'))
+  return file !== undefined && file !== '' && command.every((one) => typeof one === 'string' && !one.includes('\0'))
 }
 
 type Refuse = (what: string) => never
@@ -103,7 +104,8 @@ function checkReload(reload: Reload, command: CheckCommand, refuse: Refuse): voi
   if ('command' in reload) return command('reload.command', reload.command)
   if ('http' in reload) {
     const { url, method = 'POST' } = reload.http
-    if (!isHttp(url)) refuse('reload.http.url is not a URL; want http:// or https://')
+    if (!isHttp(url))
+      refuse('reload.http.url is no URL that can be asked; want http:// or https://, without a password')
     if (!['POST', 'PUT', 'GET'].includes(method)) refuse(`reload.http.method is ${method}; want POST, PUT or GET`)
     return
   }
@@ -117,7 +119,7 @@ function checkProbe(where: string, probe: Probe, command: CheckCommand, refuse: 
   else if ('http' in probe) checkOf({ http: probe.http.url, ...(probe.http.status && { expect: probe.http.status }) })
   else if ('prometheus' in probe) {
     if (!isHttp(probe.prometheus.metricsUrl))
-      refuse(`${where}.prometheus.metricsUrl is not a URL; want http:// or https://`)
+      refuse(`${where}.prometheus.metricsUrl is no URL that can be asked; want http:// or https://, without a password`)
   } else if ('nginx' in probe) {
     if (!isPlainAbsolute(probe.nginx.pidFile)) refuse(`${where}.nginx.pidFile is no absolute path`)
   } else if ('tcp' in probe) {
@@ -128,5 +130,7 @@ function checkProbe(where: string, probe: Probe, command: CheckCommand, refuse: 
 }
 
 function isHttp(url: string): boolean {
-  return URL.canParse(url) && /^https?:$/.test(new URL(url).protocol)
+  if (!URL.canParse(url)) return false
+  const { protocol, username, password } = new URL(url)
+  return /^https?:$/.test(protocol) && username === '' && password === ''
 }

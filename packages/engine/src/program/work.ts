@@ -67,10 +67,14 @@ export class Work {
       if (!(error instanceof LockedError)) throw error
       throw new Error(`${error.message} looks after ${this.#directory} under the same name; want one`, { cause: error })
     })
+    // What one that was killed while it took the lock has left.
+    const left = (await readdir(this.#work)).filter((name) => name.startsWith('lock-'))
+    for (const name of left) await rm(join(this.#work, name), { force: true })
   }
 
   async close(): Promise<void> {
-    await this.#lock?.release()
+    if (!this.#lock) return
+    await this.#lock.release()
     this.#lock = undefined
     // Left where something is owed: the next start settles that.
     await rmdir(this.#work).catch(ignore('ENOTEMPTY', 'ENOENT', 'EEXIST'))

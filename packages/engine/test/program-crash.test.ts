@@ -1,0 +1,118 @@
+/** F68's other half: the sidecar itself is killed. At its next start old or new is whole, on disk and in the program. */
+import { spawnSync } from 'node:child_process'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterEach, describe, expect, test } from 'vitest'
+import { nginx as preset, program } from '../src/program/index.ts'
+import { closeEngines, engineOf, leftIn, Nginx, serving, textAt, withoutNginx } from './program-rig.ts'
+
+const missing = withoutNginx ?? (existsSync('/usr/bin/strace') ? undefined : 'strace is not installed')
+const why = missing ? ` (skipped: ${missing})` : ''
+const node = fileURLToPath(new URL('../../../node_modules/.bin/node', import.meta.url))
+const once = fileURLToPath(new URL('programs/program-once.ts', import.meta.url))
+/** The first kill is of what the check has left running. */
+const signalled = 2
+const names = ['a', 'b', 'c'] as const
+
+describe.skipIf(missing !== undefined)(`killed in the middle${why}`, () => {
+  let server: Nginx | undefined
+  afterEach(async () => {
+    await closeEngines()
+    await server?.close()
+    server = undefined
+  })
+
+  const component = () => {
+    const files = names.map((name) => ({ path: `sites/${name}.conf`, from: name, as: 'raw' }) as const)
+    return program(preset({ directory: server!.directory, pidFile: server!.pidFile, files }))
+  }
+  const version = (text: string) => Object.fromEntries(names.map((name) => [name, serving(name, text)]))
+  const onDisk = () =>
+    names.map((name) => {
+      const path = join(server!.directory, `sites/${name}.conf`)
+      return existsSync(path) ? /"(.*)"/.exec(readFileSync(path, 'utf8'))?.[1] : 'nothing'
+    })
+  const served = () => Promise.all(names.map(async (name) => textAt(server!.url(`/${name}`))))
+  const whole = (text: string) => names.map(() => text)
+
+  /** @returns whether it was killed. */
+  function killedAt(call: string, when: number, text: string): boolean {
+    const { directory, pidFile } = server!
+    const inject = [
+      '-f',
+      '-qq',
+      '-o',
+      '/dev/null',
+      '-e',
+      `trace=${call}`,
+      '-e',
+      `inject=${call}:signal=KILL:when=${when}`,
+    ]
+    // One thread for the file system, as calls are counted by thread.
+    const env = { ...process.env, UV_THREADPOOL_SIZE: '1' }
+    const command = [...inject, node, '--conditions=midflight-source', once, directory, pidFile, text]
+    const { stdout, stderr, status, signal } = spawnSync('strace', command, { encoding: 'utf8', env })
+    if (status === 0) expect(stdout).toContain('committed')
+    // The calls of the check count too: it is then the check that was killed, and the sidecar that tells of it.
+    else if (signal !== 'SIGKILL' && status !== 137) expect(stderr).toContain('the check (nginx) was killed by SIGKILL')
+    return status !== 0
+  }
+
+  test.for(['rename', 'link', 'mkdir', 'rmdir', 'unlink', 'fsync', 'symlink', 'fchmod', 'kill', 'clone3', 'execve'])(
+    'at each %s: at the next start old or new is whole and served, and nothing is left over',
+    { timeout: 400_000 },
+    async (call) => {
+      server = await Nginx.start({})
+      let killed = 0
+      // execve: the first is strace's own start of it.
+      for (let when = call === 'execve' ? 2 : 1; when < 40; when++) {
+        const [old, next] = [`old ${when}`, `new ${when}`]
+        const first = await engineOf([component()], version(old))
+        await first.engine.close()
+        expect(await served()).toEqual(whole(old))
+        if (!killedAt(call, when, next)) break
+        killed++
+        const again = component()
+        const settled = await again.settle()
+        await again.close?.()
+        expect(settled.problem, `${call} ${when}`).toBeUndefined()
+        expect([whole(old), whole(next)], `${call} ${when}`).toContainEqual(onDisk())
+        expect(await served(), `${call} ${when}`).toEqual(onDisk())
+        expect(leftIn(server.directory)).toEqual(['nginx.conf', 'sites', ...names.map((name) => `sites/${name}.conf`)])
+        const last = await engineOf([component()], version(next))
+        await last.engine.close()
+        expect(await served(), `${call} ${when}`).toEqual(whole(next))
+      }
+      expect(killed).toBeLessThan(39)
+    },
+  )
+
+  test('a first file that was not there before is gone again', async () => {
+    server = await Nginx.start({})
+    expect(killedAt('kill', signalled, 'new')).toBe(true)
+    expect(onDisk()).toEqual(whole('new'))
+    const again = component()
+    expect(await again.settle()).toEqual({ restored: names.map((name) => `sites/${name}.conf`) })
+    await again.close?.()
+    expect(onDisk()).toEqual(whole('nothing'))
+    expect(leftIn(server.directory)).toEqual(['nginx.conf', 'sites'])
+  })
+
+  test('its program does not run at the next start: the files are back, it is told with the next change', async () => {
+    server = await Nginx.start(Object.fromEntries(names.map((name) => [`sites/${name}.conf`, serving(name, 'old')])))
+    killedAt('kill', signalled, 'new')
+    await server.kill()
+    rmSync(server.pidFile)
+    const first = component()
+    expect(await first.settle()).toMatchObject({ problem: expect.stringContaining('does not seem to run') })
+    expect(onDisk()).toEqual(whole('old'))
+    await first.close?.()
+    await server.start()
+    // The files are what they should be, and the program is told all the same: nobody knows what it runs.
+    const log = server.log.length
+    await engineOf([component()], version('old'))
+    expect(server.log.slice(log)).toContain('signal 1 (SIGHUP) received')
+    expect(leftIn(server.directory)).toEqual(['nginx.conf', 'sites', ...names.map((name) => `sites/${name}.conf`)])
+  })
+})
