@@ -55,10 +55,12 @@ export class Hand {
 
   /** All that is there goes, without tombstones. The topic's policy must have `delete`, too. */
   async deleteAll(topic: string): Promise<void> {
-    const [found] = await this.admin.listOffsets({
-      topics: [{ name: topic, partitions: [{ partitionIndex: 0, timestamp: -1n }] }],
-    })
-    const offset = found?.partitions[0]?.offset ?? 0n
+    const partitions = [{ partitionIndex: 0, timestamp: -1n }]
+    const [found] = await this.admin.listOffsets({ topics: [{ name: topic, partitions }] })
+    await this.deleteBefore(topic, found?.partitions[0]?.offset ?? 0n)
+  }
+
+  async deleteBefore(topic: string, offset: bigint): Promise<void> {
     await this.admin.deleteRecords({ topics: [{ name: topic, partitions: [{ partition: 0, offset }] }] })
   }
 
