@@ -1,0 +1,121 @@
+/** A deployment is killed at every write and every call that it makes, before it and after it, and gone on with. */
+import { describe, expect, test } from 'vitest'
+import { Deployer } from '../src/targets/deployer.ts'
+import { config, latest, live, newWorld, settled, type Death, type World } from './targets-world.ts'
+
+const by = { by: 'ada' }
+const before = {
+  kind: 'INSTANCE',
+  nodes: [{ id: 'h1' }, { id: 'h2' }],
+  remoteHost: { ip: '10.0.1.1' },
+  package: { name: 'mysql', version: '1.1' },
+  parameters: { period: 60 },
+  autoInspection: true,
+}
+const replaced = { ...before, nodes: [{ id: 'h2' }, { id: 'h3' }], remoteHost: { ip: '10.0.1.2' } }
+const updated = { ...before, parameters: { period: 30 }, autoInspection: false }
+
+interface Operation {
+  /** What is there before. */
+  readonly first: readonly ((deployer: Deployer) => Promise<unknown>)[]
+  readonly then: (deployer: Deployer) => Promise<unknown>
+  /** Something whole is there all the time. */
+  readonly whole?: true
+  readonly states?: Readonly<Record<string, 'failed'>>
+  readonly end: string
+  readonly left: readonly string[]
+}
+
+const set = (targets: object) => async (deployer: Deployer) => await deployer.set(config, targets, by)
+const control = (verb: 'start' | 'stop' | 'uninstall' | 'retry') => async (deployer: Deployer) =>
+  await deployer.control(config, verb, by)
+const [one, two] = [`${config}#1`, `${config}#2`]
+
+const operations: Readonly<Record<string, Operation>> = {
+  create: { first: [], then: set(before), end: 'applied', left: [one] },
+  update: { first: [set(before)], then: set(updated), whole: true, end: 'applied', left: [one] },
+  replace: { first: [set(before)], then: set(replaced), whole: true, end: 'applied', left: [two] },
+  'a replace whose new does not come up': {
+    first: [set(before)],
+    then: set(replaced),
+    whole: true,
+    states: { h3: 'failed' },
+    end: 'failed',
+    left: [one],
+  },
+  stop: { first: [set(before)], then: control('stop'), end: 'applied', left: [one] },
+  start: { first: [set(before), control('stop')], then: control('start'), end: 'applied', left: [one] },
+  uninstall: { first: [set(before), control('stop')], then: control('uninstall'), end: 'applied', left: [] },
+  retry: { first: [set(before)], then: control('retry'), whole: true, end: 'applied', left: [one] },
+  'rollback of a replace': {
+    first: [set(before), set(replaced)],
+    then: async (deployer) => await deployer.rollBack(config, undefined, by),
+    whole: true,
+    end: 'applied',
+    left: [`${config}#3`],
+  },
+}
+
+/** @returns what there is in the end; `undefined` if it was over before it could be killed. */
+async function killed(operation: Operation, death?: Death): Promise<{ world: World; died: boolean; number: number }> {
+  const world = await newWorld()
+  const first = await live(world)
+  for (const step of operation.first) {
+    await step(first.deployer)
+    await settled(world)
+  }
+  await first.deployer.close()
+  for (const [node, state] of Object.entries(operation.states ?? {})) world.states.set(node, state)
+  const number = (await latest(world))?.number ?? 0
+  if (operation.whole) world.watch()
+  const victim = await live(world, death)
+  const asked = operation.then(victim.deployer).catch((error: unknown) => world.wrongs.push(String(error)))
+  const end = async (): Promise<'over'> => {
+    await asked
+    await settled(world)
+    return 'over'
+  }
+  const how = await Promise.race([end(), victim.died.then(() => 'died' as const)])
+  await victim.end()
+  if (how === 'died') {
+    // The keys are not what it stands on.
+    world.forgetKeys()
+    const next = await live(world)
+    await settled(world)
+    await next.deployer.close()
+  }
+  return { world, died: how === 'died', number }
+}
+
+describe.each(Object.entries(operations))('F2–F4, F63: %s', (_, operation) => {
+  test('comes to the same end wherever it is killed: old or new whole, nothing orphaned, no call made twice', async () => {
+    const undisturbed = await killed(operation)
+    expect((await latest(undisturbed.world))?.state.phase).toBe(operation.end)
+    let deaths = 0
+    for (let at = 0, isOver = false; !isOver; at++) {
+      for (const when of ['before', 'after'] as const) {
+        const { world, died, number } = await killed(operation, { at, when })
+        const where = `killed ${when} ${at}, after ${world.calls.join(', ')}`
+        if (died) deaths++
+        else isOver = true
+        expect(world.wrongs, where).toEqual([])
+        const record = await latest(world)
+        // Never on record: whoever asked has had no answer, and nobody outside was asked.
+        if (at === 0 && when === 'before') {
+          expect(record?.number ?? 0, where).toBe(number)
+          continue
+        }
+        expect(record, where).toMatchObject({ number: number + 1, state: { phase: operation.end, held: null } })
+        expect([...world.held.keys()], where).toEqual(operation.left)
+        const isRepeatable = record?.action === 'retry'
+        expect(isRepeatable ? [...new Set(world.calls)] : world.calls, where).toEqual(undisturbed.world.calls)
+        const pointer = await world.store.read((read) => read.deployments.pointer(config))
+        expect(pointer === undefined ? [] : [pointer.subscription.id], where).toEqual(operation.left)
+        const status = pointer && world.status(pointer.subscription.id)
+        expect(status?.enabled, where).toBe(pointer?.enabled)
+        expect(status?.inspected, where).toBe(pointer?.inspected)
+      }
+    }
+    expect(deaths).toBeGreaterThan(6)
+  })
+})
