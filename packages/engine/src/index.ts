@@ -29,7 +29,7 @@ export { applyMergePatch, applyPatch, fromPatch, toPatch, PatchError, type Patch
 export { jsonSchema, SchemaError, type AnySchema, type ConfigOf, type JsonSchema } from './schema.ts'
 export { redactor, secretMark, secretsIn, type Redactor } from './redact.ts'
 export { check, share, type Keys, type Limits } from './snapshot.ts'
-export { SourceError, type AttachedEngine, type Document, type Source } from './source.ts'
+export { SourceError, type AttachedEngine, type Document, type Piece, type Source } from './source.ts'
 export { StartError } from './start-error.ts'
 export type { ComponentStatus, ComponentSupport, Stats, Status } from './status.ts'
 export { parseText, type ParsedText } from './text/parse.ts'
@@ -37,7 +37,14 @@ export type { Endpoint, Lifecycle, OpenEndpoint, ReloadRequest, Trigger } from '
 export type { ValueOptions } from './value.ts'
 export { webhook } from './webhook.ts'
 export { targetOf as webhookTarget, type Target as WebhookTarget } from './webhook-target.ts'
-export { putIfChanged, type Found, type Put, type PutOptions, type ValueForm } from './writers/put-if-changed.ts'
+export {
+  foundIn,
+  putIfChanged,
+  type Found,
+  type Put,
+  type PutOptions,
+  type ValueForm,
+} from './writers/put-if-changed.ts'
 export { WriteError } from './writers/writer.ts'
 export type {
   Expected,

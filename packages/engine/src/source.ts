@@ -54,10 +54,17 @@ export interface Document {
    * the source's last two may no longer know.
    */
   readonly origin?: (path: Path) => Origin | undefined
+  /** Where it was written in many pieces, such as keys: the path and the value of each. */
+  readonly pieces?: () => Iterable<Piece>
   /** The values that came from a secret reference, and the reference, which is not secret: `${file:/run/secrets/x}`. */
   readonly secrets?: readonly SecretValue[]
   /** Files that the configuration only names. Another digest is a change of the value at `path`, though it is equal. */
   readonly named?: readonly NamedFile[]
+}
+
+export interface Piece {
+  readonly path: readonly string[]
+  readonly value: Json
 }
 
 export interface NamedFile {

@@ -5,7 +5,7 @@
 import { Buffer } from 'node:buffer'
 import type { Issue, Origin } from '../../issue.ts'
 import type { Json, Path } from '../../json.ts'
-import { SourceError, type Document } from '../../source.ts'
+import { SourceError, type Document, type Piece } from '../../source.ts'
 import { isJsonValue } from '../../text/key-value.ts'
 import { forbiddenMessage, isForbiddenIn } from '../../text/keys.ts'
 import { defaultLimits, formatOf, parseText, type Format, type ParsedText } from '../../text/parse.ts'
@@ -212,8 +212,12 @@ export class Joined {
       if (!found) return undefined
       return found.value.parsed?.origin(path.slice(found.path.length)) ?? { file: this.file(keyAt(found.path)) }
     }
-    return { config, origin }
+    return { config, origin, pieces: () => piecesOf(tree) }
   }
+}
+
+function* piecesOf(tree: Tree<Value>): Generator<Piece> {
+  for (const { path, value } of tree.values()) yield { path, value: value.config }
 }
 
 /** @returns why no value can be there */

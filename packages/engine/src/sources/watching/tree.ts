@@ -56,6 +56,11 @@ export class Tree<V extends Valued> {
     return this.#root.below ? jsonOf(this.#root) : {}
   }
 
+  /** All values, each with its path. */
+  values(): Iterable<Found<V>> {
+    return valuesOf(this.#root, [])
+  }
+
   conflicts(): Conflict<V>[] {
     const found: Conflict<V>[] = []
     collect(this.#root, [], undefined, found)
@@ -149,4 +154,9 @@ function collect<V extends Valued>(
 ): void {
   if (node.value && above) found.push({ path, above, value: node.value })
   for (const [step, child] of node.below ?? []) collect(child, [...path, step], above ?? (node.value && path), found)
+}
+
+function* valuesOf<V extends Valued>(node: Node<V>, path: readonly string[]): Generator<Found<V>> {
+  if (node.value) yield { path, value: node.value }
+  for (const [step, child] of node.below ?? []) yield* valuesOf(child, [...path, step])
 }
