@@ -59,6 +59,31 @@ describe.skipIf(withoutRedis !== undefined)(`redis()${withoutRedis ? ` (skipped:
     await lives({ a: 3 })
   })
 
+  test('of many keys only those that changed are read, and what is written together is seen together', async () => {
+    const { admin, engine } = await serving()
+    const many = Array.from({ length: 1_000 }, (_, i) => [`app:g${i % 10}:k${i}`, '0'] as const)
+    await admin.mset(...many.flat(), 'app:a', '1', 'app:b', '1')
+    const { running, lives } = await engine({ prefix: 'app:' })
+    const mixed: unknown[] = []
+    const look = () => {
+      const { a, b } = running.live as { a: unknown; b: unknown }
+      if (a !== b) mixed.push([a, b])
+    }
+    running.watch('', look)
+    const hits = async () => Number(/keyspace_hits:(\d+)/.exec(await admin.info('stats'))?.[1])
+    const before = await hits()
+    for (let i = 2; i <= 20; i++) {
+      await admin.mset('app:a', String(i), 'app:b', String(i))
+      await expect.poll(() => (running.live as { a: unknown }).a, { timeout: 10_000, interval: 5 }).toBe(i)
+    }
+    expect((await hits()) - before).toBeLessThan(1_000)
+    expect(mixed).toEqual([])
+    const { a: _, b: __, ...rest } = running.live as Record<string, unknown>
+    expect(Object.values(rest).flatMap((group) => Object.values(group as object))).toEqual(many.map(() => 0))
+    await admin.del('app:a', 'app:b', ...many.map(([key]) => key))
+    await lives({})
+  })
+
   test('by messages on a channel alone, whatever they say, changes are seen', async () => {
     const { admin, engine } = await serving([])
     await admin.set('doc', '{"a":1}')

@@ -1,13 +1,13 @@
 /**
  * Configuration from Redis: a key, the keys below a prefix, or the fields of a hash. Notifications and messages only
- * hint that something changed, as Redis loses them; what is read is the whole, and a clock goes on behind them.
+ * hint that something changed, as Redis loses them; what they name is read, and by a clock behind them the whole.
  * Connecting is `redis/client.ts`, how keys went is `redis/seen.ts`.
  */
 import type { Redis } from 'ioredis'
 import { errorText, pause } from '../deadline.ts'
 import { connected, serverOf, type RedisConnection } from './redis/client.ts'
 import { escaped, keysBelow } from './redis/keys.ts'
-import { Seen, type Due, type Evictions } from './redis/seen.ts'
+import { Seen, type Evictions } from './redis/seen.ts'
 import { watching, type News, type Place, type WatchingOptions, type WatchingSource } from './watching.ts'
 
 export type { RedisConnection } from './redis/client.ts'
@@ -136,33 +136,86 @@ async function setting(redis: Redis, name: string, warn: (message: string) => vo
 }
 
 async function look(redis: Redis, reading: Reading, seen: Seen): Promise<News> {
-  const due = seen.take()
-  const evictions = due === undefined ? await evictionsOf(redis) : undefined
-  const found = reading.kind === 'hash' ? await fields(redis, reading) : await values(redis, reading, due)
+  const touched = seen.take()
+  if (touched && reading.kind !== 'hash') return lookAt(redis, reading, seen, touched)
+  const evictions = touched === undefined ? await evictionsOf(redis) : undefined
+  const found = reading.kind === 'hash' ? await fields(redis, reading) : await all(redis, reading)
   if ('kind' in found) return found
   const { entries } = found
   const present = new Set(reading.kind === 'hash' ? (entries.size > 0 ? [reading.name] : []) : entries.keys())
-  // Counted again after the look: what went during it is among them.
-  const now = seen.isUnexplained(present) ? await evictionsOf(redis) : evictions
-  const evicted = seen.evicted(present, now)
-  if (evicted !== undefined) {
-    const message = 'is gone, and nobody was seen to remove it, while the server evicts keys (maxmemory); want it back'
-    return { kind: 'unusable', key: evicted, code: 'empty', message }
+  const gone = seen.gone(present)
+  const refused = await refusedFor(redis, seen, gone, evictions)
+  return refused ?? { kind: 'whole', entries, emptied: seen.told(present, gone) }
+}
+
+/** How often keys are read again that were touched while others were read. */
+const mostReads = 3
+
+/** Only what was touched: what a change costs is not to depend on how many keys there are. */
+async function lookAt(redis: Redis, reading: Reading, seen: Seen, first: readonly string[]): Promise<News> {
+  let touched = first
+  let found = await values(redis, reading, touched)
+  // The server tells of a change before it answers what is asked after it. So what was touched by now may have been
+  // read as it was before, beside what was written together with it: it is read once more, all at one moment.
+  for (let reads = 1; seen.isDue && !('kind' in found); reads++) {
+    const more = seen.take()
+    if (more === undefined) {
+      seen.lookAtAll()
+      return look(redis, reading, seen)
+    }
+    touched = [...new Set([...touched, ...more])]
+    if (reads < mostReads) found = await values(redis, reading, touched)
+    else {
+      found = await values(redis, reading, [...new Set([...seen.known, ...touched])], touched)
+      break
+    }
   }
-  return { kind: 'whole', entries, emptied: seen.told(present) }
+  if ('kind' in found) return found
+  const { entries } = found
+  const gone = seen.gone(entries, touched)
+  const refused = await refusedFor(redis, seen, gone, undefined)
+  if (refused) return refused
+  const isLast = gone.length === seen.known.size && entries.size === 0
+  const emptied = seen.told(entries.keys(), gone)
+  if (isLast) return { kind: 'whole', entries, emptied }
+  const keys = new Set([...touched, ...entries.keys()])
+  return { kind: 'changes', changes: [...keys].map((key) => ({ key, value: entries.get(key) })) }
+}
+
+/** Why what is gone is not taken for removed. Counted again after the look: what went during it is among them. */
+async function refusedFor(
+  redis: Redis,
+  seen: Seen,
+  gone: readonly string[],
+  evictions: Evictions | undefined,
+): Promise<Extract<News, { kind: 'unusable' }> | undefined> {
+  const key = seen.evicted(gone, seen.isUnexplained(gone) ? await evictionsOf(redis) : evictions)
+  if (key === undefined) return undefined
+  const message = 'is gone, and nobody was seen to remove it, while the server evicts keys (maxmemory); want it back'
+  return { kind: 'unusable', key, code: 'empty', message }
 }
 
 type Found = { readonly entries: Map<string, Uint8Array> } | Extract<News, { kind: 'unusable' }>
 
-async function values(redis: Redis, reading: Reading, due: Due | undefined): Promise<Found> {
-  const { kind, name, maxBytes } = reading
-  const keys = kind === 'key' ? [name] : (due?.keys ?? (await keysBelow(redis, name, mostKeys)))
+async function all(redis: Redis, reading: Reading): Promise<Found> {
+  return values(
+    redis,
+    reading,
+    reading.kind === 'key' ? [reading.name] : await keysBelow(redis, reading.name, mostKeys),
+  )
+}
+
+/** @param asked for their sizes; the others are as they were when they were asked for. */
+async function values(
+  redis: Redis,
+  { name, maxBytes }: Reading,
+  keys: readonly string[],
+  asked: readonly string[] = keys,
+): Promise<Found> {
   if (keys.length > mostKeys) return unusable(name, 'limit', `has more than ${mostKeys} keys below it; want less`)
   const unreadable = keys.find((key) => key.includes('\ufffd'))
   if (unreadable !== undefined) return unusable(unreadable, 'unreadable', 'is a key that is not UTF-8')
   if (keys.length === 0) return { entries: new Map() }
-  // The others are as they were when they were asked for.
-  const asked = due?.touched ?? keys
   const asking = redis.pipeline()
   for (const key of asked) asking.strlen(key)
   let sizeBytes = 0

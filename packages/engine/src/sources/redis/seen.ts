@@ -12,14 +12,9 @@ export interface Evictions {
   readonly count: number
 }
 
-export interface Due {
-  readonly keys: readonly string[]
-  readonly touched: readonly string[]
-}
-
 export class Seen {
   /** Keys that were there when they were last told. */
-  #known: ReadonlySet<string> = new Set()
+  #known = new Set<string>()
   #fates = new Map<string, 'removed' | 'evicted'>()
   #touched = new Set<string>()
   #isAllDue = true
@@ -50,45 +45,65 @@ export class Seen {
     this.#onHint()
   }
 
-  /** The keys to read, and those of them that were touched; undefined: whichever there are. */
-  take(): Due | undefined {
-    const touched = [...this.#touched]
-    const due = this.#isAllDue ? undefined : { keys: [...new Set([...this.#known, ...touched])], touched }
-    this.#touched.clear()
-    this.#isAllDue = false
-    return due
+  get known(): ReadonlySet<string> {
+    return this.#known
   }
 
-  /** Whether keys are gone of which nothing was said. */
-  isUnexplained(present: ReadonlySet<string>): boolean {
-    return this.#gone(present).some((key) => !this.#fates.has(key))
+  /** Whether anything was said that no look has taken yet. */
+  get isDue(): boolean {
+    return this.#isAllDue || this.#touched.size > 0
+  }
+
+  /** The keys that were touched; undefined: it may be any. */
+  take(): readonly string[] | undefined {
+    const touched = this.#isAllDue ? undefined : [...this.#touched]
+    this.#touched.clear()
+    this.#isAllDue = false
+    return touched
+  }
+
+  /** The known keys that are not `present`, of those that were looked at. */
+  gone(present: { has(key: string): boolean }, looked: Iterable<string> = this.#known): readonly string[] {
+    return [...looked].filter((key) => this.#known.has(key) && !present.has(key))
+  }
+
+  /** Whether nothing was said of one of them. */
+  isUnexplained(gone: readonly string[]): boolean {
+    return gone.some((key) => !this.#fates.has(key))
   }
 
   /**
-   * Takes `present` over for the keys that are there, unless one went that nobody removed: it is returned.
+   * The first of those that are gone which nobody removed.
    * @param evictions now; without them, what went unseen counts as removed.
    */
-  evicted(present: ReadonlySet<string>, evictions: Evictions | undefined): string | undefined {
+  evicted(gone: readonly string[], evictions: Evictions | undefined): string | undefined {
     const before = this.#evictions
     const since = evictions && evictions.count - (before?.runId === evictions.runId ? before.count : 0)
-    const gone = this.#gone(present)
     const lost = gone.find((key) => (this.#fates.get(key) ?? (since ? 'evicted' : 'removed')) === 'evicted')
     // Kept while something is refused, so that it is refused at the next look too.
     if (lost === undefined && evictions) this.#evictions = evictions
     return lost
   }
 
-  /** @returns whether nothing is left, and each key that is gone was seen to be removed. */
-  told(present: ReadonlySet<string>): boolean {
-    const gone = this.#gone(present)
-    const isEmptied = present.size === 0 && gone.length > 0 && gone.every((key) => this.#fates.get(key) === 'removed')
+  /**
+   * Takes over which keys are there.
+   * @returns whether nothing is left, and each key that is gone was seen to be removed.
+   */
+  told(present: Iterable<string>, gone: readonly string[]): boolean {
+    const here = new Set(present)
+    const isEmptied = gone.length === this.#known.size && here.size === 0 && this.#areRemoved(gone)
     // Where all is gone unseen, what was there stays in use: it is still known.
-    if (present.size > 0 || isEmptied) this.#known = present
+    const isLost = gone.length === this.#known.size && here.size === 0 && !isEmptied
+    if (isLost) this.lookAtAll()
+    else {
+      for (const key of gone) this.#known.delete(key)
+      for (const key of here) this.#known.add(key)
+    }
     for (const key of this.#fates.keys()) if (!this.#known.has(key)) this.#fates.delete(key)
     return isEmptied
   }
 
-  #gone(present: ReadonlySet<string>): string[] {
-    return [...this.#known].filter((key) => !present.has(key))
+  #areRemoved(gone: readonly string[]): boolean {
+    return gone.length > 0 && gone.every((key) => this.#fates.get(key) === 'removed')
   }
 }
