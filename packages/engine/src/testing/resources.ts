@@ -11,12 +11,7 @@ export function resources(): Resources {
 /** Kinds that come and go with whatever else the process does. */
 const passing = new Set(['FSReqCallback', 'FSReqPromise', 'Immediate', 'TickObject', 'PipeWrap', 'TTYWrap', 'CloseReq'])
 
-/** What there is more of than `before`. One timer more is that of whoever waits. */
+/** What there is more of than `before`. To be asked while nothing here waits: a wait is a timer too. */
 export function heldSince(before: Resources): readonly string[] {
-  return [...resources()]
-    .filter(([kind, count]) => {
-      const waits = kind === 'Timeout' ? 1 : 0
-      return !passing.has(kind) && count > (before.get(kind) ?? 0) + waits
-    })
-    .map(String)
+  return [...resources()].filter(([kind, count]) => !passing.has(kind) && count > (before.get(kind) ?? 0)).map(String)
 }

@@ -3,6 +3,7 @@
  * `for (const { name, skip, run } of testSource(…)) test.skipIf(skip)(skip ? `${name} (skipped: ${skip})` : name, run)`.
  * Each case has a place of its own.
  */
+import { DeadlineError, within } from '../deadline.ts'
 import { Place } from './source/driven.ts'
 import { faultCases } from './source/faults.ts'
 import type { Ability, SourceCase, SourceFactory } from './source/rig.ts'
@@ -26,11 +27,22 @@ export function testSource(factory: SourceFactory): readonly SourceCase[] {
             throw new Error(`the rig has no ${missing}; say why in "without"`)
           await check(place)
         } finally {
-          await place.close()
+          await closed(place, deadlineMs * 4)
         }
       },
     }
   })
+}
+
+/** @throws Error that says what to look for, where a runner could only say that the case never ended */
+async function closed(place: Place, limitMs: number): Promise<void> {
+  try {
+    await within(limitMs, undefined, () => place.close())
+  } catch (error) {
+    if (!(error instanceof DeadlineError)) throw error
+    const message = `it is not closed after ${limitMs} ms; want a feed or a load that ends soon after its signal aborts`
+    throw new Error(message, { cause: error })
+  }
 }
 
 function reasonOf(needs: readonly Ability[], without: SourceFactory['without'] = {}): string | undefined {
