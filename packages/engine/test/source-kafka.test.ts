@@ -241,7 +241,7 @@ describe.skipIf(withoutKafka !== undefined)(`kafka()${skipped}`, () => {
       await hand.put(topic, 'app/a', String(i), 0)
       await hand.put(topic, 'app/b', String(i), 1)
       await stream.close()
-      await consumer.close(true)
+      await consumer.close()
     }
     for (const { lives } of engines) await lives({ a: 4, b: 4 })
   })
