@@ -152,6 +152,11 @@ export class Nginx {
     return readFileSync(join(this.run, 'error.log'), 'utf8')
   }
 
+  get hasEnded(): boolean {
+    const child = this.#process
+    return child !== undefined && (child.exitCode !== null || child.signalCode !== null)
+  }
+
   /** Master and workers. */
   async kill(): Promise<void> {
     const child = this.#process

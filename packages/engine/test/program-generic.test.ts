@@ -1,0 +1,226 @@
+/** Any program: in order with others, with every kind of reload and probe, within its limits, and without a trace in a dry run. */
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { afterEach, describe, expect, test } from 'vitest'
+import { program, type Probe, type ProgramOptions, type Reload } from '../src/program/index.ts'
+import { closeEngines, engineOf, freePort, leftIn, tree } from './program-rig.ts'
+
+const made: string[] = []
+const servers: Server[] = []
+const children: ChildProcess[] = []
+
+afterEach(async () => {
+  await closeEngines()
+  for (const server of servers.splice(0)) server.close()
+  for (const child of children.splice(0)) child.kill('SIGKILL')
+  for (const directory of made.splice(0)) rmSync(directory, { recursive: true, force: true })
+})
+
+function place(files: Readonly<Record<string, string>> = {}): string {
+  const directory = tree(files)
+  made.push(directory)
+  return directory
+}
+
+/** A program that reads its file when it is told to, by POST; `/` says what it runs. A text with `bad` it refuses. */
+async function reader(path: string) {
+  const seen = { runs: '', told: 0 }
+  const server = createServer((request, response) => {
+    if (request.method === 'POST') {
+      seen.told++
+      const text = existsSync(path) ? readFileSync(path, 'utf8') : ''
+      if (text.includes('bad')) response.statusCode = 500
+      else seen.runs = text
+      response.end(text.includes('bad') ? `cannot use ${text}` : '')
+    } else response.end(seen.runs)
+  }).listen(0, '127.0.0.1')
+  servers.push(server)
+  await once(server, 'listening')
+  return { seen, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/` }
+}
+
+const files = (path: string, from: string) => [{ path, from, as: 'raw' }] as const
+const shortly = { reloadMs: 1_000, probeMs: 500 }
+
+async function oneOf(name: string, more: Partial<ProgramOptions> = {}) {
+  const directory = place()
+  const path = join(directory, 'x.conf')
+  const { seen, url } = await reader(path)
+  const reload: Reload = { http: { url } }
+  const component = program({ name, directory, files: files('x.conf', name), reload, limits: shortly, ...more })
+  return { component, seen, url, path, directory, live: () => readFileSync(path, 'utf8') }
+}
+
+describe('several programs in one change', () => {
+  test('are told in their order, and the earlier get their old files back, and are told, when a later one fails', async () => {
+    const [first, second] = [await oneOf('first'), await oneOf('second', { after: ['first'] })]
+    const rig = await engineOf([second.component, first.component], { first: '1', second: '1' })
+    expect([first.seen, second.seen]).toEqual([
+      { runs: '1', told: 1 },
+      { runs: '1', told: 1 },
+    ])
+    const outcome = await rig.set({ first: '2', second: 'bad' })
+    expect(outcome).toMatchObject({ kind: 'rolled-back', failed: 'second', phase: 'commit' })
+    expect(outcome).toMatchObject({ cause: expect.stringContaining('answered with 500:\ncannot use bad') })
+    expect(outcome).toMatchObject({
+      components: [{ component: 'first', result: 'rolled-back' }, { component: 'second' }],
+    })
+    expect([first.live(), first.seen.runs, second.live(), second.seen.runs]).toEqual(['1', '1', '1', '1'])
+    expect(first.seen.told).toBe(3)
+    expect([first.directory, second.directory].map(leftIn)).toEqual([['x.conf'], ['x.conf']])
+  })
+
+  test('only those whose files change are told', async () => {
+    const [first, second] = [await oneOf('first'), await oneOf('second')]
+    const rig = await engineOf([first.component, second.component], { first: '1', second: '1' })
+    await rig.set({ first: '2', second: '1' })
+    expect([first.seen.told, second.seen.told]).toEqual([2, 1])
+  })
+
+  test('a check that refuses the last of them leaves all as they are', async () => {
+    const first = await oneOf('first')
+    const second = await oneOf('second', { after: ['first'], check: ['grep', '-q', 'good', '{file:x.conf}'] })
+    const rig = await engineOf([first.component, second.component], { first: '1', second: 'good' })
+    expect(await rig.set({ first: '2', second: 'other' })).toMatchObject({ kind: 'rolled-back', phase: 'prepare' })
+    expect([first.live(), first.seen.told, second.live()]).toEqual(['1', 1, 'good'])
+  })
+})
+
+test('a file that passes the check and fails in the reload: restored and told again', async () => {
+  const one = await oneOf('p')
+  const rig = await engineOf([one.component], { p: 'good' })
+  expect(await rig.set({ p: 'bad' })).toMatchObject({ kind: 'rolled-back', phase: 'commit' })
+  expect([one.live(), one.seen.runs, one.seen.told]).toEqual(['good', 'good', 3])
+  // F66: good → bad → the same good.
+  expect(await rig.set({ p: 'good' })).toMatchObject({ kind: 'unchanged' })
+  expect(await rig.set({ p: 'better' })).toMatchObject({ kind: 'committed' })
+  expect(one.seen.runs).toBe('better')
+})
+
+test('no file is left where there was none before', async () => {
+  const one = await oneOf('p')
+  await expect(engineOf([one.component], { p: 'bad' })).rejects.toThrow('answered with 500')
+  expect(leftIn(one.directory)).toEqual([])
+})
+
+test('a place in the configuration that is not there refuses the change; nothing is emptied or removed', async () => {
+  const one = await oneOf('p')
+  const rig = await engineOf([one.component], { p: 'good' })
+  expect(await rig.set({ other: 1 })).toMatchObject({ kind: 'rejected', phase: 'check' })
+  expect(one.live()).toBe('good')
+})
+
+test('a dry run renders and checks, and leaves nothing behind', async () => {
+  const one = await oneOf('p', { check: ['grep', '-q', 'good', '{staged}/x.conf'] })
+  const rig = await engineOf([one.component], { p: 'good' })
+  const before = statSync(one.path)
+  const prepared = await rig.engine.prepare({ p: 'also good' })
+  expect(prepared.kind).toBe('prepared')
+  if (prepared.kind === 'prepared') await prepared.rollback()
+  expect(await rig.engine.prepare({ p: 'not' })).toMatchObject({ kind: 'rolled-back', phase: 'prepare' })
+  expect(statSync(one.path).ino).toBe(before.ino)
+  expect([leftIn(one.directory), one.seen.told]).toEqual([['x.conf'], 1])
+})
+
+test('forced, it is told although its files are what they should be', async () => {
+  const one = await oneOf('p')
+  const rig = await engineOf([one.component], { p: 'good' })
+  expect(await rig.engine.reload({ force: true })).toMatchObject({ kind: 'committed' })
+  expect(one.seen.told).toBe(2)
+})
+
+test('without a reload, files are written before the program runs', async () => {
+  const directory = place()
+  await engineOf([program({ name: 'p', directory, files: files('x.conf', 'p') })], { p: 'first' })
+  expect(readFileSync(join(directory, 'x.conf'), 'utf8')).toBe('first')
+})
+
+test('a thousand files in one change', async () => {
+  const directory = place()
+  const all = Array.from({ length: 1_000 }, (_, i) => ({ path: `f${i}`, from: 'p', as: 'raw' }) as const)
+  const check = ['/bin/sh', '-c', 'cat "$0"/f* | sort -u | grep -qx v[12]', '{staged}'] as const
+  const rig = await engineOf([program({ name: 'p', directory, files: all, check })], { p: 'v1\n' })
+  expect(await rig.set({ p: 'v2\n' })).toMatchObject({ kind: 'committed' })
+  expect(new Set(all.map(({ path }) => readFileSync(join(directory, path), 'utf8')))).toEqual(new Set(['v2\n']))
+  expect(leftIn(directory)).toHaveLength(1_000)
+}, 120_000)
+
+describe('the check sees the tree as it is going to be', () => {
+  test('what is declared is new, what is not is as it is, and what did not change is there', async () => {
+    const directory = place({ 'mime.types': 'types', 'sub/other': 'other', 'sub/x': 'old', 'far/away': 'far' })
+    const list = 'cd "$0" && for f in mime.types sub/other sub/x y far/away; do echo "$f $(cat $f)"; done > "$1"'
+    const said = join(place(), 'said')
+    const declared = [...files('sub/x', 'x'), ...files('y', 'y')]
+    const check = ['/bin/sh', '-c', list, '{staged}', said] as const
+    const rig = await engineOf([program({ name: 'p', directory, files: declared, check })], { x: 'x1', y: 'y1' })
+    await rig.set({ x: 'x2', y: 'y1' })
+    expect(readFileSync(said, 'utf8')).toBe('mime.types types\nsub/other other\nsub/x x2\ny y1\nfar/away far\n')
+    expect(readFileSync(join(directory, 'mime.types'), 'utf8')).toBe('types')
+  })
+})
+
+describe('probes', () => {
+  test.for<[string, (url: string, port: number) => Probe, (url: string, port: number) => Probe]>([
+    ['http', (url) => ({ http: { url } }), (url) => ({ http: { url, status: 418 } })],
+    ['tcp', (url) => ({ tcp: { port: Number(new URL(url).port) } }), (_url, port) => ({ tcp: { port } })],
+    ['command', () => ({ command: ['true'] }), () => ({ command: ['/bin/sh', '-c', 'echo why; exit 4'] })],
+  ])('%s: a yes commits; without one the old files are back', async ([, yes, no]) => {
+    const closed = await freePort()
+    const good = await oneOf('good')
+    const options = { name: 'p', limits: shortly, reload: { http: { url: good.url } } }
+    const base = { ...options, directory: good.directory, files: files('x.conf', 'p') }
+    const rig = await engineOf([program({ ...base, probes: [yes(good.url, closed)] })], { p: 'one' })
+    expect(await rig.set({ p: 'two' })).toMatchObject({ kind: 'committed' })
+    await closeEngines()
+    const started = engineOf([program({ ...base, probes: [yes(good.url, closed), no(good.url, closed)] })], {
+      p: 'three',
+    })
+    await expect(started).rejects.toThrow(
+      /the probe did not say yes within 500 ms: .*(want 418|ECONNREFUSED|ended with 4)/,
+    )
+    expect(good.live()).toBe('two')
+  })
+})
+
+describe('limits', () => {
+  test('a reload that never ends is ended with all it has started, and the old files are back', async () => {
+    const directory = place({ 'x.conf': 'old' })
+    const command = ['/bin/sh', '-c', `grep -q old x.conf || { sleep 1000 & echo $! > pid; wait; }`] as const
+    const limits = { reloadMs: 400, probeMs: 400 }
+    const component = program({ name: 'p', directory, files: files('x.conf', 'p'), reload: { command }, limits })
+    const rig = await engineOf([component], { p: 'old' })
+    const outcome = await rig.set({ p: 'new' })
+    expect(outcome).toMatchObject({
+      kind: 'rolled-back',
+      cause: expect.stringContaining('the reload did not finish within 400 ms'),
+    })
+    expect(readFileSync(join(directory, 'x.conf'), 'utf8')).toBe('old')
+    expect(await rig.set({ p: 'old ' })).toMatchObject({ kind: 'committed' })
+  })
+
+  test.for([{ checkMs: 0 }, { reloadMs: -1 }, { probeMs: Number.NaN }, { checkMs: 3_600_001 }])(
+    '%j is refused at once',
+    (limits) => {
+      expect(() => program({ name: 'p', directory: '/etc/p', files: files('x', 'p'), limits })).toThrow(RangeError)
+    },
+  )
+})
+
+test('a signal goes to the process in the file, by its name', async () => {
+  const directory = place()
+  const run = place()
+  const script = `trap 'cp "$0" "$1"' HUP; echo $$ > "$2"; while :; do sleep 0.05; done`
+  const args = ['-c', script, join(directory, 'x.conf'), join(run, 'taken'), join(run, 'pid')]
+  children.push(spawn('/bin/sh', args, { stdio: 'ignore' }))
+  while (!existsSync(join(run, 'pid'))) await new Promise((resolve) => setTimeout(resolve, 10))
+  const reload = { signal: 'SIGHUP', pidFile: join(run, 'pid'), process: 'sh' } as const
+  const probes = [{ command: ['cmp', 'x.conf', join(run, 'taken')] }] satisfies Probe[]
+  const component = program({ name: 'p', directory, files: files('x.conf', 'p'), reload, probes })
+  const rig = await engineOf([component], { p: 'one' })
+  expect(await rig.set({ p: 'two' })).toMatchObject({ kind: 'committed' })
+  expect(readFileSync(join(run, 'taken'), 'utf8')).toBe('two')
+})
