@@ -302,6 +302,15 @@ async function heldBytes(): Promise<number> {
   return least
 }
 
+/** A function of its own, so that nothing of it is left when the next one begins. */
+async function costOf(follow: () => Promise<Follower>): Promise<number> {
+  const before = await heldBytes()
+  const follower = await follow()
+  const cost = (await heldBytes()) - before
+  await follower.close()
+  return cost
+}
+
 async function memory(name: string, store: Store, tops: readonly string[], n: number): Promise<void> {
   const [ours, theirs] = tops as [string, string]
   const values = new Map<string, Uint8Array>()
@@ -310,12 +319,7 @@ async function memory(name: string, store: Store, tops: readonly string[], n: nu
     () => midflight(store, prefixOf(store, ours), 'g0', () => {}),
     () => bare(store, prefixOf(store, theirs), (key, value) => void values.set(key, value)),
   ]
-  for (const one of follow) {
-    const before = await heldBytes()
-    const follower = await one()
-    costs.push((await heldBytes()) - before)
-    await follower.close()
-  }
+  for (const one of follow) costs.push(await costOf(one))
   if (values.size !== n) throw new Error(`${name}: the bare watch has ${values.size} of ${n} keys`)
   const [cost, theirCost] = costs as [number, number]
   const row = (who: string, bytes: number): Row => ({
