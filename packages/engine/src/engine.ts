@@ -259,7 +259,8 @@ class RunningEngine<C> implements Engine<C> {
       })
       this.#next = { requests, outcome }
     }
-    this.#superseding.abort()
+    // With a reason, or an exception with its stack would be made of it, for each request and for nobody.
+    this.#superseding.abort('a newer request')
     return this.#next.outcome
   }
 

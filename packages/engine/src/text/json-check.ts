@@ -82,9 +82,10 @@ export class JsonChecker {
   readonly #start: Step = firstStep()
   #steps = 0
   #root: Nested | undefined
-  // Entries of the open containers that are near enough to the root, one container after the other.
-  #starts = new Uint32Array(256)
-  #ends = new Uint32Array(256)
+  // Entries of the open containers that are near enough to the root, one container after the other. So few to begin
+  // with that they are kept beside the object: memory of their own would cost more than the check of a small text.
+  #starts = new Uint32Array(16)
+  #ends = new Uint32Array(16)
   #entries = 0
   #noted: Noted[] = []
   /** The number of entries at which the innermost of these containers is known to be large. */
