@@ -154,6 +154,12 @@ export class Zookeeper {
     await done((end) => (data ? client.create(path, data, end) : client.create(path, end)))
   }
 
+  async read(path: string): Promise<Uint8Array | undefined> {
+    const client = await this.admin()
+    if (!(await this.stat(path))) return undefined
+    return (await done<Buffer | undefined>((end) => client.getData(path, end))) ?? new Uint8Array()
+  }
+
   async remove(path: string): Promise<void> {
     const client = await this.admin()
     await done((end) => client.remove(path, (error) => end(error, undefined)))

@@ -382,6 +382,15 @@ describe.skipIf(withoutZookeeper !== undefined)(`zookeeper()${why}`, { timeout: 
     const modes = await Promise.all(three.servers.map((server) => server.ask('srvr')))
     const leader = three.servers.find((_, i) => modes[i]?.includes('Mode: leader'))
     const [other] = three.servers.filter((server) => server !== leader)
+    // What is written at one member is read at another by a reload that is asked for after it.
+    const behind = await using(`127.0.0.1:${other?.port}`).engine({ prefix: '/app/' })
+    for (let i = 2; i < 100; i++) {
+      await three.write('/app/b', String(i))
+      await behind.running.reload()
+      expect(behind.running.live).toEqual({ a: 1, b: i })
+    }
+    await behind.running.close()
+    await three.write('/app/b', '1')
     await leader?.stop()
     // The two others may still be choosing.
     await three.retried(() => three.write('/app/a', '2'))

@@ -1,5 +1,5 @@
 /**
- * One session at one member of ZooKeeper, with the reads that following needs. It is never mended: after an error it is
+ * One session at one member of ZooKeeper, with what following and writing need. It is never mended: after an error it is
  * let go, and another is opened. The library speaks the protocol; what it lacks is made up for here, in the one place
  * that reaches into it: it connects again by itself, never gives up a connection that went silent, tells nobody why a
  * connection failed, and lets an answer that it does not know end the process.
@@ -24,8 +24,8 @@ export const dataChanged = 3
 export const childrenChanged = 4
 
 /** Of the library's errors. */
-const noNode = -101
-const noAuth = -102
+const lost = -4
+const [noNode, noAuth, badVersion, ephemeral, nodeExists, notEmpty] = [-101, -102, -103, -108, -110, -111]
 
 /** How long a server keeps a session that it hears nothing of; it may set other bounds. */
 const sessionMs = 30_000
@@ -40,6 +40,21 @@ interface Inside {
   connect(): void
   onSocketData(chunk: Buffer): void
   onSocketError(error: Error): void
+}
+
+/** What became of a change. All but `done`: nothing has changed. */
+export type Changed =
+  | { readonly kind: 'done'; readonly stat: Stat | undefined }
+  /** Of `create` too, where what it is to be below is not there. */
+  | { readonly kind: 'absent' }
+  | { readonly kind: 'exists' | 'other-version' | 'has-children' | 'below-ephemeral' }
+
+const answers: Readonly<Record<number, Exclude<Changed['kind'], 'done'>>> = {
+  [noNode]: 'absent',
+  [badVersion]: 'other-version',
+  [ephemeral]: 'below-ephemeral',
+  [nodeExists]: 'exists',
+  [notEmpty]: 'has-children',
 }
 
 type Done<T> = (error: unknown, value?: T) => void
@@ -99,21 +114,55 @@ export class Session {
     }).then((stat) => stat ?? undefined)
   }
 
-  /** Undefined where there is none, and nothing is watched then. */
-  data(path: string, watcher: Watcher): Promise<Uint8Array | undefined> {
-    return this.#ask(path, (done: Done<Uint8Array>) =>
-      this.#client.getData(path, watcher, (error, data: Uint8Array | undefined) =>
-        // A znode may have no value at all, which is not one of no bytes.
-        done(error, data ?? new Uint8Array()),
-      ),
-    )
+  /** Undefined where there is none, and nothing is watched then. Without a value it is of no bytes. */
+  data(path: string, watcher?: Watcher): Promise<{ value: Uint8Array; stat: Stat } | undefined> {
+    return this.#ask(path, (done: Done<{ value: Uint8Array; stat: Stat }>) => {
+      const end = (error: unknown, value: Buffer | undefined, stat: Stat) =>
+        done(error, { value: value ?? new Uint8Array(), stat })
+      if (watcher) this.#client.getData(path, watcher, end)
+      else this.#client.getData(path, end)
+    })
   }
 
   /** Undefined where there is none, and nothing is watched then. The names, not the paths. */
-  children(path: string, watcher: Watcher): Promise<{ names: readonly string[]; stat: Stat } | undefined> {
-    return this.#ask(path, (done: Done<{ names: readonly string[]; stat: Stat }>) =>
-      this.#client.getChildren(path, watcher, (error, names, stat) => done(error, { names, stat })),
-    )
+  children(path: string, watcher?: Watcher): Promise<{ names: readonly string[]; stat: Stat } | undefined> {
+    return this.#ask(path, (done: Done<{ names: readonly string[]; stat: Stat }>) => {
+      const end = (error: unknown, names: readonly string[], stat: Stat) => done(error, { names, stat })
+      if (watcher) this.#client.getChildren(path, watcher, end)
+      else this.#client.getChildren(path, end)
+    })
+  }
+
+  /**
+   * What anyone was told to be written before the call is known to this member too: a transaction that changes nothing
+   * goes through all of them. The library has no `sync`.
+   */
+  async caughtUp(path: string): Promise<void> {
+    // Whatever becomes of it: whoever reads then is told of what may not be read.
+    await this.#answer((done) => this.#client.transaction().check(path).commit(done))
+  }
+
+  /** Below a znode that is there. At once with its value, so that its stat is known; it is at version 1 then. */
+  create(path: string, value: Uint8Array): Promise<Changed> {
+    return this.#change(path, (done) => {
+      const both = this.#client.transaction().create(path).setData(path, Buffer.from(value))
+      both.commit((error, results: readonly { stat?: Stat }[] | undefined) => done(error, results?.[1]?.stat))
+    })
+  }
+
+  /** Without a value, for others below it. */
+  createEmpty(path: string): Promise<Changed> {
+    return this.#change(path, (done) => this.#client.create(path, (error) => done(error)))
+  }
+
+  /** @param version -1: any */
+  set(path: string, value: Uint8Array, version: number): Promise<Changed> {
+    return this.#change(path, (done) => this.#client.setData(path, Buffer.from(value), version, done))
+  }
+
+  /** @param version -1: any */
+  remove(path: string, version: number): Promise<Changed> {
+    return this.#change(path, (done) => this.#client.remove(path, version, (error) => done(error)))
   }
 
   /** Tells the server, where that is quick. */
@@ -145,7 +194,7 @@ export class Session {
     if (login !== undefined) this.#client.addAuthInfo('digest', Buffer.from(login))
     this.#client.once('authenticationFailed', () => this.#end('refuses the login', false))
     this.#client.once('expired', () => this.#end('the session has expired'))
-    await this.#ask('/', (done: Done<true>) => {
+    await this.#answer((done: Done<true>) => {
       this.#client.once('connected', () => done(undefined, true))
       this.#client.connect()
       // Called when it was cut off.
@@ -153,7 +202,23 @@ export class Session {
     })
   }
 
-  #ask<T>(path: string, start: (done: Done<T>) => void): Promise<T | undefined> {
+  /** Undefined where there is none. */
+  async #ask<T>(path: string, start: (done: Done<T>) => void): Promise<T | undefined> {
+    const { code, value } = await this.#answer(start)
+    if (code === 0 || code === noNode) return code === 0 ? value : undefined
+    throw this.#refusal(code, 'read', path)
+  }
+
+  async #change(path: string, start: (done: Done<Stat>) => void): Promise<Changed> {
+    const { code, value } = await this.#answer(start)
+    if (code === 0) return { kind: 'done', stat: value }
+    const kind = answers[code]
+    if (kind) return { kind }
+    throw this.#refusal(code, 'write', path)
+  }
+
+  /** @returns 0, or the library's code for why not */
+  #answer<T>(start: (done: Done<T>) => void): Promise<{ code: number; value: T | undefined }> {
     return new Promise((resolve, reject) => {
       if (this.#ended) return reject(this.#ended)
       this.#waiting.add(reject)
@@ -163,8 +228,8 @@ export class Session {
         if (this.#waiting.size > 0) this.#limit?.refresh()
         else this.#unlimit()
         const code = error ? (error as Library.Exception).code : 0
-        if (!error || code === noNode) resolve(error ? undefined : value)
-        else reject(this.#error(code === noAuth ? `may not read ${path}` : `${path}: ${errorText(error)}`, code))
+        if (code === lost) reject(this.#ended ?? new FollowError(`${this.#server}: the connection was lost`))
+        else resolve({ code, value })
       })
     })
   }
@@ -190,8 +255,9 @@ export class Session {
     this.#limit = undefined
   }
 
-  #error(what: string, code: number): FollowError {
-    return new FollowError(`${this.#server}: ${what}`, { transient: code !== noAuth })
+  #refusal(code: number, what: 'read' | 'write', path: string): FollowError {
+    const why = code === noAuth ? `may not ${what} ${path}` : `refuses to ${what} ${path} (${code})`
+    return new FollowError(`${this.#server}: ${why}`, { transient: code !== noAuth })
   }
 }
 

@@ -75,6 +75,11 @@ export class Tree {
     return this.#session.close()
   }
 
+  /** The server knows what was written before the call, wherever that was. */
+  caughtUp(): Promise<void> {
+    return this.#session.caughtUp(this.#at.path)
+  }
+
   /** Everything that the server knew at the call has been told to this side. */
   async heard(): Promise<void> {
     await this.#session.exists(this.#at.path)
@@ -168,9 +173,10 @@ export class Tree {
       this.#setData(node, undefined, stat.dataLength)
       if (!isRead) return
     }
-    const data = await this.#session.data(path, this.#onEvent)
-    if (!data) return this.#gone(node)
-    this.#setData(node, this.#fits(node, data.length) ? data : undefined, data.length)
+    const read = await this.#session.data(path, this.#onEvent)
+    if (!read) return this.#gone(node)
+    const { value } = read
+    this.#setData(node, this.#fits(node, value.length) ? value : undefined, value.length)
   }
 
   #fits(node: Node, sizeBytes: number): boolean {

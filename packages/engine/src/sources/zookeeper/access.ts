@@ -1,0 +1,90 @@
+/** How to reach ZooKeeper and who to be there, for whoever reads or writes: checked once, and then a session at a time. */
+import { FollowError } from '../watching.ts'
+import type { Token } from '../watching/request.ts'
+import { Session, type Server } from './session.ts'
+
+export interface ZookeeperConnection {
+  /** As ZooKeeper's own clients have it: `host:2181,other:2181`, and at its end the path that all paths are below. */
+  readonly servers: string
+  /** For znodes with an ACL of the scheme `digest`. */
+  readonly user?: string
+  /** A function is asked at each connection. */
+  readonly password?: Token
+  /** How long a connection and each answer may take, milliseconds, default 5,000. */
+  readonly timeoutMs?: number
+}
+
+export interface Access {
+  readonly servers: readonly Server[]
+  /** Before each path. Empty where there is none. */
+  readonly chroot: string
+  readonly login: { readonly user: string; readonly password: Token } | undefined
+  readonly timeoutMs: number
+}
+
+/** @throws TypeError, RangeError if an option cannot be meant. */
+export function accessOf(options: ZookeeperConnection): Access {
+  const { timeoutMs = 5_000 } = options
+  inRange('timeoutMs', timeoutMs, 1, 3_600_000)
+  return { ...placesOf(options.servers), login: loginOf(options), timeoutMs }
+}
+
+/** To any of the servers, so that those who come back at once spread. @throws FollowError that names each of them. */
+export async function connected({ servers, login, timeoutMs }: Access, signal: AbortSignal): Promise<Session> {
+  const said = login && `${login.user}:${await textOf(login.password)}`
+  const errors: FollowError[] = []
+  const first = Math.floor(Math.random() * servers.length)
+  for (const server of [...servers.slice(first), ...servers.slice(0, first)]) {
+    try {
+      return await Session.open(server, said, timeoutMs, signal)
+    } catch (error) {
+      if (signal.aborted || !(error instanceof FollowError && error.transient)) throw error
+      errors.push(error)
+    }
+  }
+  throw new FollowError(errors.map(({ message }) => message).join('; '))
+}
+
+/** As the server would take it, but for `/`. */
+export function isPath(path: string): boolean {
+  return /^(?:\/(?!\.\.?(?:\/|$))[^/\p{Cc}\p{Cs}\p{Co}\ufff0-\uffff]+)+$/u.test(path)
+}
+
+/** @throws TypeError */
+export function checkedPath(path: string): string {
+  if (isPath(path)) return path
+  throw new TypeError(`zookeeper(): ${JSON.stringify(path)} is no path of ZooKeeper; want /name/name, none . or ..`)
+}
+
+export function inRange(name: string, value: number, min: number, max: number): void {
+  if (!(value >= min && value <= max)) throw new RangeError(`zookeeper(): ${name} is ${value}; want ${min} to ${max}`)
+}
+
+async function textOf(token: Token): Promise<string> {
+  return typeof token === 'function' ? token() : token
+}
+
+function loginOf({ user, password }: ZookeeperConnection): Access['login'] {
+  if (user === undefined && password === undefined) return undefined
+  if (user === undefined || password === undefined || !/^[^:]+$/.test(user)) {
+    throw new TypeError('zookeeper(): want user and password, the user without a colon, or neither')
+  }
+  return { user, password }
+}
+
+function placesOf(text: string): Pick<Access, 'servers' | 'chroot'> {
+  const [, hosts, chroot] = /^([^/]*)(\/.*)?$/s.exec(text) ?? []
+  const servers = hosts?.split(',').map(serverOf)
+  // Without the text itself: it may hold a password.
+  if (!servers?.every((server) => server !== undefined)) {
+    throw new TypeError('zookeeper(): want servers as host:port,host:port/path, and credentials in options')
+  }
+  if (chroot === undefined || chroot === '/') return { servers, chroot: '' }
+  return { servers, chroot: checkedPath(chroot) }
+}
+
+function serverOf(text: string): Server | undefined {
+  const [, v6, name, port = '2181'] = /^(?:\[([\da-f:.]+)\]|([-\w.]+))(?::(\d{1,5}))?$/i.exec(text) ?? []
+  const host = v6 ?? name
+  return host === undefined || Number(port) > 65_535 ? undefined : { host, port: Number(port) }
+}
