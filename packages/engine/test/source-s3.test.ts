@@ -1,5 +1,7 @@
+import { execFile } from 'node:child_process'
 import dns from 'node:dns'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { promisify } from 'node:util'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { s3, type S3Options } from '../src/sources/s3.ts'
 import { locationOf } from '../src/sources/s3/bucket.ts'
@@ -350,6 +352,24 @@ describe('the peer’s own reckoning of signatures is that of the documentation'
       expect(check(of.replace(/^./, (c) => (c === '0' ? '1' : '0')))).toBe('SignatureDoesNotMatch')
     })
   }
+})
+
+test('without the package that signs, it says what to install', async () => {
+  // A process in which it cannot be resolved.
+  const hook = `export const resolve = (name, context, next) => {
+    if (name === 'aws4fetch') throw Object.assign(new Error('Cannot find package'), { code: 'ERR_MODULE_NOT_FOUND' })
+    return next(name, context)
+  }`
+  const asData = (code: string) => `data:text/javascript,${encodeURIComponent(code)}`
+  const register = `import { register } from 'node:module'; register(${JSON.stringify(asData(hook))})`
+  const main = `import { s3 } from ${JSON.stringify(new URL('../src/sources/s3.ts', import.meta.url).href)}
+    const credentials = { accessKeyId: 'a', secretAccessKey: 'b' }
+    const source = s3({ bucket: 'shop', region: 'eu-west-1', key: 'a', credentials })
+    await source.load(AbortSignal.timeout(10_000)).catch((error) => console.log(error.message))
+    await source.close()`
+  const args = ['--conditions=midflight-source', `--import=${asData(register)}`, '--input-type=module', '-e', main]
+  const { stdout } = await promisify(execFile)(process.execPath, args)
+  expect(stdout).toContain('reading S3 needs the package aws4fetch: npm install aws4fetch')
 })
 
 test('where a bucket is', () => {

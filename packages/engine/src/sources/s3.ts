@@ -49,7 +49,8 @@ export function s3(options: S3Options): WatchingSource {
   inRange('timeoutMs', timeoutMs, 1, 3_600_000)
   const { base, region } = locationOf(options)
   const agent = agentFor(base, options.tls)
-  const bucket: Bucket = { peer: { agent }, base, region, credentials: options.credentials, timeoutMs }
+  const { credentials } = options
+  const bucket: Bucket = { peer: { agent }, base, region, credentials, timeoutMs, derived: new Map() }
   const held: Held = { objects: new Map(), isEmptied: false }
   const look = (signal: AbortSignal) =>
     key === undefined ? lookBelow(bucket, name, held, maxBytes, signal) : lookAt(bucket, key, held, maxBytes, signal)

@@ -36,6 +36,8 @@ export interface Bucket {
   readonly region: string
   readonly credentials: S3Place['credentials']
   readonly timeoutMs: number
+  /** Keys that were derived for signing, one per day and secret; most of a signature is deriving them. */
+  readonly derived: Map<string, ArrayBuffer>
 }
 
 export interface Question {
@@ -49,6 +51,9 @@ export interface Question {
 
 /** Of no bytes: requests that only read have no body. */
 const emptySha256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'
+
+/** Credentials that change leave theirs behind. */
+const mostDerived = 8
 
 /** @throws TypeError if that is no place */
 export function locationOf({ bucket, region, endpoint, pathStyle }: S3Place): { base: URL; region: string } {
@@ -84,6 +89,7 @@ export async function asked(bucket: Bucket, question: Question, maxBytes: number
     .map(([name, value]) => `${encoded(name)}=${encoded(value)}`)
     .join('&')
   const { AwsV4Signer } = await library()
+  if (bucket.derived.size > mostDerived) bucket.derived.clear()
   const signer = new AwsV4Signer({
     ...(await credentialsOf(bucket)),
     method,
@@ -91,6 +97,7 @@ export async function asked(bucket: Bucket, question: Question, maxBytes: number
     headers: { ...question.headers, 'x-amz-content-sha256': emptySha256 },
     service: 's3',
     region: bucket.region,
+    cache: bucket.derived,
   })
   const headers = Object.fromEntries((await signer.sign()).headers)
   return ask(bucket.peer, { url, method, headers, signal, limitMs: bucket.timeoutMs }, maxBytes)
