@@ -19,6 +19,9 @@ const core = ['plan', 'diff', 'schema', 'snapshot', 'journal'].map((name) => `${
 /** Small pure files that several doors need and that know nothing of the engine. */
 const besideDoors = ['debounce', 'deadline', 'triggers/access'].map((name) => `${engine}${name}.ts`)
 
+/** What watching over a process and its directory takes, in the fleet and beside a program that is not ours. */
+const besidePrograms = ['lock', 'probe-check'].map((name) => `${engine}agent/${name}.ts`)
+
 /** What sources of servers are made with: their own files say only how their server speaks. */
 const ofSources = ['watching', 'watching/pace', 'watching/request'].map((name) => `${engine}sources/${name}.ts`)
 
@@ -106,6 +109,15 @@ const rules: readonly Rule[] = [
       const besides = interfaces.includes(to) || to.startsWith(`${engine}text/`) || besideDoors.includes(to)
       if (from.startsWith(`${engine}sources/`) && ofSources.includes(to)) return false
       return !own && !besides
+    },
+  },
+  {
+    name: 'program/ stands on interface files and small parts that know nothing of the engine; nothing stands on it',
+    why: 'it is a component like one from outside: what it needs, others can have too',
+    forbids: ({ from, to }) => {
+      const inside = (path: string) => path.startsWith(`${engine}program/`)
+      if (!from.startsWith(engine) || !to.startsWith(engine) || inside(from) === inside(to)) return false
+      return inside(to) || !(interfaces.includes(to) || besideDoors.includes(to) || besidePrograms.includes(to))
     },
   },
   {
@@ -285,6 +297,10 @@ describe('the rules themselves', () => {
     'a source or trigger imports interface files, text/ and its own folder only': [
       `${engine}sources/file/watch.ts`,
       `import { other } from '../etcd.ts'`,
+    ],
+    'program/ stands on interface files and small parts that know nothing of the engine; nothing stands on it': [
+      `${engine}program/work.ts`,
+      `import { diff } from '../diff.ts'`,
     ],
     'text/ imports json.ts, issue.ts and source.ts only': [
       `${engine}text/yaml.ts`,

@@ -37,7 +37,7 @@ describe.skipIf(missing !== undefined)(`killed in the middle${why}`, () => {
   const whole = (text: string) => names.map(() => text)
 
   /** @returns whether it was killed. */
-  function killedAt(call: string, when: number, text: string): boolean {
+  function killedAt(call: string, when: number, text: string, probe = 'true'): boolean {
     const { directory, pidFile } = server!
     const inject = [
       '-f',
@@ -51,9 +51,10 @@ describe.skipIf(missing !== undefined)(`killed in the middle${why}`, () => {
     ]
     // One thread for the file system, as calls are counted by thread.
     const env = { ...process.env, UV_THREADPOOL_SIZE: '1' }
-    const command = [...inject, node, '--conditions=midflight-source', once, directory, pidFile, text]
+    const command = [...inject, node, '--conditions=midflight-source', once, directory, pidFile, text, probe]
     const { stdout, stderr, status, signal } = spawnSync('strace', command, { encoding: 'utf8', env })
     if (status === 0) expect(stdout).toContain('committed')
+    else if (stderr.includes('the probe did not say yes')) return false
     // The calls of the check count too: it is then the check that was killed, and the sidecar that tells of it.
     else if (signal !== 'SIGKILL' && status !== 137) expect(stderr).toContain('the check (nginx) was killed by SIGKILL')
     return status !== 0
@@ -85,6 +86,28 @@ describe.skipIf(missing !== undefined)(`killed in the middle${why}`, () => {
         expect(await served(), `${call} ${when}`).toEqual(whole(next))
       }
       expect(killed).toBeLessThan(39)
+    },
+  )
+
+  test.for(['rename', 'unlink', 'fsync', 'kill'])(
+    'at each %s of a change that fails and goes back: old is whole and served at the next start',
+    { timeout: 400_000 },
+    async (call) => {
+      server = await Nginx.start({})
+      const first = await engineOf([component()], version('old'))
+      await first.engine.close()
+      let killed = 0
+      for (let when = 1; when < 60 && killedAt(call, when, `new ${when}`, 'false'); when++) {
+        killed++
+        const again = component()
+        expect((await again.settle()).problem, `${call} ${when}`).toBeUndefined()
+        await again.close?.()
+        expect(onDisk(), `${call} ${when}`).toEqual(whole('old'))
+        expect(await served(), `${call} ${when}`).toEqual(whole('old'))
+        expect(leftIn(server.directory)).toEqual(['nginx.conf', 'sites', ...names.map((name) => `sites/${name}.conf`)])
+      }
+      expect(killed).toBeGreaterThan(call === 'kill' ? 1 : 5)
+      expect(killed).toBeLessThan(59)
     },
   )
 

@@ -166,7 +166,7 @@ class Target {
     let [swapped, told, ended] = [false, false, false]
     const commit = async () => {
       if (staged.length > 0) {
-        await this.#work.assertUntouched(staged)
+        await this.#work.record(staged)
         swapped = true
         await this.#work.swap(staged)
       } else if (!forced && this.#owed === undefined) return
@@ -183,7 +183,7 @@ class Target {
         try {
           stop.abort(new Error('rolled back'))
           await committing?.catch(() => {}) // known to whoever called commit
-          if (swapped) await this.#work.restore(staged)
+          if (swapped) await this.#restore(staged)
           if (told) await this.#tellAgain()
           if (this.#owed === undefined) await this.#work.clear()
           else await this.#work.clearStaged()
@@ -197,6 +197,16 @@ class Target {
         this.#live = true
         await this.#work.clear().finally(release)
       },
+    }
+  }
+
+  async #restore(staged: readonly Staged[]): Promise<void> {
+    try {
+      await this.#work.restore(staged)
+    } catch (error) {
+      // The record is still there: the next change begins with another try.
+      this.#settled = false
+      throw new Error(`the old files could not be brought back: ${errorText(error)}`, { cause: error })
     }
   }
 

@@ -4,12 +4,13 @@
  * renamed into place.
  *
  *   new/        staged files, in the tree as it is going to be
- *   old/<n>     hard links to the files that are replaced
+ *   old/<name>  hard links to the files that are replaced
  *   swap.json   there from before the first rename until the new is known to be good: it is what decides after a crash.
  *               With it the old files come back, without it what is in place stays.
  *
  * When to do what is `program.ts`.
  */
+import { randomBytes } from 'node:crypto'
 import { constants, type Stats } from 'node:fs'
 import { link, lstat, mkdir, open, readdir, readFile, rename, rm, rmdir, symlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -105,6 +106,7 @@ export class Work {
       const was = await this.#current(file)
       if (!was || !(await isSame(this.#place(file.path), was, file))) changed.push({ file, was })
     })
+    await this.clearStaged()
     if (changed.length === 0) return []
     changed.sort((a, b) => (a.file.path < b.file.path ? -1 : 1))
     await mkdir(this.staged, { mode: 0o700 })
@@ -114,27 +116,34 @@ export class Work {
     for (const folder of folders) await mkdir(join(this.staged, folder), { mode: 0o700 })
     if (whole) for (const folder of ['', ...folders]) await this.#mirror(folder, paths, folders, signal)
     const staged: Staged[] = []
+    // Another name each time: a record that could not be replaced must not come to mean other files.
+    const change = randomBytes(8).toString('hex')
     await each([...changed.entries()], signal, async ([i, { file, was }]) => {
       await write(join(this.staged, file.path), file, was)
-      const backup = was ? String(i) : undefined
+      const backup = was ? `${change}-${i}` : undefined
       if (backup !== undefined) await this.#keep(file.path, backup)
       staged.push({ path: file.path, old: was && backup !== undefined ? { ino: was.ino, backup } : undefined })
     })
+    // The record, which is on disk before the first rename, counts on them.
+    for (const folder of [join(this.#work, 'old'), this.#work]) await syncDirectory(folder)
     return staged
   }
 
-  /** @throws Error if somebody else has been there since they were looked at. */
-  async assertUntouched(staged: readonly Staged[]): Promise<void> {
+  /**
+   * From now on a crash brings the old files back.
+   * @throws Error if somebody else has been there since they were looked at.
+   */
+  async record(staged: readonly Staged[]): Promise<void> {
     for (const { path, old } of staged) {
       const now = await lstat(this.#place(path)).catch(ignore('ENOENT'))
       if (now?.ino === old?.ino) continue
       throw new Error(`${this.#place(path)} was changed by somebody else since it was looked at; nothing was swapped`)
     }
+    await this.#writeRecord(staged.map(({ path, old }) => ({ path, backup: old?.backup ?? null })))
   }
 
   /** Whatever it has thrown, `restore` brings the old back. */
   async swap(staged: readonly Staged[]): Promise<void> {
-    await this.#writeRecord(staged.map(({ path, old }) => ({ path, backup: old?.backup ?? null })))
     for (const { path } of staged) await rename(join(this.staged, path), this.#place(path))
     await this.#sync(staged)
   }
@@ -194,7 +203,7 @@ export class Work {
     try {
       const swap = JSON.parse(text) as Swap
       const fits = ({ path, backup }: Swap['files'][number]) =>
-        isPathBelow(path) && (backup === null || /^\d+$/.test(backup))
+        isPathBelow(path) && (backup === null || /^[\da-f]{16}-\d+$/.test(backup))
       if (swap.midflight === 'swap/1' && swap.files.every(fits)) return swap
     } catch {
       // Said below: the text is not shown, nobody knows what it is.

@@ -3,11 +3,13 @@ import { jsonSchema, outcomeText, start } from '../../src/index.ts'
 import { nginx, program } from '../../src/program/index.ts'
 import { memory } from '../../src/testing/index.ts'
 
-const [directory = '', pidFile = '', text = ''] = process.argv.slice(2)
+const [directory = '', pidFile = '', text = '', probe = 'true'] = process.argv.slice(2)
 const component = program(
   nginx({
     directory,
     pidFile,
+    probes: [{ command: [probe] }],
+    limits: { reloadMs: 500, probeMs: 500 },
     files: [
       { path: 'sites/a.conf', from: 'a', as: 'raw' },
       { path: 'sites/b.conf', from: 'b', as: 'raw' },
