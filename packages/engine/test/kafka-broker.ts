@@ -27,6 +27,8 @@ export interface BrokerOptions {
   readonly dir?: string
   /** What is asked of whoever comes through the proxy: a certificate to trust, or the user `app` with the password `right`. */
   readonly proxied?: 'plain' | 'tls' | 'sasl'
+  /** Its cluster, as broker 2 of it; it decides nothing there. */
+  readonly joins?: Broker
   /** Lines of server.properties besides. */
   readonly settings?: Readonly<Record<string, string>>
 }
@@ -39,6 +41,8 @@ export interface Broker {
   readonly proxy: TcpProxy
   /** To be trusted by whoever comes through the proxy, where that is with TLS. */
   readonly ca: string | undefined
+  /** Where the one that decides for the cluster is. */
+  readonly controller: string
   /** Ends it as an operator does, and waits for that. */
   stop(): Promise<void>
   /** Ends it as a power cut does. */
@@ -51,18 +55,20 @@ export interface Broker {
 
 /** Resolves when it answers. Where `withoutKafka` is set there is nothing to start. */
 export async function startBroker(options: BrokerOptions = {}): Promise<Broker> {
-  const { proxied = 'plain', settings = {} } = options
+  const { proxied = 'plain', settings = {}, joins } = options
   const folder = options.dir ?? (await mkdtemp(join(tmpdir(), 'midflight-kafka-')))
-  const [port, behindProxy, controller] = (await freePorts(3)) as [number, number, number]
+  const [port, behindProxy, own] = (await freePorts(3)) as [number, number, number]
+  const controller = joins?.controller ?? `127.0.0.1:${own}`
   const proxy = await TcpProxy.listen(behindProxy)
   const proxiedAt = new URL(proxy.url).host
   const tls = proxied === 'tls' ? selfSigned(folder) : undefined
   const lines = {
-    ...{ 'process.roles': 'broker,controller', 'node.id': '1', 'log.dirs': join(folder, 'data') },
-    'controller.quorum.voters': `1@127.0.0.1:${controller}`,
+    ...{ 'process.roles': joins ? 'broker' : 'broker,controller', 'node.id': joins ? '2' : '1' },
+    'log.dirs': join(folder, 'data'),
+    'controller.quorum.voters': `1@${controller}`,
     'controller.listener.names': 'CONTROLLER',
     'inter.broker.listener.name': 'DIRECT',
-    listeners: `DIRECT://127.0.0.1:${port},PROXIED://127.0.0.1:${behindProxy},CONTROLLER://127.0.0.1:${controller}`,
+    listeners: `DIRECT://127.0.0.1:${port},PROXIED://127.0.0.1:${behindProxy}${joins ? '' : `,CONTROLLER://${controller}`}`,
     // A client goes where the broker says it is: through the proxy again.
     'advertised.listeners': `DIRECT://127.0.0.1:${port},PROXIED://${proxiedAt}`,
     'listener.security.protocol.map': `DIRECT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:${protocols[proxied]}`,
@@ -103,6 +109,7 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
     proxied: proxiedAt,
     proxy,
     ca: tls?.pem,
+    controller,
     stop: () => end('SIGTERM'),
     kill: () => end('SIGKILL'),
     async restart() {

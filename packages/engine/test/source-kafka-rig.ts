@@ -15,11 +15,11 @@ export class Hand {
   readonly #producer: Producer
   #topics = 0
 
-  constructor(broker: Broker) {
+  constructor(broker: Broker, retries = 200) {
     this.#broker = broker
     const options = {
       ...{ clientId: 'test', bootstrapBrokers: [broker.bootstrap] },
-      ...{ retries: 200, retryDelay: 50, metadataMaxAge: 100 },
+      ...{ retries, retryDelay: 50, metadataMaxAge: 100 },
     }
     this.admin = new Admin(options)
     this.#producer = new Producer(options)

@@ -82,6 +82,21 @@ async function missed({ proxy }: Broker, work: () => Promise<void>): Promise<voi
   proxy.refuse = false
 }
 
+/** By writers that know of no leader, until one finds the new one: theirs stays with the old. */
+async function putAnew(broker: Broker, topic: string, key: string, value: string): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    const hand = new Hand(broker, 5)
+    try {
+      await hand.put(topic, key, value)
+      return
+    } catch (error) {
+      if (tries === 40) throw error
+    } finally {
+      await hand.close()
+    }
+  }
+}
+
 /** Of one transaction after the other. */
 function transactional(broker: Broker, id: string) {
   const producer = new Producer({
@@ -274,6 +289,45 @@ describe.skipIf(withoutKafka !== undefined)(`kafka()${skipped}`, () => {
     await broker.restart()
     await hand.put(topic, 'app/a', '21')
     await lives({ a: 21, b: 7 })
+  })
+
+  test('when its leader has lost power, it goes on where another broker leads (F35)', async () => {
+    const { broker, hand, engine } = await alone()
+    const second = await startBroker({ joins: broker })
+    onTestFinished(() => second.close())
+    const topic = 'led'
+    const configs = [{ name: 'cleanup.policy', value: 'compact' }]
+    await hand.admin.createTopics({ topics: [topic], configs, assignments: [{ partition: 0, brokers: [2, 1] }] })
+    await hand.put(topic, 'app/a', '1')
+    await hand.put(topic, 'app/b', '1')
+    const { lives, says } = await engine({ topic, prefix: 'app/', brokers: [broker.proxied, second.proxied] })
+    await second.kill()
+    await says('cannot be followed')
+    await putAnew(broker, topic, 'app/a', '2')
+    await lives({ a: 2, b: 1 })
+  })
+
+  test('it may read the topic, and needs no more; without that right what is live stays', async () => {
+    const settings = {
+      'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
+      'super.users': 'User:ANONYMOUS',
+    }
+    const { hand, engine, source } = await alone({ proxied: 'sasl', settings })
+    const topic = await hand.topic()
+    await hand.put(topic, 'doc', '{"a":1}')
+    const own = { topic, key: 'doc', user: 'app', password: 'right', mechanism: 'PLAIN' } as const
+    await expect(source(own).load(soon())).rejects.toThrow('TOPIC_AUTHORIZATION_FAILED')
+    const topicOnly = { resourceType: 2, resourceName: topic, resourcePatternType: 3 } as const
+    const mayRead = { principal: 'User:app', host: '*', operation: 3, permissionType: 3 } as const
+    await hand.admin.createAcls({ creations: [{ ...topicOnly, ...mayRead }] })
+    const { running, lives, says } = await engine(own)
+    await lives({ a: 1 })
+    await hand.admin.deleteAcls({ filters: [{ ...topicOnly, ...mayRead }] })
+    await says('TOPIC_AUTHORIZATION_FAILED')
+    expect(running.live).toEqual({ a: 1 })
+    await hand.admin.createAcls({ creations: [{ ...topicOnly, ...mayRead }] })
+    await hand.put(topic, 'doc', '{"a":2}')
+    await lives({ a: 2 })
   })
 
   test('by user and password over TLS or without: wrong ones are refused in words, and shown nowhere', async () => {
