@@ -26,6 +26,22 @@ interface PublishFlags extends FleetFlags, FileFlags, EditFlags, WaitFlags, Stra
   readonly breakGlass?: string
   readonly idempotencyKey?: string
   readonly signed?: string
+  readonly to?: string
+  readonly ifRevision?: string
+}
+
+/** What only a control plane knows of. */
+const ofReleases = ['patch', 'mergePatch', 'message', 'breakGlass', 'idempotencyKey', 'signed', 'strategy'] as const
+
+async function toPlace(terminal: Terminal, files: readonly string[], flags: PublishFlags & { to: string }) {
+  const given: Readonly<Record<string, unknown>> = { ...flags }
+  const wrong = ofReleases.find((name) => given[name] !== undefined)
+  if (wrong !== undefined) {
+    const option = wrong.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+    throw new Refusal('usage', `--${option} is for a config of the control plane; want none with --to`)
+  }
+  const { publishTo } = await import('../places/publish-to.ts')
+  await publishTo(terminal, files, flags)
 }
 
 export function publish(terminal: Terminal): Command {
@@ -46,15 +62,25 @@ export function publish(terminal: Terminal): Command {
     )
     .option('--idempotency-key <key>', 'asked twice with the same key, it is done once (default: a new one)')
     .option('--signed <file>', 'signature that midflight sign made for this very content')
+    .option('--to <place>', 'put FILE into one key of a store instead, if it changed: etcd://host:2379/app/gateway')
+    .option('--if-revision <revision>', 'with --to: only where the key is at this revision, or absent')
     .option('--json', 'print { plan, release, created, replayed, rollout, delivery }')
   return withFileOptions(withWaitOptions(withStrategyOptions(withEditOptions(command))))
     .addHelpText(
       'after',
       `
+With --to the first argument is a file too, nobody is asked, and what somebody else wrote meanwhile is not overwritten.
+
 Exit status: 0 published and every node that is here runs it (with --no-wait: published), 2 published, but not every
 node runs it yet (with --dry-run: something would change), 1 nothing was published, or it was rolled back, 130 Ctrl-C.`,
     )
-    .action((config: string, files: readonly string[], flags: PublishFlags) => run(terminal, config, files, flags))
+    .action((config: string, files: readonly string[], flags: PublishFlags) => {
+      const { to, ifRevision } = flags
+      if (to !== undefined) return toPlace(terminal, [config, ...files], { ...flags, to })
+      if (ifRevision !== undefined)
+        throw new Refusal('usage', '--if-revision is for --to; a release has the head it was shown')
+      return run(terminal, config, files, flags)
+    })
 }
 
 async function run(terminal: Terminal, config: string, files: readonly string[], flags: PublishFlags): Promise<void> {

@@ -1,0 +1,202 @@
+/** Every kind of place by its scheme: how its URL is read, and which source and writer it has. */
+import type { Source, Trigger, Writer } from 'midflight'
+import { Refusal } from '../refusal.ts'
+import { layoutOf, PlaceUrl, type Layout, type Place } from './place.ts'
+
+/** What a source wants to know of a layout. */
+type At = { readonly key: string } | { readonly prefix: string; readonly separator: string }
+
+interface Store {
+  /** For help and refusals. */
+  readonly example: string
+  open(url: PlaceUrl, text: string): Promise<Omit<Place, 'name'> & { readonly name?: string }>
+}
+
+const stores: Readonly<Record<string, Store>> = {
+  etcd: {
+    example: 'etcd://host:2379/app/',
+    async open(url) {
+      const [{ etcd }, { etcdWriter }] = await Promise.all([
+        import('midflight/sources/etcd'),
+        import('midflight/writers/etcd'),
+      ])
+      const layout = layoutOf(url.path, '/')
+      const [user, password, token, tls] = [
+        url.user,
+        url.secret('password', 'ETCDCTL_PASSWORD'),
+        url.secret('token', 'ETCD_TOKEN'),
+        url.tls,
+      ]
+      const login = user === undefined ? token !== undefined && { token } : { username: user, password: password ?? '' }
+      const connection = { endpoints: url.hosts(2379), ...login, ...(tls && { tls }) }
+      return ofStore(
+        layout,
+        (at) => etcd({ ...connection, ...at }),
+        () => etcdWriter(connection),
+      )
+    },
+  },
+  consul: {
+    example: 'consul://host:8500/app/',
+    async open(url) {
+      const [{ consul }, { consulWriter }] = await Promise.all([
+        import('midflight/sources/consul'),
+        import('midflight/writers/consul'),
+      ])
+      const layout = layoutOf(url.path, '/')
+      const [token, tls, datacenter] = [url.secret('token', 'CONSUL_HTTP_TOKEN'), url.tls, url.option('dc')]
+      const connection = {
+        url: `${tls ? 'https' : 'http'}://${oneOf(url, 8500)}`,
+        ...(token !== undefined && { token }),
+        ...(tls && { tls }),
+        ...(datacenter !== undefined && { datacenter }),
+      }
+      const at = layout.kind === 'keys' ? { prefix: layout.prefix } : { key: layout.key }
+      return ofStore(
+        layout,
+        () => consul({ ...connection, ...at }),
+        () => consulWriter(connection),
+      )
+    },
+  },
+  redis: {
+    example: 'redis://host:6379/0/app:',
+    open: (url) => redisAt(url, false),
+  },
+  rediss: {
+    example: 'rediss://host:6379/0/app:',
+    open: (url) => redisAt(url, true),
+  },
+  nats: {
+    example: 'nats://host:4222/bucket/app.',
+    async open(url) {
+      const [{ nats }, { natsWriter }] = await Promise.all([
+        import('midflight/sources/nats'),
+        import('midflight/writers/nats'),
+      ])
+      const [bucket = '', ...rest] = url.path.split('/')
+      if (bucket === '') throw url.refusal('names no bucket; want nats://host:4222/bucket/key')
+      const layout = layoutOf(rest.join('/'), '.')
+      const [user, password, token, tls] = [
+        url.user,
+        url.secret('password', 'NATS_PASSWORD'),
+        url.secret('token', 'NATS_TOKEN'),
+        url.tls,
+      ]
+      const connection = {
+        servers: url.hosts(4222).map((host) => `${tls ? 'tls' : 'nats'}://${host}`),
+        bucket,
+        ...(user !== undefined && { user, ...(password !== undefined && { password }) }),
+        ...(user === undefined && token !== undefined && { token }),
+        ...(tls && { tls }),
+      }
+      return ofStore(
+        layout,
+        (at) => nats({ ...connection, ...at }),
+        () => natsWriter(connection),
+      )
+    },
+  },
+  http: { example: 'http://host/config/app.json', open: httpAt },
+  https: { example: 'https://host/config/app.json', open: httpAt },
+  file: {
+    example: 'file:conf/gateway.yaml',
+    async open(_url, text) {
+      const [{ file }, { fileWriter }] = await Promise.all([
+        import('midflight/sources/file'),
+        import('midflight/writers/file'),
+      ])
+      // As a shell reads it: relative to where the command runs.
+      const path = text.replace(/^file:(\/\/(?=\/))?/, '')
+      if (path === '') throw new Refusal('usage', 'file: names no file; want file:conf/gateway.yaml')
+      return {
+        name: path,
+        layout: { kind: 'document', key: path },
+        source: () => file([path]),
+        writer() {
+          // What is written is JSON, which is YAML too.
+          if (/\.(json|jsonc|ya?ml)$/i.test(path)) return fileWriter()
+          throw new Refusal('usage', `${path} cannot be written; want a name that ends in .json or .yaml`)
+        },
+      }
+    },
+  },
+}
+
+/** Schemes, and what an address with them looks like. */
+export const examples = Object.values(stores).map(({ example }) => example)
+
+export function isPlace(text: string): boolean {
+  return /^[a-z][a-z0-9+.-]*:/i.test(text)
+}
+
+/** @throws Refusal for what is no place; never shows a password. */
+export async function placeAt(text: string): Promise<Place> {
+  const scheme = (/^([a-z][a-z0-9+.-]*):/i.exec(text)?.[1] ?? '').toLowerCase()
+  const store = Object.hasOwn(stores, scheme) ? stores[scheme] : undefined
+  if (!store) {
+    const known = Object.keys(stores).join(', ')
+    throw new Refusal('usage', `a place has the scheme ${JSON.stringify(scheme)}; want one of ${known}`)
+  }
+  // A path of the file system is not what a URL takes it for.
+  const url = new PlaceUrl(scheme === 'file' ? 'file:///' : text)
+  try {
+    const opened = await store.open(url, text)
+    url.check()
+    return { name: url.name, ...opened }
+  } catch (error) {
+    // Sources and writers check what they are given, in their own words.
+    if (error instanceof TypeError || error instanceof RangeError)
+      throw url.refusal(`cannot be meant: ${error.message}`)
+    throw error
+  }
+}
+
+function ofStore(layout: Layout, source: (at: At) => Source & Trigger, writer: () => Writer): Omit<Place, 'name'> {
+  const at = layout.kind === 'keys' ? { prefix: layout.prefix, separator: layout.separator } : { key: layout.key }
+  return { layout, source: () => source(at), writer }
+}
+
+async function redisAt(url: PlaceUrl, isSecure: boolean): Promise<Omit<Place, 'name'>> {
+  const [{ redis }, { redisWriter }] = await Promise.all([
+    import('midflight/sources/redis'),
+    import('midflight/writers/redis'),
+  ])
+  const [, database = '0', name = url.path] = /^(\d{1,9})\/(.*)$/s.exec(url.path) ?? []
+  const [user, password, tls] = [url.user, url.secret('password', 'REDISCLI_AUTH'), url.tls]
+  const connection = {
+    url: `${isSecure ? 'rediss' : 'redis'}://${oneOf(url, 6379)}/${database}`,
+    ...(user !== undefined && { username: user }),
+    ...(password !== undefined && { password }),
+    ...(tls && { tls }),
+  }
+  return ofStore(
+    layoutOf(name, ':'),
+    (at) => redis({ ...connection, ...at }),
+    () => redisWriter(connection),
+  )
+}
+
+async function httpAt(url: PlaceUrl, text: string): Promise<Omit<Place, 'name'>> {
+  const [{ http }, { httpWriter }] = await Promise.all([
+    import('midflight/sources/http'),
+    import('midflight/writers/http'),
+  ])
+  // Its query is a part of the address: what is said of the command is not in it.
+  const target = new URL(text)
+  for (const name of [...target.searchParams.keys()]) url.option(name)
+  target.username = target.password = ''
+  const token = process.env['MIDFLIGHT_PLACE_TOKEN'] || undefined
+  const options = token === undefined ? {} : { token }
+  return {
+    layout: { kind: 'document', key: `${target.pathname}${target.search}` },
+    source: () => http(target, options),
+    writer: () => httpWriter(target.origin, options),
+  }
+}
+
+function oneOf(url: PlaceUrl, usualPort: number): string {
+  const [host = '', ...others] = url.hosts(usualPort)
+  if (others.length > 0) throw url.refusal('names several hosts; want one')
+  return host
+}
