@@ -23,7 +23,10 @@ export interface Address {
   readonly port: number
 }
 
-export type Library = Awaited<ReturnType<typeof library>>
+export type Library = Pick<
+  typeof import('@platformatic/kafka'),
+  'Connection' | 'fetchV13' | 'listOffsetsV7' | 'metadataV12'
+>
 
 export class Link {
   /** Once it can be used. */
@@ -70,7 +73,7 @@ export function textOf({ host, port }: Address): string {
 }
 
 /** The library, which is large and not everyone's. */
-export async function library() {
+export async function library(): Promise<Library> {
   try {
     const { Connection, fetchV13, listOffsetsV7, metadataV12 } = await import('@platformatic/kafka')
     return { Connection, fetchV13, listOffsetsV7, metadataV12 }
