@@ -94,7 +94,6 @@ describe('against a foreign API (a peer process that speaks the protocol of docs
     await here.deployed(base)
     await here.newCalls()
     const same = {
-      parameters: { period: 60 },
       ...base,
       nodes: [{ id: '2' }, { id: 1 }, { bk_host_id: 3 }, { id: '3' }],
     }

@@ -60,12 +60,14 @@ interface Entry {
 }
 
 /** The nodes that run a `nodes/…` config: with the labels `ip` and `cloud` they are known by their address too. */
-export function* hostsOf(roster: Pick<Roster, 'all'>): Generator<KnownNode> {
+export function hostsOf(roster: Pick<Roster, 'all'>): KnownNode[] {
+  const hosts: KnownNode[] = []
   for (const { config, labels } of roster.all()) {
     if (!config.startsWith(prefix)) continue
     const { ip, cloud = '0' } = labels
-    yield { id: config.slice(prefix.length), labels, ...(ip !== undefined && { ip, cloud }) }
+    hosts.push({ id: nodeOf(config), labels, ...(ip !== undefined && { ip, cloud }) })
   }
+  return hosts
 }
 
 export function agentInstaller(options: AgentInstallerOptions): Installer {
@@ -102,7 +104,7 @@ class AgentInstaller implements Installer {
     const stays = new Set(names)
     const changes = new Map<string, Entry | null>(names.map((name) => [name, entry]))
     for (const name of held) if (!stays.has(name)) changes.set(name, null)
-    await this.write(id, changes, signal)
+    await this.write(id, changes, signal, new Set(wanted.again ? wanted.only : []))
   }
 
   async enable(id: string, call: Call): Promise<void> {
@@ -171,8 +173,16 @@ class AgentInstaller implements Installer {
     await this.write(id, changes, signal)
   }
 
-  /** What is there already makes no release, so doing it again is doing nothing. */
-  private async write(id: string, changes: ReadonlyMap<string, Entry | null>, signal: AbortSignal): Promise<void> {
+  /**
+   * What is there already makes no release, so doing it again is doing nothing.
+   * @param forced make one all the same: a node that has refused a release is not sent it again.
+   */
+  private async write(
+    id: string,
+    changes: ReadonlyMap<string, Entry | null>,
+    signal: AbortSignal,
+    forced: ReadonlySet<string> = new Set(),
+  ): Promise<void> {
     const { domain, published } = this.options
     const index = await this.known()
     const held = index.get(id) ?? new Set()
@@ -186,7 +196,8 @@ class AgentInstaller implements Installer {
       const edits = await domain.store.read((read) => part.flatMap(([name, entry]) => editOf(read, name, id, entry)))
       if (edits.length === 0) continue
       try {
-        published(await publish(domain, { author, changes: edits }))
+        const wanted = edits.map((edit) => (forced.has(nodeOf(edit.config)) ? { ...edit, force: true } : edit))
+        published(await publish(domain, { author, changes: wanted }))
       } catch (error) {
         if (!(error instanceof RefusedError)) throw error
         throw new InstallerError(error.message, error.code === 'busy' || error.code === 'frozen', error)
@@ -234,7 +245,7 @@ class AgentInstaller implements Installer {
         return configs.map(({ name }) => ({ name, ids: Object.keys(deploymentsIn(read, name)) }))
       })
       for (const { name, ids } of page) {
-        for (const id of ids) index.set(id, (index.get(id) ?? new Set()).add(name.slice(prefix.length)))
+        for (const id of ids) index.set(id, (index.get(id) ?? new Set()).add(nodeOf(name)))
       }
       after = page.at(-1)?.name
       if (page.length < pageSize) return index
@@ -243,6 +254,10 @@ class AgentInstaller implements Installer {
 }
 
 const failures: readonly string[] = ['FAILED', 'ROLLED_BACK', 'RESTART_REQUIRED', 'DEGRADED']
+
+function nodeOf(config: string): string {
+  return config.slice(prefix.length)
+}
 
 function isName(node: string): boolean {
   return configNameProblem(prefix + node) === undefined

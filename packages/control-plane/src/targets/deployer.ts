@@ -31,7 +31,7 @@ export interface DeployerOptions {
   /** Of the coordinator that this one belongs to. */
   readonly epoch: number
   /** The nodes that are known now. */
-  readonly nodes: () => Iterable<KnownNode>
+  readonly nodes: () => readonly KnownNode[]
   /** By name. */
   readonly installers: ReadonlyMap<string, Installer>
   /** A deployment has moved, and that is durable. Must not throw. */

@@ -238,7 +238,7 @@ export function stepsOf(
     case 'start':
       return [{ kind: 'enable', on: own, of: 'new' }, up(false), ...inspect, point]
     case 'stop':
-      return [{ kind: 'disable', on: own, of: 'new' }, ...inspect, point]
+      return [{ kind: 'disable', on: own, of: 'new' }, up(false), ...inspect, point]
     case 'uninstall':
       return [{ kind: 'uninstall', on: own, of: 'old' }, { kind: 'delete', on: own, of: 'old' }, point]
     case 'retry':

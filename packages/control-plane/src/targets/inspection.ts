@@ -13,7 +13,7 @@ import { scrubber } from './secrets.ts'
 interface Inspecting {
   readonly store: Store
   readonly epoch: number
-  readonly nodes: () => Iterable<KnownNode>
+  readonly nodes: () => readonly KnownNode[]
   readonly installers: ReadonlyMap<string, Installer>
   /** Between two rounds, in milliseconds, give or take a tenth. */
   readonly everyMs: number

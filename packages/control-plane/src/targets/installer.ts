@@ -39,6 +39,8 @@ export interface Wanted {
   readonly parameters: JsonObject
   /** Only these nodes have to do something about it; left out: all. */
   readonly only?: readonly string[]
+  /** They have had it before, and could not: they are to try once more. */
+  readonly again?: true
 }
 
 export interface Call {

@@ -44,7 +44,7 @@ export interface Around {
   readonly epoch: number
   /** Now, for people. */
   readonly at: string
-  readonly nodes: Iterable<KnownNode>
+  readonly nodes: readonly KnownNode[]
   /** @throws RefusedError if nobody of that name is there. */
   readonly requireInstaller: (name: string) => void
 }

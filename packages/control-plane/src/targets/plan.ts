@@ -23,7 +23,7 @@ export interface TargetsPlan {
 }
 
 /** @throws RefusedError `invalid` with what is wrong where; `not-found` for a config that is not there. */
-export function planTargets(read: StoreRead, config: string, value: unknown, nodes: Iterable<KnownNode>): TargetsPlan {
+export function planTargets(read: StoreRead, config: string, value: unknown, nodes: readonly KnownNode[]): TargetsPlan {
   configIn(read, config)
   const reading = readTargets(value)
   if ('issues' in reading) throw invalid(reading.issues)
@@ -38,7 +38,7 @@ export function compared(
   before: Targets | null,
   after: Targets,
   pointer: Pointer | undefined,
-  nodes: Iterable<KnownNode>,
+  nodes: readonly KnownNode[],
 ): TargetsPlan {
   const diff = diffTargets(before, after, new NodeDirectory(nodes, before, after))
   return { operation: operationOf(before, after, diff), diff, before, after, pointer }

@@ -14,7 +14,7 @@ interface Around {
   readonly before: Targets | null
   /** What the subscription of this step is to be. */
   readonly wanted: Targets | null
-  readonly nodes: Iterable<KnownNode>
+  readonly nodes: readonly KnownNode[]
   /** `undefined`: it is not configured any more. */
   readonly installer: Installer | undefined
   readonly pace: Pace
@@ -67,9 +67,8 @@ export class Taking {
       case 'update': {
         const { wanted } = this
         if (wanted === undefined) throw new InstallerError('has no targets to bring', false)
-        const only = step.only && unsuccessful(status, wanted)
-        await installer[step.kind](id, { ...wanted, ...(only && { only }) }, call)
-        return
+        const only = step.only && { only: unsuccessful(status, wanted), again: true as const }
+        return await installer[step.kind](id, { ...wanted, ...only }, call)
       }
       case 'inspect':
         return await installer.inspect(id, step.must === true, call)

@@ -1,0 +1,141 @@
+/** Targets brought by Midflight's own agents: real engines that run `nodes/…` configs, and their folders on disk. */
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { jsonSchema, start, type Component } from 'midflight'
+import { controlPlane, packages, type InstalledPackage } from 'midflight/agent'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { config, targetsRig, type TargetsRig } from './targets-rig.ts'
+
+let here: TargetsRig
+let folder: string
+const ending: (() => Promise<void>)[] = []
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'midflight-packages-'))
+  here = await targetsRig()
+})
+afterEach(async () => {
+  for (const end of ending.splice(0)) await end()
+  await here.close()
+  await rm(folder, { recursive: true, force: true })
+})
+
+interface Node {
+  readonly directory: string
+  /** What was started and not stopped. */
+  readonly working: Map<string, InstalledPackage>
+  readonly repaired: string[]
+  close(): Promise<void>
+}
+
+async function node(
+  id: string,
+  labels: Record<string, string>,
+  refuses: (version: string) => boolean = () => false,
+): Promise<Node> {
+  await here.plane.ask('/v1/configs', { method: 'POST', body: { name: `nodes/${id}` } })
+  const token = await here.plane.token('agent', `nodes/${id}`)
+  const directory = join(folder, id)
+  const working = new Map<string, InstalledPackage>()
+  const repaired: string[] = []
+  const component = packages({
+    directory,
+    inspectMs: 20,
+    start(one) {
+      if (refuses(one.version)) throw new Error(`${one.name} ${one.version} does not run here`)
+      working.set(one.id, one)
+    },
+    stop: (one) => void working.delete(one.id),
+    onRepair: (_, files) => repaired.push(...files),
+  })
+  const source = controlPlane({
+    url: here.plane.url,
+    config: `nodes/${id}`,
+    token,
+    labels,
+    stateDir: join(folder, `${id}-state`),
+  })
+  const engine = await start({
+    schema: jsonSchema<object>({ type: 'object' }),
+    sources: [source],
+    components: [component as Component],
+    bundled: {},
+  })
+  const close = async (): Promise<void> => await engine.close()
+  ending.push(close)
+  return { directory, working, repaired, close }
+}
+
+const targets = {
+  installer: 'agents',
+  kind: 'INSTANCE',
+  nodes: [{ id: 'h1' }, { ip: '10.0.0.2' }],
+  package: { name: 'mysql', version: '1.1', files: { 'etc/mysql.conf': 'port 3306\n' } },
+  parameters: { period: 60, password: 'hunter2-of-the-tests' },
+  secrets: ['password'],
+}
+
+test('installed, updated and uninstalled: the files are on the nodes, and gone', async () => {
+  const [one, two] = [await node('h1', { ip: '10.0.0.1' }), await node('h2', { ip: '10.0.0.2' })]
+  const first = await here.deployed(targets)
+  expect(first).toMatchObject({
+    status: 'SUCCESS',
+    nodes: [
+      { node: 'h1', state: 'success' },
+      { node: 'h2', state: 'success' },
+    ],
+  })
+  const [id] = [...one.working.keys()]
+  const at = join(one.directory, encodeURIComponent(String(id)))
+  expect(await readFile(join(at, 'files/etc/mysql.conf'), 'utf8')).toBe('port 3306\n')
+  expect(JSON.parse(await readFile(join(at, 'parameters.json'), 'utf8'))).toEqual(targets.parameters)
+  expect([...two.working.values()].map(({ version }) => version)).toEqual(['1.1'])
+
+  await here.deployed({ ...targets, nodes: [{ id: 'h1' }], package: { name: 'mysql', version: '1.2', files: {} } })
+  expect([...one.working.values()].map(({ version }) => version)).toEqual(['1.2'])
+  expect(await readdir(join(one.directory, encodeURIComponent(String(id))))).toEqual(['parameters.json'])
+  expect([...two.working.keys()]).toEqual([])
+  expect(await readdir(two.directory)).toEqual([])
+
+  expect((await here.post('uninstall')).json().detail).toMatch(/stop it before/)
+  expect((await here.post('stop')).status).toBe(202)
+  await here.settled()
+  expect([...one.working.keys()]).toEqual([])
+  expect(await readdir(one.directory)).toHaveLength(1)
+  expect((await here.post('uninstall')).status).toBe(202)
+  expect(await here.settled()).toMatchObject({ targets: null, number: null, last: { phase: 'applied' } })
+  expect(await readdir(one.directory)).toEqual([])
+})
+
+test('a node that cannot is said to be failed, with its reason and no secret; retry tries it again', async () => {
+  let isBroken = true
+  await node('h1', {}, () => isBroken)
+  await node('h2', { ip: '10.0.0.2' })
+  const found = await here.deployed(targets)
+  expect(found.status).toBe('WARNING')
+  expect(found.nodes[0]).toMatchObject({
+    node: 'h1',
+    state: 'failed',
+    detail: expect.stringContaining('does not run here'),
+  })
+  expect(JSON.stringify(found)).not.toContain('hunter2')
+  isBroken = false
+  await here.post('retry')
+  const again = await here.settled()
+  expect(again.status, JSON.stringify(again.nodes)).toBe('SUCCESS')
+})
+
+test('auto-inspection repairs on the node what was changed there; off it does not', async () => {
+  const one = await node('h1', {})
+  await here.deployed({ ...targets, nodes: [{ id: 'h1' }], autoInspection: true })
+  while ((await here.get('/status')).json().nodes[0].state !== 'success')
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  const [installed] = [...one.working.values()]
+  const file = join(String(installed?.folder), 'files/etc/mysql.conf')
+  await writeFile(file, 'port 1\n')
+  while (one.repaired.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  expect(await readFile(file, 'utf8')).toBe('port 3306\n')
+  await here.deployed({ ...targets, nodes: [{ id: 'h1' }], autoInspection: false })
+  expect((await here.get()).json().inspected).toBe(false)
+})
