@@ -97,6 +97,7 @@ export function metricsOf(store: Store): Metrics {
     observe(hub) {
       observeHub(registry, hub)
       observeBuses(registry, hub)
+      observeBusReports(registry, hub)
     },
     observeWaiting(waiting) {
       new Gauge({
@@ -249,6 +250,24 @@ function observeBuses(registry: Registry, hub: Hub): void {
       },
     })
   }
+}
+
+function observeBusReports(registry: Registry, hub: Hub): void {
+  const last = { taken: 0, refused: 0 }
+  new Counter({
+    name: 'midflight_bus_reports_total',
+    help: 'Reports of nodes over buses; refused is what its node has not said, or said before.',
+    labelNames: ['result'],
+    registers: [registry],
+    collect() {
+      const counts = hub.busReports()
+      if (!counts) return
+      for (const result of ['taken', 'refused'] as const) {
+        this.inc({ result }, counts[result] - last[result])
+        last[result] = counts[result]
+      }
+    },
+  })
 }
 
 function snake(name: string): string {

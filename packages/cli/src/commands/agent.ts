@@ -14,6 +14,7 @@ import {
 } from 'midflight'
 import { controlPlane, type ControlPlane, type ControlPlaneOptions } from 'midflight/agent'
 import { signalOf } from '../admin/by-signal.ts'
+import { busAt, busExamples } from '../fleet/bus.ts'
 import { configPath } from '../fleet/call.ts'
 import { connectionOf, withFleetOptions, type FleetFlags } from '../fleet/connection.ts'
 import { NobodyThereError, tell, writerFor, writeWhole, type Told } from '../fleet/written-config.ts'
@@ -32,6 +33,10 @@ interface AgentFlags extends FleetFlags {
   readonly reloadUrl?: string
   readonly probeHttp?: string
   readonly probeCommand?: string
+  readonly bus?: string
+  readonly busReports?: true
+  /** `false` after `--no-websocket`. */
+  readonly websocket: boolean
   readonly once?: true
 }
 
@@ -50,6 +55,9 @@ export function agent(terminal: Terminal): Command {
     .option('--reload-url <url>', 'after a change, POST here; anything but 2xx means that it was refused')
     .option('--probe-http <url>', 'ask here whether the program is well: 2xx is a yes')
     .option('--probe-command <words>', 'or by a command, without a shell: exit code 0 is a yes')
+    .option('--bus <url>', `hear of releases over it: ${busExamples}`)
+    .option('--bus-reports', 'without a WebSocket, report over the bus')
+    .option('--no-websocket', 'hold no connection: the bus tells when to ask, or else polls wait')
     .option('--once', 'write the newest release and end')
     .option('--json', 'print one event per line')
     .addHelpText(
@@ -69,8 +77,12 @@ async function run(terminal: Terminal, config: string, flags: AgentFlags): Promi
   const ended = endOf(terminal)
   const address = connectionOf(flags)
   const labels = Object.fromEntries((flags.label ?? []).map((text) => splitLabel(text)))
-  const source = () =>
-    usable(() =>
+  if (flags.busReports && flags.bus === undefined) {
+    throw new Refusal('usage', '--bus-reports is given without a bus; want --bus too')
+  }
+  const source = async () => {
+    const bus = flags.bus === undefined ? undefined : await busAt(flags.bus)
+    return usable(() =>
       controlPlane({
         url: address.name,
         config,
@@ -78,10 +90,14 @@ async function run(terminal: Terminal, config: string, flags: AgentFlags): Promi
         stateDir: flags.state ?? `${resolve(flags.to)}.midflight`,
         name: 'midflight agent',
         ...probeOf(flags),
+        ...(bus && { bus }),
+        ...(flags.busReports && { acks: 'bus' as const }),
+        websocket: flags.websocket,
         // Looked up each time: a token that was renewed in its file is taken without a restart.
         ...(address.token !== undefined && { token: () => connectionOf(flags).token ?? '' }),
       }),
     )
+  }
   const component = fileComponent(terminal, flags, address.timeoutMs)
   const engine = await started(terminal, source, component, { signal: ended, once: flags.once === true })
   if (engine === undefined) return
@@ -161,13 +177,13 @@ const againMs = 5000
 /** Tries until there is a release that can be written. @returns `undefined` if it was ended before. */
 async function started(
   terminal: Terminal,
-  source: () => ControlPlane,
+  source: () => Promise<ControlPlane>,
   component: Component,
   { signal, once }: { readonly signal: AbortSignal; readonly once: boolean },
 ): Promise<Engine<Json> | undefined> {
   let said: string | undefined
   while (!signal.aborted) {
-    const asked = source()
+    const asked = await source()
     // Nothing is open yet that would have to be closed.
     const leave = () => process.exit(0)
     signal.addEventListener('abort', leave)

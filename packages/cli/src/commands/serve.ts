@@ -4,6 +4,7 @@ import process from 'node:process'
 import { Command, Option } from 'commander'
 import type { ControlPlane, ServeOptions } from '@midflight/control-plane'
 import { openBackupDoor } from '../fleet/backup-door.ts'
+import { busAt, busExamples } from '../fleet/bus.ts'
 import { controlPlaneCode, storeRefusal, writeSecret } from '../fleet/control-plane.ts'
 import { jsonIn } from '../files/json-file.ts'
 import { Refusal } from '../refusal.ts'
@@ -26,6 +27,9 @@ interface ServeFlags {
   readonly trust?: readonly string[]
   readonly gates?: string
   readonly strategy: 'by-risk' | 'all-at-once' | 'two-phase' | 'staged' | 'none'
+  readonly bus?: readonly string[]
+  readonly busWordsOnly?: true
+  readonly busReports?: true
   readonly logLevel: string
   readonly json?: true
 }
@@ -56,6 +60,9 @@ export function serve(terminal: Terminal): Command {
         .default('by-risk'),
     )
     .option('--gates <file>', 'where health gates ask: { prometheus, webhooks } (.json, .yaml, .toml)')
+    .option('--bus <url>', `announce releases over it too: ${busExamples}; may be repeated`, collected)
+    .option('--bus-words-only', 'put no release on a bus, only word that there is one')
+    .option('--bus-reports', 'take what nodes report over a bus')
     .addOption(
       new Option('--log-level <level>', 'what is logged to standard error')
         .choices(['silent', 'error', 'warn', 'info', 'debug'])
@@ -112,10 +119,21 @@ async function optionsOf(terminal: Terminal, flags: ServeFlags): Promise<ServeOp
     ...(!flags.authentication && { authentication: 'none' as const }),
     ...(flags.newAdminToken && { newAdminToken: true }),
     ...(flags.gates !== undefined && { gates: await gatesIn(flags.gates) }),
+    ...(await busesOf(flags)),
     ...(flags.strategy !== 'none' && { strategy: { kind: flags.strategy } }),
     ...tlsOf(flags),
     onAdminToken: (secret) => showToken(terminal, secret, flags.adminTokenFile),
   }
+}
+
+async function busesOf({ bus, busWordsOnly, busReports }: ServeFlags): Promise<Pick<ServeOptions, 'bus'>> {
+  if (bus === undefined) {
+    const flag = busWordsOnly ? '--bus-words-only' : busReports ? '--bus-reports' : undefined
+    if (flag !== undefined) throw new Refusal('usage', `${flag} is given without a bus; want --bus too`)
+    return {}
+  }
+  const buses = await Promise.all(bus.map((url) => busAt(url)))
+  return { bus: { buses, ...(busWordsOnly && { maxWholeBytes: 0 }), ...(busReports && { takesReports: true }) } }
 }
 
 async function gatesIn(path: string): Promise<NonNullable<ServeOptions['gates']>> {

@@ -7,6 +7,7 @@ import type { Patience } from '../desired.ts'
 import type { Roster } from '../roster.ts'
 import type { NodeRecord, Store } from '../store.ts'
 import type { BusCounts, BusOptions } from './bus.ts'
+import type { BusReports } from './bus-reports.ts'
 import type { Desired } from './fanout.ts'
 import type { HubLimits } from './limits.ts'
 import type { PollAnswer, PollRequest } from './longpoll.ts'
@@ -84,6 +85,8 @@ export interface Hub {
   nodes(): HubCounts
   /** For each bus, in the order in which they were given. */
   buses(): readonly BusCounts[]
+  /** Reports that came over buses; `undefined` where none are taken. */
+  busReports(): BusReports['counts'] | undefined
   /** What nodes have said until now is in the store when this resolves. */
   flush(): Promise<void>
   /** Lets no one in, sends everyone away, spread over `reconnectMs`, and ends what is left after `deadlineMs`. */

@@ -377,6 +377,7 @@ export function createHub(options: HubOptions): Hub {
     ...requests,
     announce,
     buses: () => busPush?.counts() ?? [],
+    busReports: () => busReports?.counts,
     isConnected: (uid) => byUid.has(uid),
     nodes: counts,
     flush() {
