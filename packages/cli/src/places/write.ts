@@ -14,6 +14,7 @@ export interface Order {
   readonly force: boolean
   /** Nothing is written; the report says what would be. */
   readonly dryRun: boolean
+  /** Nothing more is begun; what was begun is finished, within its time, so that it can be told. */
   readonly signal: AbortSignal
   onProgress(done: number, total: number): void
 }
@@ -47,6 +48,8 @@ export function newReport(): Report {
 }
 
 const atOnce = 16
+/** Each call has a limit of its own. */
+const finished = new AbortController().signal
 /** How often a key is compared and written again after somebody else was faster. */
 const retries = 5
 
@@ -104,7 +107,7 @@ class KeysTarget implements Target {
     try {
       await each(changed, order.signal, ([key, value]) => this.#put(key, value, order, report))
       await each(gone, order.signal, async (key) => {
-        const stored = await this.#writer.read(key, order.signal)
+        const stored = await this.#writer.read(key, finished)
         if (stored && !(await remove(this.#writer, key, stored.revision, order, report))) return
         this.#known.delete(key)
       })
@@ -164,8 +167,8 @@ interface OneKey {
 
 async function put(writer: Writer, key: string, value: Json, one: OneKey): Promise<Put['kind']> {
   const { order, report, form, last } = one
-  const { force, dryRun, signal } = order
-  const asked = { form, force, signal, retries, ...(last !== undefined && { last }) }
+  const { force, dryRun } = order
+  const asked = { form, force, retries, ...(last !== undefined && { last }) }
   const result: Put = dryRun ? await wouldPut(writer, key, value, one) : await putIfChanged(writer, key, value, asked)
   if (result.kind === 'conflict') report.conflicts.push(key)
   else report[result.kind]++
@@ -174,7 +177,7 @@ async function put(writer: Writer, key: string, value: Json, one: OneKey): Promi
 }
 
 async function wouldPut(writer: Writer, key: string, value: Json, { order, form, last }: OneKey): Promise<Put> {
-  const stored = last === undefined ? await writer.read(key, order.signal) : (last ?? undefined)
+  const stored = last === undefined ? await writer.read(key, finished) : (last ?? undefined)
   return await putIfChanged(onlyLooks(writer), key, value, { form, force: order.force, last: stored ?? null })
 }
 
@@ -198,7 +201,7 @@ function onlyLooks({ name, lacks }: Writer): Writer {
 /** @returns whether it is gone */
 async function remove(writer: Writer, key: string, revision: string, order: Order, report: Report): Promise<boolean> {
   const expected = writer.lacks.compare === undefined ? { revision } : ('any' as const)
-  const { kind } = order.dryRun ? { kind: 'removed' } : await writer.remove(key, expected, order.signal)
+  const { kind } = order.dryRun ? { kind: 'removed' } : await writer.remove(key, expected, finished)
   if (kind === 'conflict') report.conflicts.push(key)
   else if (kind === 'removed') report.removed++
   return kind !== 'conflict'
@@ -239,14 +242,14 @@ export function configTarget(address: Address, config: string, message: string |
     }
     order.onProgress(1, 1)
   }
-  const published = async (content: Json, head: string | null, { force, signal }: Order): Promise<Published> => {
+  const published = async (content: Json, head: string | null, { force }: Order): Promise<Published> => {
     const headers = {
       'idempotency-key': randomUUID(),
       // Against what was compared: what somebody else publishes meanwhile is not overwritten.
       ...(head === null ? { 'if-none-match': '*' } : { 'if-match': `"${head}"` }),
     }
     const query = { message, ...(force && { force: 'true' }) }
-    const asked = { method: 'PUT' as const, query, headers, body: content, signal }
+    const asked = { method: 'PUT' as const, query, headers, body: content }
     return (await callAgain<Published>(address, `${path}/content`, asked)).body
   }
   return {

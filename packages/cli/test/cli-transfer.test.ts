@@ -1,0 +1,242 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { EtcdServer, noEtcd } from '../../engine/test/source-etcd-rig.ts'
+import { NatsServer, withoutNats } from '../../engine/test/source-nats-rig.ts'
+import { RedisServer, withoutRedis } from '../../engine/test/source-redis-rig.ts'
+import { made, type Plane } from './fleet-rig.ts'
+import { finished, folder, lines, midflight, spawned } from './rig.ts'
+
+const skip = noEtcd ?? withoutRedis ?? withoutNats
+const why = skip === undefined ? '' : ` (skipped: ${skip})`
+let etcd: EtcdServer
+let redis: RedisServer
+
+beforeAll(async () => {
+  if (skip !== undefined) return
+  etcd = await EtcdServer.start()
+  redis = await RedisServer.start()
+}, 60_000)
+
+afterAll(async () => {
+  await etcd?.close()
+  await redis?.close()
+})
+
+const etcdAt = (path: string) => `etcd://127.0.0.1:${etcd.port}/${path}`
+const redisAt = (path: string) => `redis://${new URL(redis.url).host}/0/${path}`
+
+interface Told {
+  readonly written: number
+  readonly unchanged: number
+  readonly removed: number
+  readonly left: number
+}
+
+async function brought(command: 'import' | 'export', from: string, to: string, ...more: string[]): Promise<Told> {
+  const ran = await midflight([command, from, to, '--json', ...more])
+  expect(ran.code, ran.out + ran.err).toBe(0)
+  return ran.json() as Told
+}
+
+async function keysIn(prefix: string): Promise<Record<string, string>> {
+  const keys = await redis.admin.keys(`${prefix}*`)
+  const entries = keys.map(async (key) => [key.slice(prefix.length), (await redis.admin.get(key)) ?? ''] as const)
+  return Object.fromEntries(await Promise.all(entries))
+}
+
+describe.skipIf(skip !== undefined)(`import and export, on real servers${why}`, () => {
+  test('2,000 keys go from store to store as they are; again nothing is written; --delete alone removes', async () => {
+    const entries = Object.fromEntries(Array.from({ length: 2_000 }, (_, i) => [`big/${i % 20}/${i}`, `value ${i}`]))
+    const all = Object.entries(entries)
+    for (let i = 0; i < all.length; i += 100) await etcd.putAll(Object.fromEntries(all.slice(i, i + 100)))
+    await redis.admin.set('big:stale', '1')
+    expect(await brought('import', etcdAt('big/'), redisAt('big:'))).toMatchObject({ written: 2_000, left: 1 })
+    expect(Object.keys(await keysIn('big:'))).toHaveLength(2_001)
+    expect(await redis.admin.get('big:7:7')).toBe('value 7')
+    await redis.admin.set('big:7:7', 'by somebody else')
+    expect(await brought('import', etcdAt('big/'), redisAt('big:'))).toMatchObject({ written: 1, unchanged: 1_999 })
+    const dry = await midflight(['import', etcdAt('big/'), redisAt('big:'), '--delete', '--dry-run'])
+    expect(dry).toMatchObject({ code: 2, err: '' })
+    expect(dry.out).toContain('would be: 0 written, 2,000 unchanged, 1 removed')
+    expect(await redis.admin.exists('big:stale')).toBe(1)
+    const last = await brought('import', etcdAt('big/'), redisAt('big:'), '--delete')
+    expect(last).toMatchObject({ unchanged: 2_000, removed: 1, left: 0 })
+    expect(await redis.admin.exists('big:stale')).toBe(0)
+  })
+
+  test('values keep their types on the way through keys, and JSON stays what it was', async () => {
+    const text = JSON.stringify({ n: 1, s: '1', yes: true, word: 'true', list: [1, 'a'], deep: { x: null, y: '' } })
+    const cwd = await folder({ 'a.json': text })
+    await brought('import', join(cwd, 'a.json'), redisAt('typed:'))
+    expect(await keysIn('typed:')).toEqual({
+      n: '1',
+      s: '"1"',
+      yes: 'true',
+      word: '"true"',
+      list: '[1,"a"]',
+      'deep:x': 'null',
+      'deep:y': '""',
+    })
+    await brought('export', redisAt('typed:'), join(cwd, 'b.json'))
+    expect(JSON.parse(await readFile(join(cwd, 'b.json'), 'utf8'))).toEqual(JSON.parse(text))
+  })
+
+  test('a store becomes one release of a config, the same again none; a config becomes keys', async () => {
+    const to: Plane = await made()
+    await etcd.putAll({ 'shop/server/port': '8081', 'shop/log/level': 'info', 'shop/rules': '[{"id":"r1"}]' })
+    const first = await to.run('import', etcdAt('shop/'), 'shop/gateway', '-m', 'from etcd')
+    expect(first, first.err).toMatchObject({ code: 0 })
+    expect(first.out).toContain('as release 1')
+    expect((await to.run('import', etcdAt('shop/'), 'shop/gateway')).out).toContain('0 written, 1 unchanged')
+    await etcd.put('shop/log/level', 'loud')
+    const bad = await to.run('import', etcdAt('shop/'), 'shop/gateway')
+    expect(bad.code).toBe(1)
+    expect(bad.err).toContain('log.level')
+    expect(await to.run('export', 'shop/gateway', redisAt('out:'))).toMatchObject({ code: 0 })
+    expect(await keysIn('out:')).toEqual({ 'server:port': '8081', 'log:level': 'info', rules: '[{"id":"r1"}]' })
+  })
+
+  test('what is not there, or is empty, removes nothing (I11)', async () => {
+    const cwd = await folder({ 'empty.json': '{}' })
+    await redis.admin.set('kept:a', '1')
+    for (const from of [etcdAt('nothing/'), join(cwd, 'empty.json')]) {
+      const ran = await midflight(['import', from, redisAt('kept:'), '--delete'])
+      expect(ran.code).toBe(1)
+      expect(await keysIn('kept:')).toEqual({ a: '1' })
+    }
+  })
+
+  test('a step that a store would read as two is refused by its path, and nothing is written', async () => {
+    const cwd = await folder({ 'a.json': '{"a":{"x:y":1},"b":2}' })
+    const ran = await midflight(['import', join(cwd, 'a.json'), redisAt('steps:')])
+    expect(ran.code).toBe(1)
+    expect(ran.err).toContain('it cannot become a key')
+    expect(await keysIn('steps:')).toEqual({})
+  })
+
+  test('Ctrl-C says how far it went, and the next one goes on from there', async () => {
+    const entries = Array.from({ length: 2_000 }, (_, i) => [`stop/${i}`, 'x'.repeat(200)] as const)
+    for (let i = 0; i < entries.length; i += 100) await etcd.putAll(Object.fromEntries(entries.slice(i, i + 100)))
+    redis.proxy.delayMs = 20
+    onTestFinished(() => void (redis.proxy.delayMs = 0))
+    const child = spawned(['import', etcdAt('stop/'), redisAt('stop:')])
+    const ran = finished(child)
+    await expect.poll(async () => (await redis.admin.keys('stop:*')).length, { timeout: 30_000 }).toBeGreaterThan(50)
+    child.kill('SIGINT')
+    const { code, err } = await ran
+    const [, said = ''] = /stopped: .* ([\d,]+) written/.exec(err) ?? []
+    const there = (await redis.admin.keys('stop:*')).length
+    expect({ code, said: Number(said.replace(',', '')) }).toEqual({ code: 130, said: there })
+    expect(there).toBeLessThan(2_000)
+    redis.proxy.delayMs = 0
+    expect(await brought('import', etcdAt('stop/'), redisAt('stop:'))).toMatchObject({
+      unchanged: there,
+      written: 2_000 - there,
+    })
+  })
+})
+
+describe.skipIf(skip !== undefined)(`mirror, on real servers${why}`, () => {
+  function mirroring(from: string, to: string, ...more: string[]) {
+    const child = spawned(['mirror', from, to, '--json', ...more])
+    const said = lines(child)
+    const ran = finished(child)
+    onTestFinished(async () => {
+      child.kill('SIGKILL')
+      await ran
+    })
+    const stop = async () => {
+      child.kill('SIGTERM')
+      return await ran
+    }
+    return { child, said, stop }
+  }
+  const reaches = (prefix: string, wanted: Record<string, string>) =>
+    expect.poll(() => keysIn(prefix), { timeout: 30_000, interval: 50 }).toEqual(wanted)
+
+  test('follows changes and removals that are seen, and leaves what it never brought', async () => {
+    await etcd.putAll({ 'm1/a': '1', 'm1/b/c': 'two' })
+    await redis.admin.set('m1:own', 'kept')
+    const { stop } = mirroring(etcdAt('m1/'), redisAt('m1:'))
+    await reaches('m1:', { a: '1', 'b:c': 'two', own: 'kept' })
+    await etcd.putAll({ 'm1/a': '2', 'm1/d': 'x' })
+    await etcd.remove('m1/b/c')
+    await reaches('m1:', { a: '2', d: 'x', own: 'kept' })
+    await etcd.removeBelow('m1/')
+    await reaches('m1:', { own: 'kept' })
+    const { code, err } = await stop()
+    expect(code).toBe(0)
+    expect(err).toContain('stopped: ')
+  })
+
+  test('with its source’s server gone for a while it keeps, says so, and catches up', async () => {
+    const source = await EtcdServer.start()
+    onTestFinished(() => source.close())
+    await source.putAll({ 'm2/a': '1', 'm2/b': '1' })
+    const { stop } = mirroring(`etcd://127.0.0.1:${source.port}/m2/`, redisAt('m2:'))
+    await reaches('m2:', { a: '1', b: '1' })
+    await source.stop('SIGKILL')
+    await source.start()
+    await source.put('m2/a', '2')
+    await source.remove('m2/b')
+    await reaches('m2:', { a: '2' })
+    expect((await stop()).err).toMatch(/cannot be followed: .*(\n.*)*is followed again/)
+  })
+
+  test('with its target’s server gone for a while it tries again, and the newest counts', async () => {
+    const target = await RedisServer.start()
+    onTestFinished(() => target.close())
+    await etcd.putAll({ 'm3/a': '1', 'm3/gone': '1' })
+    const { stop } = mirroring(etcdAt('m3/'), `redis://${new URL(target.url).host}/0/m3:`)
+    const there = async () => [await target.admin.get('m3:a'), await target.admin.get('m3:gone')]
+    await expect.poll(there, { timeout: 30_000 }).toEqual(['1', '1'])
+    await target.stop()
+    for (const value of ['2', '3', '4']) await etcd.put('m3/a', value)
+    await etcd.remove('m3/gone')
+    await target.start()
+    await expect.poll(there, { timeout: 30_000 }).toEqual(['4', null])
+    expect((await stop()).err).toMatch(/it is tried again(\n.*)*is up to date again/)
+  })
+
+  test('two that face each other come to rest: what is the same is not written', async () => {
+    await etcd.put('m4/a', '1')
+    const there = mirroring(etcdAt('m4/'), redisAt('m4:'))
+    await reaches('m4:', { a: '1' })
+    const back = mirroring(redisAt('m4:'), etcdAt('m4/'))
+    await redis.admin.config('SET', 'notify-keyspace-events', 'KEA')
+    await etcd.put('m4/a', '2')
+    await reaches('m4:', { a: '2' })
+    await etcd.put('m4/b', 'last')
+    await reaches('m4:', { a: '2', b: 'last' })
+    const [first, second] = [await there.stop(), await back.stop()]
+    const written = (out: string) => out.split('\n').filter((line) => line !== '').length
+    expect(written(first.out)).toBeLessThanOrEqual(3)
+    expect(written(second.out)).toBe(0)
+  })
+
+  test('a config of the control plane is followed to a bucket of NATS, release by release', async () => {
+    const nats = await NatsServer.start()
+    onTestFinished(() => nats.close())
+    const to = await made()
+    expect(await to.run('publish', 'shop/gateway', 'gateway.yaml', '--yes', '--no-wait')).toMatchObject({ code: 0 })
+    const env = { MIDFLIGHT_URL: to.url, MIDFLIGHT_TOKEN: to.admin, NATS_PASSWORD: 'right' }
+    const child = spawned(['mirror', 'shop/gateway', `nats://admin@${new URL(nats.url).host}/config/gw.`], { env })
+    const ran = finished(child)
+    onTestFinished(async () => {
+      child.kill('SIGKILL')
+      await ran
+    })
+    const level = async () => (await nats.admin.kv.get('gw.log.level'))?.string()
+    await expect.poll(level, { timeout: 30_000 }).toBe('info')
+    await etcd.put('unused', 'x')
+    const patched = await to.run('config', 'list', '--json')
+    expect(patched.code).toBe(0)
+    const change = JSON.stringify({ log: { level: 'debug' } })
+    const { writeFile } = await import('node:fs/promises')
+    await writeFile(join(to.cwd, 'merge.json'), change)
+    const second = await to.run('publish', 'shop/gateway', '--merge-patch', 'merge.json', '--yes', '--no-wait')
+    expect(second, second.err).toMatchObject({ code: 0 })
+    await expect.poll(level, { timeout: 30_000 }).toBe('debug')
+  })
+})
