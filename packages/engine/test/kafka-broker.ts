@@ -25,7 +25,7 @@ export const withoutKafka = !existsSync(join(jars, 'pom.xml'))
 export interface BrokerOptions {
   /** For its data, and left there. Default: a folder of its own, removed by `close`. */
   readonly dir?: string
-  /** What is asked of whoever comes through the proxy: a certificate to trust, or the user `app` with the password `right`. */
+  /** What is asked of whoever comes through the proxy: a certificate to trust, or the user `app` with the password `right`, by PLAIN or SCRAM-SHA-512. */
   readonly proxied?: 'plain' | 'tls' | 'sasl'
   /** Its cluster, as broker 2 of it; it decides nothing there. */
   readonly joins?: Broker
@@ -73,7 +73,9 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
     'advertised.listeners': `DIRECT://127.0.0.1:${port},PROXIED://${proxiedAt}`,
     'listener.security.protocol.map': `DIRECT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:${protocols[proxied]}`,
     ...(proxied === 'sasl' && {
-      'listener.name.proxied.sasl.enabled.mechanisms': 'PLAIN',
+      'listener.name.proxied.sasl.enabled.mechanisms': 'PLAIN,SCRAM-SHA-512',
+      'listener.name.proxied.scram-sha-512.sasl.jaas.config':
+        'org.apache.kafka.common.security.scram.ScramLoginModule required;',
       'listener.name.proxied.plain.sasl.jaas.config':
         'org.apache.kafka.common.security.plain.PlainLoginModule required user_app="right";',
     }),
@@ -156,7 +158,17 @@ const quick = {
 const java = ['-Xmx256m', '-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', '-cp', join(jars, '*')]
 
 async function format(file: string): Promise<void> {
-  const args = ['kafka.tools.StorageTool', 'format', '--cluster-id', 'bWlkZmxpZ2h0LXRlc3RzMQ', '--config', file]
+  const user = 'SCRAM-SHA-512=[name=app,iterations=4096,password=right]'
+  const args = [
+    'kafka.tools.StorageTool',
+    'format',
+    '--cluster-id',
+    'bWlkZmxpZ2h0LXRlc3RzMQ',
+    '--config',
+    file,
+    '--add-scram',
+    user,
+  ]
   const child = spawn('java', [...java, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
   const said = lastOf(child)
   const [code] = (await once(child, 'close')) as [number | null]

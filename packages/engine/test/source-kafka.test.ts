@@ -330,7 +330,7 @@ describe.skipIf(withoutKafka !== undefined)(`kafka()${skipped}`, () => {
     await lives({ a: 2 })
   })
 
-  test('by user and password over TLS or without: wrong ones are refused in words, and shown nowhere', async () => {
+  test('by user and password, as SCRAM or PLAIN: wrong ones are refused in words, and shown nowhere', async () => {
     const { broker, hand, source } = await alone({ proxied: 'sasl' })
     const topic = await hand.topic()
     await hand.put(topic, 'doc', '{"a":1}')
@@ -343,6 +343,13 @@ describe.skipIf(withoutKafka !== undefined)(`kafka()${skipped}`, () => {
     expect(inspect(refused, { depth: 10, showHidden: true })).not.toContain('wrong-secret')
     password = 'right'
     expect((await source(login).load(soon())).config).toEqual({ a: 1 })
+    const scram = { topic, key: 'doc', user: 'app' } as const
+    expect((await source({ ...scram, password: 'right' }).load(soon())).config).toEqual({ a: 1 })
+    const other = await source({ ...scram, password: 'wrong-secret' })
+      .load(soon())
+      .catch((error: unknown) => error)
+    expect(String(other)).toContain('SASL_AUTHENTICATION_FAILED')
+    expect(inspect(other, { depth: 10, showHidden: true })).not.toContain('wrong-secret')
     await expect(source({ ...login, mechanism: 'SCRAM-SHA-256' }).load(soon())).rejects.toThrow(
       'UNSUPPORTED_SASL_MECHANISM',
     )
