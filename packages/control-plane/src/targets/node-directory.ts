@@ -46,10 +46,10 @@ export class NodeDirectory {
         else ids.push(node.id)
       }
     }
-    for (const targets of declared) if (targets !== null) this.declare(targets)
+    for (const targets of declared) if (targets !== null) this.noteIn(targets)
   }
 
-  private declare({ kind, nodes, remoteHost }: Targets): void {
+  private noteIn({ kind, nodes, remoteHost }: Targets): void {
     const hosts = kind === 'INSTANCE' ? (nodes as readonly Host[]) : []
     for (const host of [...hosts, ...(remoteHost ? [remoteHost] : [])]) {
       const address = addressOf(host)
