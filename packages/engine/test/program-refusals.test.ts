@@ -316,3 +316,29 @@ test('somebody changes a file between check and swap: nothing is swapped, and th
   expect(readFileSync(join(directory, 'a.conf'), 'utf8')).toBe('theirs\n')
   expect(lstatSync(join(directory, 'a.conf')).nlink).toBe(1)
 })
+
+test('somebody tidies away what we keep beside the files: the next change makes it anew', async () => {
+  const directory = place()
+  const rig = await engineOf([program({ name: 'p', directory, files: [one] })], { text: '1' })
+  rmSync(join(directory, '.midflight-p'), { recursive: true })
+  expect(await rig.set({ text: '2' })).toMatchObject({ kind: 'committed' })
+  expect(readFileSync(join(directory, 'a.conf'), 'utf8')).toBe('2')
+})
+
+test('a record that is not ours stops everything until somebody has looked', async () => {
+  const directory = place({ 'a.conf': 'old' })
+  const record = join(directory, '.midflight-p', 'swap.json')
+  mkdirSync(join(directory, '.midflight-p'), { mode: 0o700 })
+  for (const path of ['../../etc/passwd', '/etc/passwd', 'a/../../b']) {
+    writeFileSync(record, JSON.stringify({ midflight: 'swap/1', files: [{ path, old: null }] }))
+    expect(await refused({ directory }, { text: 'new' })).toContain('is not what this version writes')
+  }
+  for (const text of ['', '{', '[]', '{"midflight":"swap/2","files":[]}']) {
+    writeFileSync(record, text)
+    expect(await refused({ directory }, { text: 'new' })).toContain('is not what this version writes')
+  }
+  const gone = { path: 'a.conf', old: { ino: 1, backup: '0123456789abcdef-0' } }
+  writeFileSync(record, JSON.stringify({ midflight: 'swap/1', files: [gone] }))
+  expect(await refused({ directory }, { text: 'new' })).toContain('is gone from')
+  expect(readFileSync(join(directory, 'a.conf'), 'utf8')).toBe('old')
+})

@@ -26,14 +26,14 @@ export interface Rendered extends FileTarget {
 /** A file that differs from what is in its place. */
 export interface Staged {
   readonly path: string
-  /** What it replaces. */
-  readonly old: { readonly ino: number; readonly backup: string } | undefined
+  /** What it replaces: `null` where there was nothing. */
+  readonly old: { readonly ino: number; readonly backup: string } | null
 }
 
 interface Swap {
   readonly midflight: 'swap/1'
   /** None: the old files are back, and the program has yet to be told. */
-  readonly files: readonly { readonly path: string; readonly backup: string | null }[]
+  readonly files: readonly Staged[]
 }
 
 const atOnce = 16
@@ -58,7 +58,10 @@ export class Work {
 
   /** @throws Error if the directory is not safe, or another process looks after it. */
   async open(): Promise<void> {
-    if (this.#lock) return
+    if (this.#lock && (await lstat(this.#work).catch(ignore('ENOENT')))) return
+    // Somebody may have tidied it away.
+    await this.#lock?.release()
+    this.#lock = undefined
     await assertSafe(this.#directory, this.#directory, this.#othersMayWrite)
     await mkdir(this.#work, { mode: 0o700 }).catch(ignore('EEXIST'))
     const stat = await lstat(this.#work)
@@ -89,7 +92,7 @@ export class Work {
       return undefined
     }
     const { files } = this.#parsed(text)
-    await this.#restore(files)
+    await this.restore(files)
     return files.map(({ path }) => path)
   }
 
@@ -120,9 +123,7 @@ export class Work {
     const change = randomBytes(8).toString('hex')
     await each([...changed.entries()], signal, async ([i, { file, was }]) => {
       await write(join(this.staged, file.path), file, was)
-      const backup = was ? `${change}-${i}` : undefined
-      if (backup !== undefined) await this.#keep(file.path, backup)
-      staged.push({ path: file.path, old: was && backup !== undefined ? { ino: was.ino, backup } : undefined })
+      staged.push({ path: file.path, old: was ? await this.#keep(file.path, `${change}-${i}`) : null })
     })
     // The record, which is on disk before the first rename, counts on them.
     for (const folder of [join(this.#work, 'old'), this.#work]) await syncDirectory(folder)
@@ -139,7 +140,7 @@ export class Work {
       if (now?.ino === old?.ino) continue
       throw new Error(`${this.#place(path)} was changed by somebody else since it was looked at; nothing was swapped`)
     }
-    await this.#writeRecord(staged.map(({ path, old }) => ({ path, backup: old?.backup ?? null })))
+    await this.#writeRecord(staged)
   }
 
   /** Whatever it has thrown, `restore` brings the old back. */
@@ -150,7 +151,13 @@ export class Work {
 
   /** The old files are back; `swap.json` still says that the program has yet to be told. */
   async restore(staged: readonly Staged[]): Promise<void> {
-    await this.#restore(staged.map(({ path, old }) => ({ path, backup: old?.backup ?? null })))
+    for (const { path, old } of staged.toReversed()) {
+      if (old) await this.#bringBack(path, old)
+      else await rm(this.#place(path), { force: true })
+    }
+    await this.#sync(staged)
+    await this.#writeRecord([])
+    await this.clearStaged()
   }
 
   /** What is in place is good: decided with the removal of the record. Removes all that was kept. */
@@ -173,15 +180,17 @@ export class Work {
     return join(this.#directory, path)
   }
 
-  async #restore(files: Swap['files']): Promise<void> {
-    for (const { path, backup } of files.toReversed()) {
-      // Without a backup it is back already, or was never replaced.
-      if (backup !== null) await rename(join(this.#work, 'old', backup), this.#place(path)).catch(ignore('ENOENT'))
-      else await rm(this.#place(path), { force: true })
+  async #bringBack(path: string, { ino, backup }: NonNullable<Staged['old']>): Promise<void> {
+    const place = this.#place(path)
+    try {
+      await rename(join(this.#work, 'old', backup), place)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+      // A process that was killed while it brought them back had come to this one.
+      if ((await lstat(place).catch(ignore('ENOENT')))?.ino === ino) return
+      const way = `what is in place stays if ${this.#record} is removed`
+      throw new Error(`what ${place} was before is gone from ${this.#work}; ${way}`, { cause: error })
     }
-    await this.#sync(files)
-    await this.#writeRecord([])
-    await this.clearStaged()
   }
 
   async #writeRecord(files: Swap['files']): Promise<void> {
@@ -202,8 +211,8 @@ export class Work {
   #parsed(text: string): Swap {
     try {
       const swap = JSON.parse(text) as Swap
-      const fits = ({ path, backup }: Swap['files'][number]) =>
-        isPathBelow(path) && (backup === null || /^[\da-f]{16}-\d+$/.test(backup))
+      const fits = ({ path, old }: Staged) =>
+        isPathBelow(path) && (old === null || /^[\da-f]{16}-\d+$/.test(old.backup))
       if (swap.midflight === 'swap/1' && swap.files.every(fits)) return swap
     } catch {
       // Said below: the text is not shown, nobody knows what it is.
@@ -228,9 +237,12 @@ export class Work {
     return stat
   }
 
-  async #keep(path: string, backup: string): Promise<void> {
+  async #keep(path: string, backup: string): Promise<NonNullable<Staged['old']>> {
+    const kept = join(this.#work, 'old', backup)
     try {
-      await link(this.#place(path), join(this.#work, 'old', backup))
+      await link(this.#place(path), kept)
+      // Not the number that it had before: a union file system may give another with the link.
+      return { ino: (await lstat(kept)).ino, backup }
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException
       const why = `${this.#place(path)} cannot be kept for a way back: ${code ?? message}`
