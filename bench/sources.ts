@@ -2,7 +2,7 @@
  * What a source costs over the bare client library: from the start of a put until a component has been given the new
  * value, beside the client's own watch on the same server, in the same run, in turns.
  *
- *   node --conditions=midflight-source --expose-gc bench/sources.ts [--json] [--only=etcd] [--puts=200] [--gap-ms=50] [--keys=10000]
+ *   node --conditions=midflight-source --expose-gc bench/sources.ts [--json] [--only=etcd] [--puts=150] [--gap-ms=40] [--keys=10000]
  *
  * `one document`: 1 KiB of JSON in one key, put every `gap-ms`. Where a store holds many keys: `one of n keys` is one
  * changed below a prefix of n, with the processor time of this process per change (the put included, on both sides);
@@ -18,8 +18,8 @@ const { values: options } = parseArgs({
   options: {
     json: { type: 'boolean', default: false },
     only: { type: 'string', default: '' },
-    puts: { type: 'string', default: '200' },
-    'gap-ms': { type: 'string', default: '50' },
+    puts: { type: 'string', default: '150' },
+    'gap-ms': { type: 'string', default: '40' },
     keys: { type: 'string', default: '10000' },
   },
 })
@@ -178,8 +178,9 @@ function stepsOf(i: number): [branch: string, leaf: string] {
 }
 
 async function fill(store: Store, top: string, n: number, text: string): Promise<void> {
-  for (let from = 0; from < n; from += 500) {
-    const some = Array.from({ length: Math.min(500, n - from) }, (_, i) => [top, ...stepsOf(from + i)])
+  const atOnce = 100
+  for (let from = 0; from < n; from += atOnce) {
+    const some = Array.from({ length: Math.min(atOnce, n - from) }, (_, i) => [top, ...stepsOf(from + i)])
     await Promise.all(some.map((steps) => store.put(steps.join(store.separator), text)))
   }
 }
@@ -224,7 +225,7 @@ async function oneOfMany(name: string, watch: string, store: Store, tops: readon
 /** A thousand keys, as fast as the client puts them. */
 async function burst(name: string, watch: string, store: Store, tops: readonly string[]): Promise<void> {
   const [ours, theirs] = tops as [string, string]
-  const rounds = 5
+  const rounds = 3
   let tree: Readonly<Record<string, Readonly<Record<string, string>>>> = {}
   const values = new Map<string, string>()
   const [a, b] = [new Awaited(), new Awaited()]
@@ -293,7 +294,7 @@ async function burst(name: string, watch: string, store: Store, tops: readonly s
 async function heldBytes(): Promise<number> {
   let least = Number.POSITIVE_INFINITY
   for (let unchanged = 0; unchanged < 3; unchanged++) {
-    await sleep(100)
+    await sleep(200)
     for (let i = 0; i < 3; i++) collect?.()
     const { heapUsed, external } = process.memoryUsage()
     if (heapUsed + external < least - 50_000) unchanged = 0

@@ -13,6 +13,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { ChannelCredentials, ClientDuplexStream } from '@grpc/grpc-js'
 import type { Source, Trigger } from 'midflight'
+import { startBroker, withoutKafka } from '../../packages/engine/test/kafka-broker.ts'
+import { withoutZookeeper, Zookeeper } from '../../packages/engine/test/source-zookeeper-rig.ts'
 
 /** One key, or all below a prefix. */
 export type Place = { readonly key: string } | { readonly prefix: string }
@@ -163,12 +165,10 @@ async function etcd(): Promise<Store> {
   const credentials = grpc.credentials.createInsecure()
   const [kv, watches] = [new services.KV(address, credentials), new services.Watch(address, credentials)]
   const writer = new grpc.Client(address, credentials)
-  const call = <Answer>(start: (done: Callback<Answer>) => void): Promise<Answer> =>
-    new Promise((resolve, reject) => start((error, answer) => (error ? reject(error) : resolve(answer))))
   return {
     separator: '/',
     put: (key, value) =>
-      call((done) =>
+      answered((done) =>
         writer.makeUnaryRequest(
           '/etcdserverpb.KV/Put',
           (pair: readonly string[]) => Buffer.concat(pair.flatMap((text, i) => field(i + 1, Buffer.from(text)))),
@@ -183,7 +183,7 @@ async function etcd(): Promise<Store> {
       const end = Buffer.from(from)
       end[end.length - 1] = (end.at(-1) as number) + 1
       const range = { key: from, ...('prefix' in place && { range_end: end }) }
-      const all = await call<EtcdRange>((done) => kv.Range(range, done))
+      const all = await answered<EtcdRange>((done) => kv.Range(range, done))
       for (const { key, value } of all.kvs) onValue(String(key), value)
       const stream = watches.Watch()
       stream.on('error', () => {}) // its own cancelling
@@ -289,7 +289,7 @@ async function nats(): Promise<Store> {
   }
 }
 
-const ownConsul = fileURLToPath(new URL('../../.cache/consul/consul', import.meta.url))
+const ownConsul = fileURLToPath(new URL('../../.cache/consul/usr/bin/consul', import.meta.url))
 const consulProgram = existsSync(ownConsul) ? ownConsul : 'consul'
 
 async function consul(): Promise<Store> {
@@ -299,7 +299,8 @@ async function consul(): Promise<Store> {
     (folder, port, other) => {
       const ports = { dns: -1, http: port, https: -1, grpc: -1, server: other, serf_lan: other + 1, serf_wan: -1 }
       const file = join(folder, 'consul.json')
-      writeFileSync(file, JSON.stringify({ ports, performance: { raft_multiplier: 1 } }))
+      const limits = { http_max_conns_per_client: 5_000 }
+      writeFileSync(file, JSON.stringify({ ports, limits, performance: { raft_multiplier: 1 } }))
       const address = ['-bind', '127.0.0.1', '-client', '127.0.0.1']
       return ['agent', '-server', '-bootstrap-expect', '1', '-data-dir', folder, '-config-file', file, ...address]
     },
@@ -400,6 +401,112 @@ async function http(how: 'long poll' | 'events'): Promise<Store> {
   }
 }
 
+/** The rigs of the tests know how to start it. Its keys are paths. */
+async function zookeeper(): Promise<Store> {
+  const [{ zookeeper: source }, { default: library }] = await Promise.all([
+    import('midflight/sources/zookeeper'),
+    import('node-zookeeper-client'),
+  ])
+  const server = await Zookeeper.start()
+  const address = `127.0.0.1:${server.servers[0]?.port}`
+  const client = async () => {
+    const one = library.createClient(address)
+    const connected = once(one, 'connected')
+    one.connect()
+    await connected
+    return one
+  }
+  const writer = await client()
+  const known = new Set<string>()
+  return {
+    separator: '/',
+    async put(key, value) {
+      const data = Buffer.from(value)
+      const isNew = !known.has(key)
+      known.add(key)
+      if (isNew) {
+        const above = key.slice(0, Math.max(0, key.lastIndexOf('/')))
+        if (above !== '') await answered<unknown>((done) => writer.mkdirp(`/${above}`, done))
+        await answered<unknown>((done) => writer.create(`/${key}`, data, done))
+      } else await answered<unknown>((done) => writer.setData(`/${key}`, data, done))
+    },
+    source: (place) =>
+      source({ servers: address, ...('key' in place ? { key: `/${place.key}` } : { prefix: `/${place.prefix}` }) }),
+    async watch(place, onValue) {
+      const own = await client()
+      const look = async (path: string): Promise<void> => {
+        const data = await answered<Buffer | undefined>((done) => own.getData(path, () => void look(path), done))
+        if (data) onValue(path.slice(1), data)
+      }
+      const lookBelow = async (path: string): Promise<void> => {
+        const children = await answered<string[]>((done) => own.getChildren(path, done))
+        if (children.length === 0) await look(path)
+        else await Promise.all(children.map((child) => lookBelow(`${path}/${child}`)))
+      }
+      await lookBelow(`/${nameOf(place).replace(/\/$/, '')}`)
+      return () => own.close()
+    },
+    async close() {
+      writer.close()
+      await server.close()
+    },
+  }
+}
+
+function answered<Answer>(start: (done: Callback<Answer>) => void): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    start((error, answer) =>
+      error ? reject(error instanceof Error ? error : new Error(String(error))) : resolve(answer),
+    )
+  })
+}
+
+/** One partition, so that there is one order. */
+async function kafka(): Promise<Store> {
+  const [{ kafka: source }, { Admin, Consumer, Producer }] = await Promise.all([
+    import('midflight/sources/kafka'),
+    import('@platformatic/kafka'),
+  ])
+  const broker = await startBroker()
+  const topic = 'bench'
+  const common = { clientId: 'bench', bootstrapBrokers: [broker.bootstrap] }
+  const admin = new Admin(common)
+  const configs = [{ name: 'cleanup.policy', value: 'compact' }]
+  await admin.createTopics({ topics: [topic], partitions: 1, replicas: 1, configs })
+  const producer = new Producer(common)
+  let marks = 0
+  const put = (key: string, value: string) =>
+    producer.send({ acks: -1, messages: [{ topic, key: Buffer.from(key), value: Buffer.from(value) }] })
+  return {
+    separator: '/',
+    put,
+    source: (place) => source({ brokers: `kafka://${broker.bootstrap}`, topic, ...place }),
+    async watch(place, onValue) {
+      const consumer = new Consumer({ ...common, groupId: `bench-${++marks}` })
+      const stream = await consumer.consume({ topics: [topic], mode: 'earliest', autocommit: false })
+      const [mark, name] = [`mark-${marks}`, nameOf(place)]
+      const following = new Promise<void>((resolve) => {
+        stream.on('data', (message) => {
+          const key = String(message.key)
+          if (key === mark) resolve()
+          else if ('key' in place ? key === name : key.startsWith(name)) onValue(key, message.value as Buffer)
+        })
+      })
+      await put(mark, '')
+      await following
+      return async () => {
+        await stream.close()
+        await consumer.close()
+      }
+    },
+    async close() {
+      await producer.close()
+      await admin.close()
+      await broker.close()
+    },
+  }
+}
+
 const without = (there: boolean, what: string) => (there ? undefined : what)
 
 export const contenders: readonly Contender[] = [
@@ -430,6 +537,20 @@ export const contenders: readonly Contender[] = [
     lacking: without(isThere(consulProgram, 'version'), 'there is no consul on the PATH or in .cache/consul'),
     hasPrefixes: true,
     open: consul,
+  },
+  {
+    name: 'zookeeper',
+    bare: 'getData, watched again',
+    lacking: withoutZookeeper,
+    hasPrefixes: true,
+    open: zookeeper,
+  },
+  {
+    name: 'kafka',
+    bare: 'a consumer',
+    lacking: withoutKafka,
+    hasPrefixes: true,
+    open: kafka,
   },
   {
     name: 'http long poll',
