@@ -265,6 +265,10 @@ describe('on a protocol peer written from S3’s API documentation', () => {
     }
     peer.web.answering = answering
     expect((await source.load(soon())).config).toEqual({ a: 1 })
+    peer.web.answering = (_, response) => answers['is a page']?.(response)
+    await expect(source.load(soon())).rejects.toThrow('is a page')
+    peer.web.answering = answering
+    expect((await source.load(soon())).config, 'not modified').toEqual({ a: 1 })
   })
 
   test('what is not wholly a list of objects removes nothing', async () => {

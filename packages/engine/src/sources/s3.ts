@@ -76,8 +76,7 @@ interface Held {
 }
 
 interface Body {
-  /** Without one it is asked for without a condition. */
-  readonly etag: string | undefined
+  readonly etag: string
   readonly bytes: Buffer
 }
 
@@ -89,16 +88,14 @@ async function lookAt(
   signal: AbortSignal,
 ): Promise<News> {
   const before = objects.get(key)
-  const condition = before?.etag === undefined ? undefined : { headers: { 'if-none-match': before.etag } }
+  const condition = before && { headers: { 'if-none-match': before.etag } }
   const answer = await asked(bucket, { key, ...condition, signal }, maxBytes)
-  if (answer.status === 304 && before?.etag !== undefined) return whole([[key, before]])
-  // What is refused next is asked for without a condition: 304 would say nothing about it.
-  if (before) objects.set(key, { ...before, etag: undefined })
+  if (answer.status === 304 && before) return whole([[key, before]])
   if (isAbsent(answer)) return { kind: 'whole', entries: new Map(), emptied: before !== undefined && isMarked(answer) }
   if (answer.status !== 200) throw refused(answer)
   const wrong = unusable(key, answer, maxBytes)
   if (wrong) return wrong
-  const body: Body = { etag: answer.headers.etag, bytes: answer.body }
+  const body: Body = { etag: answer.headers.etag ?? '', bytes: answer.body }
   objects.set(key, body)
   return whole([[key, body]])
 }
