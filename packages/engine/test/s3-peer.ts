@@ -75,6 +75,7 @@ export class S3Peer {
     const key = decodeURIComponent(steps.join('/'))
     if (bucket !== this.bucket) fail(response, 404, 'NoSuchBucket')
     else if (key === '') this.#list(searchParams, response)
+    else if (request.method === 'PUT' || request.method === 'DELETE') this.#change(key, request, response)
     else this.#get(key, request, response)
   }
 
@@ -96,6 +97,29 @@ export class S3Peer {
       const headers = { etag, 'content-type': 'binary/octet-stream', 'content-length': bytes.length }
       response.writeHead(200, headers).end(request.method === 'HEAD' ? undefined : bytes)
     }
+  }
+
+  /** A condition is looked at when all has come. */
+  #change(key: string, request: IncomingMessage, response: ServerResponse): void {
+    const chunks: Buffer[] = []
+    request.on('data', (chunk: Buffer) => chunks.push(chunk))
+    request.on('end', () => {
+      const body = Buffer.concat(chunks)
+      const before = this.objects.get(key)
+      const { 'if-match': match, 'if-none-match': noneMatch, 'x-amz-content-sha256': digest } = request.headers
+      if (digest !== createHash('sha256').update(body).digest('hex'))
+        return fail(response, 400, 'XAmzContentSHA256Mismatch')
+      if (match !== undefined && !before) return fail(response, 404, 'NoSuchKey')
+      const isExpected = match === undefined || match === etagOf(before as Buffer)
+      if (!isExpected || (noneMatch === '*' && before)) return fail(response, 412, 'PreconditionFailed')
+      if (request.method === 'DELETE') {
+        this.remove(key)
+        response.writeHead(204).end()
+        return
+      }
+      this.put(key, body)
+      response.writeHead(200, { etag: etagOf(body) }).end()
+    })
   }
 
   #list(query: URLSearchParams, response: ServerResponse): void {

@@ -2,6 +2,7 @@
  * A bucket as it is spoken to: where its objects are, signed requests (AWS Signature Version 4, by `aws4fetch`), and
  * what its refusals mean. None of it shows a credential. What is asked for, and when, is left to `../s3.ts`.
  */
+import { createHash } from 'node:crypto'
 import { errorText } from '../../deadline.ts'
 import { FollowError } from '../watching.ts'
 import { ask, httpUrl, refusal, type Answer, type Peer } from '../watching/request.ts'
@@ -43,13 +44,15 @@ export interface Bucket {
 export interface Question {
   /** Without one it is asked of the bucket. */
   readonly key?: string
-  readonly method?: 'GET' | 'HEAD'
+  readonly method?: 'GET' | 'HEAD' | 'PUT' | 'DELETE'
+  /** Of a PUT. */
+  readonly body?: Uint8Array
   readonly query?: Readonly<Record<string, string>>
   readonly headers?: Readonly<Record<string, string>>
   readonly signal: AbortSignal
 }
 
-/** Of no bytes: requests that only read have no body. */
+/** Of no bytes: only a PUT has a body. */
 const emptySha256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'
 
 /** Credentials that change leave theirs behind. */
@@ -82,7 +85,7 @@ export function unspeakable(key: string): string | undefined {
 
 /** One signed request. @throws FollowError if there is no answer, or there are no credentials */
 export async function asked(bucket: Bucket, question: Question, maxBytes: number): Promise<Answer> {
-  const { key = '', method = 'GET', query = {}, signal } = question
+  const { key = '', method = 'GET', query = {}, body, signal } = question
   const url = new URL(bucket.base)
   url.pathname += encoded(key).replaceAll('%2F', '/')
   url.search = Object.entries(query)
@@ -94,13 +97,18 @@ export async function asked(bucket: Bucket, question: Question, maxBytes: number
     ...(await credentialsOf(bucket)),
     method,
     url: url.href,
-    headers: { ...question.headers, 'x-amz-content-sha256': emptySha256 },
+    headers: { ...question.headers, 'x-amz-content-sha256': body ? sha256(body) : emptySha256 },
     service: 's3',
     region: bucket.region,
     cache: bucket.derived,
   })
   const headers = Object.fromEntries((await signer.sign()).headers)
-  return ask(bucket.peer, { url, method, headers, signal, limitMs: bucket.timeoutMs }, maxBytes)
+  const limitMs = bucket.timeoutMs
+  return ask(bucket.peer, { url, method, headers, ...(body && { body }), signal, limitMs }, maxBytes)
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex')
 }
 
 /** As the signature wants it: whatever is not unreserved in RFC 3986. */
