@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { jsonSchema, start, type Component } from 'midflight'
 import { controlPlane, packages, type InstalledPackage } from 'midflight/agent'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { config, targetsRig, type TargetsRig } from './targets-rig.ts'
+import { targetsRig, type TargetsRig } from './targets-rig.ts'
 
 let here: TargetsRig
 let folder: string

@@ -1,6 +1,6 @@
 /** A deployment is killed at every write and every call that it makes, before it and after it, and gone on with. */
 import { describe, expect, test } from 'vitest'
-import { Deployer } from '../src/targets/deployer.ts'
+import type { Deployer } from '../src/targets/deployer.ts'
 import { config, latest, live, newWorld, settled, type Death, type World } from './targets-world.ts'
 
 const by = { by: 'ada' }

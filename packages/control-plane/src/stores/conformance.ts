@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import type { Store } from '../store.ts'
+import { deploymentCases } from './conformance/deployments.ts'
 import { recordCases } from './conformance/records.ts'
 import { rolloutCases } from './conformance/rollouts.ts'
 import { all, fill, publish, rulesOf } from './conformance/samples.ts'
@@ -23,7 +24,7 @@ export interface StoreCase {
 }
 
 export function testStore(factory: StoreFactory): readonly StoreCase[] {
-  const cases = Object.entries({ ...transactionCases, ...recordCases, ...rolloutCases }).map(([name, check]) => ({
+  const cases = Object.entries({ ...transactionCases, ...recordCases, ...rolloutCases, ...deploymentCases }).map(([name, check]) => ({
     name,
     async run() {
       const store = await factory.newStore()

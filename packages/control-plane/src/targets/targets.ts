@@ -139,7 +139,7 @@ class Reader {
     const id = this.either(value, path, 'id', 'bk_host_id')
     const cloud = this.either(value, path, 'cloud', 'bk_cloud_id')
     const { ip } = value
-    if (ip === undefined && id === undefined) {
+    if (ip === undefined && value['id'] === undefined && value['bk_host_id'] === undefined) {
       return this.wrong(path, 'names no host; want {"id": …}, {"ip": …, "cloud": …}, or both')
     }
     if (ip === undefined && cloud !== undefined) return this.wrong(path, 'has a cloud and no ip; want both')

@@ -71,7 +71,7 @@ async function serve(request: IncomingMessage, response: ServerResponse): Promis
   if (before !== undefined) return send(before.status, before.body)
   const isBad = (behaviour.times ?? 0) > 0 && (behaviour.only === undefined || behaviour.only === kind)
   if (isBad) behaviour.times = (behaviour.times ?? 0) - 1
-  if (isBad && behaviour.done !== true) return send(behaviour.status ?? 503, { detail: `not now: ${text}` })
+  if (isBad && behaviour.done !== true) return send(behaviour.status ?? 503, { detail: `not now: ${JSON.stringify(body?.parameters)}` })
   const answer = told(kind, kind === 'create' ? (body as { id: string }).id : id, body)
   answered.set(key, answer)
   if (isBad) return send(behaviour.status ?? 503, { detail: 'done, and the answer lost' })

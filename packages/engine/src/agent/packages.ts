@@ -131,7 +131,7 @@ export function packages(options: PackagesOptions): Component<Entries> {
         const entry = before?.[id]
         if (entry?.enabled) {
           await options.stop?.(described(id, entry))
-          undo.push(async () => void (await options.start?.(described(id, entry))))
+          undo.push(async () => await options.start?.(described(id, entry)))
         }
         await putAside(encodeURIComponent(id))
       }
@@ -145,7 +145,7 @@ export function packages(options: PackagesOptions): Component<Entries> {
         await moved(join(staging, encodeURIComponent(id)), folderOf(id))
         undo.push(() => rm(folderOf(id), { recursive: true, force: true }))
         if (!entry.enabled) return
-        undo.push(async () => void (await options.stop?.(described(id, entry))))
+        undo.push(async () => await options.stop?.(described(id, entry)))
         await options.start?.(described(id, entry))
       }
 
