@@ -1,6 +1,6 @@
 /**
  * A real Kafka broker for tests, alone and without ZooKeeper, from the jars that `scripts/bootstrap --kafka` brings.
- * It keeps its data over `stop`, `kill` and `restart`. Twice reachable: as it is, and through a proxy that can misbehave.
+ * It keeps its data over `stop`, `kill` and `restart`. It can be reached as it is, and through a proxy that misbehaves.
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
@@ -25,7 +25,10 @@ export const withoutKafka = !existsSync(join(jars, 'pom.xml'))
 export interface BrokerOptions {
   /** For its data, and left there. Default: a folder of its own, removed by `close`. */
   readonly dir?: string
-  /** What is asked of whoever comes through the proxy: a certificate to trust, or the user `app` with the password `right`, by PLAIN or SCRAM-SHA-512. */
+  /**
+   * What is asked of whoever comes through the proxy: a certificate to trust, or the user `app` with the password
+   * `right`, by PLAIN or SCRAM-SHA-512.
+   */
   readonly proxied?: 'plain' | 'tls' | 'sasl'
   /** Its cluster, as broker 2 of it; it decides nothing there. */
   readonly joins?: Broker
@@ -68,7 +71,10 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
     'controller.quorum.voters': `1@${controller}`,
     'controller.listener.names': 'CONTROLLER',
     'inter.broker.listener.name': 'DIRECT',
-    listeners: `DIRECT://127.0.0.1:${port},PROXIED://127.0.0.1:${behindProxy}${joins ? '' : `,CONTROLLER://${controller}`}`,
+    listeners: [
+      ...[`DIRECT://127.0.0.1:${port}`, `PROXIED://127.0.0.1:${behindProxy}`],
+      ...(joins ? [] : [`CONTROLLER://${controller}`]),
+    ].join(','),
     // A client goes where the broker says it is: through the proxy again.
     'advertised.listeners': `DIRECT://127.0.0.1:${port},PROXIED://${proxiedAt}`,
     'listener.security.protocol.map': `DIRECT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:${protocols[proxied]}`,

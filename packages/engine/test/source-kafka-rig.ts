@@ -64,7 +64,7 @@ export class Hand {
     await this.admin.deleteRecords({ topics: [{ name: topic, partitions: [{ partition: 0, offset }] }] })
   }
 
-  /** Until each key is there at most once, and no tombstone. Writes to a key of its own: what was written last stays. */
+  /** Until each key is there at most once, and no tombstone. Writes to a key of its own: the last record stays. */
   async compact(topic: string): Promise<void> {
     const configs = Object.entries(soonCompacted).map(([name, value]) => ({ name, value, configOperation: 0 as const }))
     await this.admin.incrementalAlterConfigs({ resources: [{ resourceType: 2, resourceName: topic, configs }] })

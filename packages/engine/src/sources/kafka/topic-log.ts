@@ -77,7 +77,7 @@ export class TopicLog {
     this.#maxBytes = maxBytes
   }
 
-  /** Goes on where it was, if that is still the same topic with the same history; else it is read from its beginning. */
+  /** Goes on where it was, if that is the same topic with the same history; else it is read from its beginning. */
   begin(layout: Layout): void {
     if (this.#isTold) this.#known = new Set(this.#held.keys())
     this.#isTold = this.#isGiven = false
@@ -197,7 +197,8 @@ export class TopicLog {
     else this.#removed.add(key)
     this.#sizeBytes += (value?.length ?? 0) - (before?.value?.length ?? 0)
     if (this.#sizeBytes > this.#maxBytes * passingTimes) {
-      const message = `${key} and the keys before it are more than ${passingTimes} times ${this.#maxBytes} bytes; want less`
+      const limit = `${passingTimes} times ${this.#maxBytes} bytes`
+      const message = `${key} and the keys before it are more than ${limit}; want less`
       throw new FollowError(message, { code: 'limit', transient: false })
     }
     return { key, value }
