@@ -95,7 +95,11 @@ export class Zookeeper {
         ]
         await writeFile(file, lines.join('\n'))
         const small = ['-Xmx128m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1']
-        const flags = ['-Dzookeeper.forceSync=no', '-Djava.net.preferIPv4Stack=true']
+        const flags = [
+          '-Dzookeeper.forceSync=no',
+          '-Dzookeeper.fastleader.maxNotificationInterval=200',
+          '-Djava.net.preferIPv4Stack=true',
+        ]
         const main = 'org.apache.zookeeper.server.quorum.QuorumPeerMain'
         return new ZookeeperServer([...small, ...flags, '-cp', jar, main, file], port)
       }),
@@ -128,7 +132,6 @@ export class Zookeeper {
   async admin(): Promise<Client> {
     if (this.#client) return this.#client
     const client = zookeeper.createClient(this.servers.map(({ port }) => `127.0.0.1:${port}`).join(','), {
-      retries: 20,
       spinDelay: 100,
     })
     this.#client = client
