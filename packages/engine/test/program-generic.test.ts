@@ -101,6 +101,25 @@ test('a file that passes the check and fails in the reload: restored and told ag
   expect(one.seen.runs).toBe('better')
 })
 
+test('a program that is given its configuration is sent what is in place, also on the way back', async () => {
+  const sent: string[] = []
+  const server = createServer(async (request, response) => {
+    let text = ''
+    for await (const part of request) text += String(part)
+    sent.push(`${request.method} ${request.headers['content-type']} ${text}`)
+    response.writeHead(text.includes('bad') ? 400 : 200).end()
+  }).listen(0, '127.0.0.1')
+  servers.push(server)
+  await once(server, 'listening')
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/load`
+  const reload = { http: { url, method: 'PUT', file: 'x.conf', contentType: 'text/caddyfile' } } as const
+  const rig = await engineOf([program({ name: 'p', directory: place(), files: files('x.conf', 'p'), reload })], {
+    p: '1',
+  })
+  expect(await rig.set({ p: 'bad' })).toMatchObject({ kind: 'rolled-back', phase: 'commit' })
+  expect(sent).toEqual(['1', 'bad', '1'].map((text) => `PUT text/caddyfile ${text}`))
+})
+
 test('no file is left where there was none before', async () => {
   const one = await oneOf('p')
   await expect(engineOf([one.component], { p: 'bad' })).rejects.toThrow('answered with 500')

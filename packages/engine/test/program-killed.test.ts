@@ -60,8 +60,10 @@ describe.skipIf(withoutNginx !== undefined)(`F68: killed in the middle of its re
     expect(live()).toBe(serving('a', 'one'))
     await server.start()
     expect(await textAt(server.url('/a'))).toBe('one')
-    // The same again is no "unchanged": what it runs was not known.
+    // The same again is no "unchanged": what it runs was not known, so it is told.
+    const log = server.log.length
     expect(await rig.set({ site: serving('a', 'one'), servers: '' })).toMatchObject({ kind: 'committed' })
+    expect(server.log.slice(log)).toContain('SIGHUP')
     expect(rig.engine.status().components[0]).toMatchObject({ runs: 'live' })
     expect(leftIn(server.directory)).toEqual(['nginx.conf', 'servers', 'servers/b.conf', 'sites', 'sites/a.conf'])
   })

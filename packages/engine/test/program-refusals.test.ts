@@ -238,6 +238,7 @@ describe('commands', () => {
     expect(() => of({ reload: { signal: 'SIGHUP', pidFile: 'p' } })).toThrow('no absolute path')
     expect(() => of({ reload: { http: { url: 'file:///etc' } } })).toThrow('want http://')
     expect(() => of({ reload: { http: { url: 'http://a:canary@b/' } } })).toThrow('without a password')
+    expect(() => of({ reload: { http: { url: 'http://b/', file: '../x' } } })).toThrow('want one of its files')
     expect(() => of({ probes: [{ tcp: { port: 1 } }] })).toThrow('has probes and no reload')
   })
 

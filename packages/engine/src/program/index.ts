@@ -9,6 +9,7 @@ export type {
   FileFormat,
   FileOptions,
   FileTarget,
+  HttpReload,
   Probe,
   ProgramLimits,
   ProgramOptions,

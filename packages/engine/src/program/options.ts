@@ -83,8 +83,18 @@ export type Reload =
   | { readonly command: Command }
   /** To the process whose number is in the file. `process` is its name as /proc shows it; another is not signalled. */
   | { readonly signal: NodeJS.Signals; readonly pidFile: string; readonly process?: string }
-  /** A 2xx is a yes; what else is answered is shown. POST by default. */
-  | { readonly http: { readonly url: string; readonly method?: 'POST' | 'PUT' | 'GET' } }
+  /** A 2xx is a yes; what else is answered is shown. */
+  | { readonly http: HttpReload }
+
+export interface HttpReload {
+  readonly url: string
+  /** Default `POST`. */
+  readonly method?: 'POST' | 'PUT' | 'GET'
+  /** The path of one of the files, whose content is sent: for a program that is given its configuration, as Caddy is. */
+  readonly file?: string
+  /** Of what is sent: `application/json`, `text/caddyfile`. */
+  readonly contentType?: string
+}
 
 export type Probe =
   /** A GET; a 2xx, or `status`, is a yes. */

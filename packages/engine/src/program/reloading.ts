@@ -1,23 +1,28 @@
 /** How a program is told that its files have changed: a command, a signal, an HTTP request. */
 import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { run } from './command.ts'
-import type { Reload } from './options.ts'
+import type { HttpReload, Reload } from './options.ts'
 import { answerOf } from './request.ts'
 import { processAt } from './processes.ts'
 
 /** @throws Error if the program could not be told, or said no. */
 export async function tell(reload: Reload, directory: string, signal: AbortSignal): Promise<void> {
   if ('command' in reload) return run('the reload', reload.command, directory, signal)
-  if ('http' in reload) {
-    const { url, method = 'POST' } = reload.http
-    const { status, body } = await answerOf(`the reload (${method} ${shownUrl(url)})`, url, method, signal)
-    if (status >= 200 && status < 300) return
-    throw new Error(
-      `the reload (${method} ${shownUrl(url)}) was answered with ${status}${body === '' ? '' : `:\n${body}`}`,
-    )
-  }
+  if ('http' in reload) return request(reload.http, directory, signal)
   const pid = await processIn(reload.pidFile, reload.process)
   process.kill(pid, reload.signal)
+}
+
+async function request(options: HttpReload, directory: string, signal: AbortSignal): Promise<void> {
+  const { url, method = 'POST', file, contentType } = options
+  const what = `the reload (${method} ${shownUrl(url)})`
+  // What is in place now: also on the way back.
+  const body = file === undefined ? {} : { body: await readFile(join(directory, file)) }
+  const type = contentType === undefined ? {} : { contentType }
+  const { status, body: said } = await answerOf(what, { url, method, ...body, ...type }, signal)
+  if (status >= 200 && status < 300) return
+  throw new Error(`${what} was answered with ${status}${said === '' ? '' : `:\n${said}`}`)
 }
 
 /** @throws Error if the file names no process, or one of another name. */
@@ -38,7 +43,7 @@ export async function processIn(pidFile: string, name: string | undefined): Prom
   return Number(pid)
 }
 
-/** A URL may hold a password. */
+/** What follows in a URL may be a token. */
 function shownUrl(url: string): string {
   const { origin, pathname } = new URL(url)
   return `${origin}${pathname}`

@@ -2,16 +2,24 @@
 
 const maxBodyBytes = 65_536
 
-/** Any status is an answer; of its body the first `maxBytes` count. @throws Error if there is none. */
+export interface Asked {
+  readonly url: string
+  readonly method: string
+  readonly body?: Buffer
+  readonly contentType?: string
+  /** Of the answer so much counts; default 64 KiB. */
+  readonly maxBytes?: number
+}
+
+/** Any status is an answer. @throws Error if there is none. */
 export async function answerOf(
   what: string,
-  url: string,
-  method: string,
+  { url, method, body, contentType, maxBytes = maxBodyBytes }: Asked,
   signal: AbortSignal,
-  maxBytes = maxBodyBytes,
 ): Promise<{ readonly status: number; readonly body: string }> {
+  const headers = { connection: 'close', ...(contentType !== undefined && { 'content-type': contentType }) }
   try {
-    const response = await fetch(url, { method, signal, redirect: 'manual', headers: { connection: 'close' } })
+    const response = await fetch(url, { method, signal, redirect: 'manual', headers, ...(body && { body }) })
     const parts: Uint8Array[] = []
     let size = 0
     for await (const part of response.body ?? []) {

@@ -42,7 +42,7 @@ export function programSettings(options: ProgramOptions): ProgramSettings {
       if (path === undefined || !paths.has(path)) refuse(`check has ${whole}; want the path of one of its files`)
     }
   }
-  if (reload) checkReload(reload, command, refuse)
+  if (reload) checkReload(reload, paths, command, refuse)
   for (const [i, probe] of probes.entries()) checkProbe(`probes.${i}`, probe, command, refuse)
   if (!reload && probes.length > 0) refuse('has probes and no reload; a probe is what shows that a reload has worked')
   const limits = { ...defaults, ...options.limits }
@@ -100,13 +100,18 @@ function isCommand(command: Command): boolean {
 type Refuse = (what: string) => never
 type CheckCommand = (where: string, argv: Command) => void
 
-function checkReload(reload: Reload, command: CheckCommand, refuse: Refuse): void {
+function checkReload(reload: Reload, paths: ReadonlySet<string>, command: CheckCommand, refuse: Refuse): void {
   if ('command' in reload) return command('reload.command', reload.command)
   if ('http' in reload) {
-    const { url, method = 'POST' } = reload.http
+    const { url, method = 'POST', file, contentType } = reload.http
     if (!isHttp(url))
       refuse('reload.http.url is no URL that can be asked; want http:// or https://, without a password')
     if (!['POST', 'PUT', 'GET'].includes(method)) refuse(`reload.http.method is ${method}; want POST, PUT or GET`)
+    if (file !== undefined && !paths.has(file))
+      refuse(`reload.http.file is ${JSON.stringify(file)}; want one of its files`)
+    if (file !== undefined && method === 'GET')
+      refuse('reload.http has a file to send and the method GET; want POST or PUT')
+    if (contentType !== undefined && !/^[ -~]+$/.test(contentType)) refuse('reload.http.contentType is no media type')
     return
   }
   if (!Object.hasOwn(constants.signals, reload.signal))

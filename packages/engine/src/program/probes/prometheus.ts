@@ -30,7 +30,11 @@ export async function beginPrometheus(metricsUrl: string, signal: AbortSignal): 
 }
 
 async function reported(url: string, signal: AbortSignal): Promise<Reported> {
-  const response = await answerOf('the probe (metrics of Prometheus)', url, 'GET', signal, maxMetricsBytes)
+  const response = await answerOf(
+    'the probe (metrics of Prometheus)',
+    { url, method: 'GET', maxBytes: maxMetricsBytes },
+    signal,
+  )
   if (response.status !== 200)
     throw new Error(`the metrics of Prometheus were answered with ${response.status}; want 200`)
   const value = (name: string): string => {
