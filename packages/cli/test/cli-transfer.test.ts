@@ -1,9 +1,11 @@
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { EtcdServer, noEtcd } from '../../engine/test/source-etcd-rig.ts'
 import { NatsServer, withoutNats } from '../../engine/test/source-nats-rig.ts'
+import { S3Peer } from '../../engine/test/s3-peer.ts'
 import { RedisServer, withoutRedis } from '../../engine/test/source-redis-rig.ts'
+import { withoutZookeeper, Zookeeper } from '../../engine/test/source-zookeeper-rig.ts'
 import { made, type Plane } from './fleet-rig.ts'
 import { finished, folder, lines, midflight, spawned } from './rig.ts'
 
@@ -96,6 +98,33 @@ describe.skipIf(skip !== undefined)(`import and export, on real servers${why}`, 
     expect(await to.run('export', 'shop/gateway', redisAt('out:'))).toMatchObject({ code: 0 })
     expect(await keysIn('out:')).toEqual({ 'server:port': '8081', 'log:level': 'info', rules: '[{"id":"r1"}]' })
   })
+
+  test.skipIf(withoutZookeeper !== undefined)(
+    `from a file to ZooKeeper to a bucket of S3 and back, it is the same${withoutZookeeper ?? ''}`,
+    async () => {
+      const [zookeeper, bucket] = await Promise.all([Zookeeper.start(), S3Peer.listen()])
+      onTestFinished(async () => {
+        await zookeeper.close()
+        await bucket.web.close()
+      })
+      const config = { port: 80, log: { level: 'info', tags: ['a', 'b'] }, name: 'ä €' }
+      const cwd = await folder({ 'a.json': JSON.stringify(config) })
+      const { accessKeyId, secretAccessKey } = bucket.keys
+      const env = { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey }
+      const s3 = `s3://shop/app/?endpoint=${encodeURIComponent(bucket.web.proxy.url)}&region=${bucket.region}`
+      const zk = `zookeeper://127.0.0.1:${zookeeper.servers[0]?.port}/app/`
+      for (const words of [
+        ['import', 'a.json', zk],
+        ['import', zk, s3],
+        ['export', s3, 'b.json'],
+      ]) {
+        const ran = await midflight(words, { cwd, env })
+        expect(ran, ran.err).toMatchObject({ code: 0 })
+      }
+      expect([...bucket.objects.keys()].toSorted()).toEqual(['app/log/level', 'app/log/tags', 'app/name', 'app/port'])
+      expect(JSON.parse(await readFile(join(cwd, 'b.json'), 'utf8'))).toEqual(config)
+    },
+  )
 
   test('what is not there, or is empty, removes nothing (I11)', async () => {
     const cwd = await folder({ 'empty.json': '{}' })
@@ -229,12 +258,7 @@ describe.skipIf(skip !== undefined)(`mirror, on real servers${why}`, () => {
     })
     const level = async () => (await nats.admin.kv.get('gw.log.level'))?.string()
     await expect.poll(level, { timeout: 30_000 }).toBe('info')
-    await etcd.put('unused', 'x')
-    const patched = await to.run('config', 'list', '--json')
-    expect(patched.code).toBe(0)
-    const change = JSON.stringify({ log: { level: 'debug' } })
-    const { writeFile } = await import('node:fs/promises')
-    await writeFile(join(to.cwd, 'merge.json'), change)
+    await writeFile(join(to.cwd, 'merge.json'), JSON.stringify({ log: { level: 'debug' } }))
     const second = await to.run('publish', 'shop/gateway', '--merge-patch', 'merge.json', '--yes', '--no-wait')
     expect(second, second.err).toMatchObject({ code: 0 })
     await expect.poll(level, { timeout: 30_000 }).toBe('debug')

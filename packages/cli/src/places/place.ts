@@ -47,6 +47,12 @@ export class PlaceUrl {
     return `${this.scheme}://${this.#hosts.join(',')}${decodeURI(this.#url.pathname)}`
   }
 
+  /** Where it is no host with a port, but a name. */
+  get host(): string {
+    if (this.#url.hostname === '') throw this.refusal('has no host')
+    return this.#url.hostname
+  }
+
   /** `host:port`, several with commas in between. */
   hosts(usualPort: number): readonly string[] {
     if (this.#hosts.includes('')) throw this.refusal('has no host')

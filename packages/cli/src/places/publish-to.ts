@@ -1,5 +1,5 @@
 /** `midflight publish FILE --to PLACE`: one document into one key, if it says something else than what is there. */
-import { digest, examine, putIfChanged, WriteError, type Found, type Put, type Stored, type Writer } from 'midflight'
+import { digest, examine, putIfChanged, WriteError, type Found, type Put, type Stored } from 'midflight'
 import { look, schemaOf, type FileFlags } from '../files/examined.ts'
 import { editIn } from '../fleet/edit.ts'
 import { printable } from '../printable.ts'

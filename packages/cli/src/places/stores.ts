@@ -97,6 +97,47 @@ const stores: Readonly<Record<string, Store>> = {
       )
     },
   },
+  s3: {
+    example: 's3://bucket/app/?endpoint=https://minio.example:9000',
+    async open(url) {
+      const [{ s3 }, { s3Writer }] = await Promise.all([import('midflight/sources/s3'), import('midflight/writers/s3')])
+      const layout = layoutOf(url.path, '/')
+      const [endpoint, region, tls] = [url.option('endpoint'), url.option('region'), url.tls]
+      // Credentials are those of the environment, as with Amazon's own tools.
+      const place = {
+        bucket: url.host,
+        ...(endpoint !== undefined && { endpoint }),
+        ...(region !== undefined && { region }),
+        ...(tls && { tls }),
+      }
+      const at = layout.kind === 'keys' ? { prefix: layout.prefix } : { key: layout.key }
+      return ofStore(
+        layout,
+        () => s3({ ...place, ...at }),
+        () => s3Writer(place),
+      )
+    },
+  },
+  zookeeper: {
+    example: 'zookeeper://host:2181/app/',
+    async open(url) {
+      const [{ zookeeper }, { zookeeperWriter }] = await Promise.all([
+        import('midflight/sources/zookeeper'),
+        import('midflight/writers/zookeeper'),
+      ])
+      // All of its paths begin with a slash.
+      const layout = layoutOf(`/${url.path}`, '/')
+      const [user, password] = [url.user, url.secret('password', 'ZOOKEEPER_PASSWORD')]
+      const login = user === undefined ? {} : { user, password: password ?? '' }
+      const connection = { servers: url.hosts(2181).join(','), ...login }
+      const at = layout.kind === 'keys' ? { prefix: layout.prefix } : { key: layout.key }
+      return ofStore(
+        layout,
+        () => zookeeper({ ...connection, ...at }),
+        () => zookeeperWriter(connection),
+      )
+    },
+  },
   http: { example: 'http://host/config/app.json', open: httpAt },
   https: { example: 'https://host/config/app.json', open: httpAt },
   file: {
