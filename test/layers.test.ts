@@ -121,6 +121,22 @@ const rules: readonly Rule[] = [
     },
   },
   {
+    name: 'a writer imports its contract, how writers call, and the client of the source of its name only',
+    why: 'a writer says how its store takes a value; whether there is one to write is put-if-changed.ts, and knows no store',
+    forbids: ({ from, to }) => {
+      const name = new RegExp(`^${engine}writers/([\\w-]+)\\.ts$`).exec(from)?.[1]
+      if (!name || name === 'put-if-changed' || !to.startsWith(engine)) return false
+      const own = new RegExp(`^${engine}sources/${name}(\\.ts$|/)`).test(to)
+      const besides = ['writers/writer', 'writers/calling', 'deadline', 'whole-file'].map((one) => `${engine}${one}.ts`)
+      return !own && !besides.includes(to) && !ofSources.includes(to)
+    },
+  },
+  {
+    name: 'put-if-changed.ts knows no store',
+    why: 'what is written, and what a lost race means, is the same everywhere',
+    forbids: ({ from, to }) => from === `${engine}writers/put-if-changed.ts` && to.startsWith(`${engine}sources/`),
+  },
+  {
     name: 'text/ imports json.ts, issue.ts and source.ts only',
     why: 'a parser turns text into values with places; what they mean is not its business',
     forbids: ({ from, to }) =>
@@ -301,6 +317,14 @@ describe('the rules themselves', () => {
     'program/ stands on interface files and small parts that know nothing of the engine; nothing stands on it': [
       `${engine}program/work.ts`,
       `import { diff } from '../diff.ts'`,
+    ],
+    'a writer imports its contract, how writers call, and the client of the source of its name only': [
+      `${engine}writers/etcd.ts`,
+      `import { apiUrl } from '../sources/consul/url.ts'`,
+    ],
+    'put-if-changed.ts knows no store': [
+      `${engine}writers/put-if-changed.ts`,
+      `import { FollowError } from '../sources/watching.ts'`,
     ],
     'text/ imports json.ts, issue.ts and source.ts only': [
       `${engine}text/yaml.ts`,

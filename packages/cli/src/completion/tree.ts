@@ -36,7 +36,7 @@ function completedCommand(command: Command): CompletedCommand {
   }
 }
 
-const fileArguments = ['file', 'files', 'before', 'after']
+const fileArguments = ['file', 'files', 'before', 'after', 'from']
 
 function argumentOf({ registeredArguments }: Command): CompletedCommand['argument'] {
   const choices = registeredArguments[0]?.argChoices
