@@ -26,6 +26,8 @@ const makers: Readonly<Record<string, () => Promise<Maker>>> = {
   history: async () => (await import('./commands/history.ts')).history,
   rollback: async () => (await import('./commands/rollback.ts')).rollback,
   rollout: async () => (await import('./commands/rollout.ts')).rollout,
+  targets: async () => (await import('./commands/targets.ts')).targets,
+  deploy: async () => (await import('./commands/deploy.ts')).deploy,
   risk: async () => (await import('./commands/risk.ts')).risk,
   blame: async () => (await import('./commands/blame.ts')).blame,
   nodes: async () => (await import('./commands/nodes.ts')).nodes,
@@ -93,7 +95,7 @@ function rootCommand({ paint, errorPaint, columns }: Terminal): Command {
       'after',
       `
 -t FILE is short for validate FILE. Exit status: 0 done or nothing differs, 1 refused or failed, 2 differences
-(plan, diff) or not every node runs it yet (publish, rollback, rollout status), 130 Ctrl-C.
+(plan, diff, targets plan) or not every node runs it yet (publish, rollback, rollout status, deploy), 130 Ctrl-C.
 NO_COLOR and FORCE_COLOR are respected; --json prints for programs.`,
     )
 }

@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs'
 import process from 'node:process'
 import { Command, Option } from 'commander'
-import type { ControlPlane, ServeOptions } from '@midflight/control-plane'
+import type { JsonObject } from 'midflight'
+import type { ControlPlane, HttpInstallerOptions, ServeOptions } from '@midflight/control-plane'
 import { openBackupDoor } from '../fleet/backup-door.ts'
 import { busAt, busExamples } from '../fleet/bus.ts'
 import { controlPlaneCode, storeRefusal, writeSecret } from '../fleet/control-plane.ts'
@@ -26,6 +27,7 @@ interface ServeFlags {
   readonly adminTokenFile?: string
   readonly trust?: readonly string[]
   readonly gates?: string
+  readonly installers?: string
   readonly strategy: 'by-risk' | 'all-at-once' | 'two-phase' | 'staged' | 'none'
   readonly bus?: readonly string[]
   readonly busWordsOnly?: true
@@ -60,6 +62,7 @@ export function serve(terminal: Terminal): Command {
         .default('by-risk'),
     )
     .option('--gates <file>', 'where health gates ask: { prometheus, webhooks } (.json, .yaml, .toml)')
+    .option('--installers <file>', 'node-management APIs by name: { fleet: { url, tokenFile } } (.json, .yaml, .toml)')
     .option('--bus <url>', `announce releases over it too: ${busExamples}; may be repeated`, collected)
     .option('--bus-words-only', 'put no release on a bus, only word that there is one')
     .option('--bus-reports', 'take what nodes report over a bus')
@@ -84,8 +87,10 @@ async function run(terminal: Terminal, flags: ServeFlags): Promise<void> {
   try {
     plane = await code.serve(await optionsOf(terminal, flags))
   } catch (error) {
-    if (error instanceof TypeError && flags.gates !== undefined) {
-      throw new Refusal('usage', `--gates ${flags.gates}: ${error.message}`)
+    const file =
+      error instanceof TypeError && /^(?:an )?installer /.test(error.message) ? flags.installers : flags.gates
+    if (error instanceof TypeError && file !== undefined) {
+      throw new Refusal('usage', `${file === flags.gates ? '--gates' : '--installers'} ${file}: ${error.message}`)
     }
     throw storeRefusal(code, error)
   }
@@ -119,6 +124,7 @@ async function optionsOf(terminal: Terminal, flags: ServeFlags): Promise<ServeOp
     ...(!flags.authentication && { authentication: 'none' as const }),
     ...(flags.newAdminToken && { newAdminToken: true }),
     ...(flags.gates !== undefined && { gates: await gatesIn(flags.gates) }),
+    ...(flags.installers !== undefined && { deploy: { installers: await installersIn(flags.installers) } }),
     ...(await busesOf(flags)),
     ...(flags.strategy !== 'none' && { strategy: { kind: flags.strategy } }),
     ...tlsOf(flags),
@@ -142,6 +148,22 @@ async function gatesIn(path: string): Promise<NonNullable<ServeOptions['gates']>
   const wrong = isObject ? Object.keys(found).find((name) => name !== 'prometheus' && name !== 'webhooks') : 'no object'
   if (wrong !== undefined) throw new Refusal('usage', `--gates ${path} has ${wrong}; want { prometheus, webhooks }`)
   return found as NonNullable<ServeOptions['gates']>
+}
+
+async function installersIn(path: string): Promise<Readonly<Record<string, HttpInstallerOptions>>> {
+  const found = await jsonIn(path, 'the installers')
+  const wrong = (what: string): Refusal =>
+    new Refusal('usage', `--installers ${path} ${what}; want { name: { url, tokenFile } }`)
+  const isObject = (value: unknown): value is JsonObject =>
+    typeof value === 'object' && value !== null && !Array.isArray(value)
+  if (!isObject(found)) throw wrong('is no object')
+  for (const [name, one] of Object.entries(found)) {
+    const fields = isObject(one) ? Object.entries(one) : []
+    const isWell = fields.every(([field, value]) => ['url', 'tokenFile'].includes(field) && typeof value === 'string')
+    if (!isWell || !isObject(one) || one['url'] === undefined)
+      throw wrong(`has a ${JSON.stringify(name)} that is no installer`)
+  }
+  return found as unknown as Readonly<Record<string, HttpInstallerOptions>>
 }
 
 function tlsOf({ tlsCert, tlsKey, clientCa }: ServeFlags): Pick<ServeOptions, 'tls'> {
