@@ -178,10 +178,11 @@ function stepsOf(i: number): [branch: string, leaf: string] {
 }
 
 async function fill(store: Store, top: string, n: number, text: string): Promise<void> {
-  const atOnce = 100
+  const keys = Array.from({ length: n }, (_, i) => [top, ...stepsOf(i)].join(store.separator))
+  const atOnce = 64
   for (let from = 0; from < n; from += atOnce) {
-    const some = Array.from({ length: Math.min(atOnce, n - from) }, (_, i) => [top, ...stepsOf(from + i)])
-    await Promise.all(some.map((steps) => store.put(steps.join(store.separator), text)))
+    const some = keys.slice(from, from + atOnce)
+    await (store.putAll?.(some, text) ?? Promise.all(some.map((key) => store.put(key, text))))
   }
 }
 

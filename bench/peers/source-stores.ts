@@ -23,6 +23,8 @@ export type OnValue = (key: string, value: Uint8Array) => void
 export interface Store {
   readonly separator: string
   put(key: string, value: string): Promise<unknown>
+  /** At most 64 keys at once, where one by one takes long. */
+  putAll?(keys: readonly string[], value: string): Promise<unknown>
   source(place: Place): Source & Trigger
   /** The client's own watch: what is there, and then each change. Settles once it follows. */
   watch(place: Place, onValue: OnValue): Promise<() => Promise<void> | void>
@@ -326,6 +328,12 @@ function consulAt(
       const { ok, status } = await fetch(`${url}/v1/kv/${key}`, { method: 'PUT', body: value })
       if (!ok) throw new Error(`Consul answers ${status}`)
     },
+    async putAll(keys, value) {
+      const set = { Verb: 'set', Value: Buffer.from(value).toString('base64') }
+      const body = JSON.stringify(keys.map((Key) => ({ KV: { ...set, Key } })))
+      const { ok, status } = await fetch(`${url}/v1/txn`, { method: 'PUT', body })
+      if (!ok) throw new Error(`Consul answers ${status}`)
+    },
     // Changes come faster here than anyone should change what others read by blocking queries.
     source: (place) => source({ url, ...place, paceMs: 10 }),
     async watch(place, onValue) {
@@ -475,11 +483,16 @@ async function kafka(): Promise<Store> {
   await admin.createTopics({ topics: [topic], partitions: 1, replicas: 1, configs })
   const producer = new Producer(common)
   let marks = 0
-  const put = (key: string, value: string) =>
-    producer.send({ acks: -1, messages: [{ topic, key: Buffer.from(key), value: Buffer.from(value) }] })
+  const putAll = (keys: readonly string[], value: string) =>
+    producer.send({
+      acks: -1,
+      messages: keys.map((key) => ({ topic, key: Buffer.from(key), value: Buffer.from(value) })),
+    })
+  const put = (key: string, value: string) => putAll([key], value)
   return {
     separator: '/',
     put,
+    putAll,
     source: (place) => source({ brokers: `kafka://${broker.bootstrap}`, topic, ...place }),
     async watch(place, onValue) {
       const consumer = new Consumer({ ...common, groupId: `bench-${++marks}` })
