@@ -5,12 +5,15 @@ import {
   defaultPatience,
   deliveredAt,
   desired,
+  desiredOfAll,
   failedAt,
   fullJitterMs,
   nextStep,
   type Delivery,
   type Step,
 } from '../src/desired.ts'
+import type { RolloutRecord } from '../src/store.ts'
+import { phases } from './rollout-table.ts'
 
 const digestOf = (number: number): string => `sha256:${String(number).padStart(64, '0')}`
 const release = (number: number) => ({ number, digest: digestOf(number) })
@@ -32,6 +35,42 @@ test('desired is the head, for every node', () => {
   const someone = { uid: 'n1', labels: {} }
   expect(desired({ head: release(7), rollout: null }, someone)).toEqual(wish(7))
   expect(desired({ head: null, rollout: null }, someone)).toBeNull()
+})
+
+describe('what all are to run', () => {
+  const cases = phases().flatMap(({ rollout, state }) =>
+    [0, 1, rollout.strategy.steps.length].flatMap((decided) =>
+      [null, 60_000].map((revertMs) => {
+        const { release: target, config } = rollout
+        const strategy = { ...rollout.strategy, revertMs }
+        const record = { ...target, config, strategy, state: { ...state, decided, confirmed: 0 } }
+        return { head: target, rollout: record as unknown as RolloutRecord }
+      }),
+    ),
+  )
+
+  test('is what each is to run, wherever it stands; else there is nothing that all are', () => {
+    let [same, different] = [0, 0]
+    for (const releases of cases) {
+      const { cuts } = releases.rollout.state
+      const { steps } = releases.rollout.strategy
+      // Half of the places for each step that is not the last.
+      const middle = { ...releases.rollout.state, cuts: cuts.map(() => 2 ** 31) }
+      const placed = { ...releases, rollout: { ...releases.rollout, state: middle } }
+      const all = Array.from({ length: 50 }, (_, i) => desired(placed, { uid: `node-${i}`, labels: {} }))
+      const found = desiredOfAll(placed)
+      if (found === null) {
+        // To a later node it may be another release, though all that are here are in one step.
+        different++
+        if (steps.length === 1 && releases.rollout.state.decided >= 1)
+          expect(all.every((wish) => wish === null)).toBe(true)
+        continue
+      }
+      same++
+      for (const wish of all) expect(wish).toEqual(found)
+    }
+    expect(Math.min(same, different)).toBeGreaterThan(10)
+  })
 })
 
 describe('the next step', () => {

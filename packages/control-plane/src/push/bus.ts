@@ -59,6 +59,8 @@ export interface BusPushOptions extends BusOptions {
 
 const defaultWholeBytes = 256 * 1024
 const maxWaiting = 10_000
+/** Of one outage so many are told. */
+const maxReasons = 5
 const backOff = { firstMs: 500, maxMs: 15_000 }
 /** The line before a message, and some to spare. */
 const lineBytes = 512
@@ -84,8 +86,10 @@ class Speaker {
   /** What was said last of a config: most of what moves in a rollout changes nothing for nodes. */
   private readonly said = new Map<string, string>()
   private readonly tally = { whole: 0, moved: 0, failed: 0, dropped: 0 }
-  private away: string | undefined
-  private failures = 0
+  /** Configs that could not be said, and how often in a row: one may be refused while others are not. */
+  private readonly trouble = new Map<string, number>()
+  /** Why, since there has been trouble. */
+  private readonly reasons = new Set<string>()
   private isClosed = false
   private running: Promise<void> | undefined
   private wake: () => void = () => {}
@@ -101,8 +105,10 @@ class Speaker {
     if (this.waiting.size > maxWaiting) {
       const [oldest = ''] = this.waiting
       this.waiting.delete(oldest)
+      this.trouble.delete(oldest)
       this.tally.dropped++
     }
+    this.wake()
     this.start()
   }
 
@@ -114,12 +120,13 @@ class Speaker {
   }
 
   counts(): BusCounts {
-    return { bus: this.bus.name, isAway: this.away !== undefined, ...this.tally, waiting: this.waiting.size }
+    return { bus: this.bus.name, isAway: this.trouble.size > 0, ...this.tally, waiting: this.waiting.size }
   }
 
   async close(): Promise<void> {
     this.isClosed = true
     this.waiting.clear()
+    this.trouble.clear()
     this.wake()
     // Ends what is being said.
     await this.bus.close()
@@ -133,13 +140,14 @@ class Speaker {
       this.waiting.delete(config)
       try {
         await this.say(config)
-        this.failures = 0
+        this.isSaid(config)
       } catch (error) {
         if (this.isClosed) return
-        this.failed(error)
-        // After those that have waited longer; it may be this one that cannot be said.
+        const failures = this.failed(config, error)
+        // After those that have not been tried; it may be only this one that is refused.
         this.waiting.add(config)
-        await this.rest(fullJitterMs(this.failures++, Math.random(), backOff) + backOff.firstMs)
+        if (this.trouble.size >= this.waiting.size)
+          await this.rest(fullJitterMs(failures, Math.random(), backOff) + backOff.firstMs)
       }
     }
   }
@@ -162,8 +170,11 @@ class Speaker {
     this.said.delete(config)
     this.said.set(config, turn)
     if (this.said.size > maxWaiting) this.said.delete(this.said.keys().next().value as string)
-    if (this.away === undefined) return
-    this.away = undefined
+  }
+
+  private isSaid(config: string): void {
+    if (!this.trouble.delete(config) || this.trouble.size > 0) return
+    this.reasons.clear()
     this.options.onChange?.(this.bus.name, undefined)
   }
 
@@ -187,14 +198,17 @@ class Speaker {
     return encode({ type: 'moved', config, number, spreadMs: this.options.spreadMs(config) })
   }
 
-  private failed(error: unknown): void {
+  /** @returns how often in a row, before this time. */
+  private failed(config: string, error: unknown): number {
     this.tally.failed++
-    // Of this control plane, and not of the bus.
-    if (!(error instanceof BusAwayError)) return this.options.problem(error)
-    const { message } = error
-    if (message === this.away) return
-    this.away = message
-    this.options.onChange?.(this.bus.name, message)
+    const failures = this.trouble.get(config) ?? 0
+    this.trouble.set(config, failures + 1)
+    const why = error instanceof Error ? error.message : String(error)
+    if (this.reasons.has(why) || this.reasons.size >= maxReasons) return failures
+    this.reasons.add(why)
+    if (error instanceof BusAwayError) this.options.onChange?.(this.bus.name, why)
+    else this.options.problem(error)
+    return failures
   }
 
   private async rest(ms: number): Promise<void> {
@@ -208,6 +222,7 @@ class Speaker {
   }
 }
 
+/** Of the bus, and not of this control plane. */
 class BusAwayError extends Error {
   override readonly name = 'BusAwayError'
   constructor(cause: unknown) {

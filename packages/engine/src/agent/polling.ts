@@ -101,7 +101,9 @@ export class Polling {
 
   /** Polls wait at the control plane, or no longer have to. */
   toldOtherwise(): void {
-    if (this.#failures === 0) this.#gapMs = this.#news.isTold() ? listensAgainMs : standInAfterMs
+    // Who has said nothing yet joins the fleet soon.
+    const isBack = this.#news.isTold() && this.#helloAt !== -Infinity
+    if (this.#failures === 0) this.#gapMs = isBack ? listensAgainMs : standInAfterMs
     this.wake()
   }
 

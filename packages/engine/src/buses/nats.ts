@@ -45,8 +45,8 @@ function connectionOf(connection: NatsConnection, prefix: string): BusConnection
     maxBytes: connection.info?.max_payload ?? 0,
     async publish(topic, bytes) {
       connection.publish(`${prefix}.${topic}`, bytes)
-      await Promise.race([connection.flush(), refused.wait()])
-      refused.check(`${prefix}.${topic}`)
+      await connection.flush()
+      await refused.check(`${prefix}.${topic}`)
     },
     async subscribe(topic, message) {
       subscriptions.get(topic)?.unsubscribe()
@@ -56,8 +56,8 @@ function connectionOf(connection: NatsConnection, prefix: string): BusConnection
         },
       })
       subscriptions.set(topic, subscription)
-      await Promise.race([connection.flush(), refused.wait()])
-      refused.check(`${prefix}.${topic}`)
+      await connection.flush()
+      await refused.check(`${prefix}.${topic}`)
     },
     async unsubscribe(topic) {
       subscriptions.get(topic)?.unsubscribe()
@@ -68,27 +68,28 @@ function connectionOf(connection: NatsConnection, prefix: string): BusConnection
   }
 }
 
-/** A permission that is missing is told beside everything else, and names the subject. */
+/** A permission that is missing is told beside everything else, before what was asked is answered. */
 function permissionRefused(connection: NatsConnection) {
-  const texts: string[] = []
-  let wake = () => {}
+  const refused = new Map<string, string>()
   void (async () => {
     for await (const status of connection.status()) {
-      if (status.type !== 'error') continue
-      texts.push(status.error.message)
-      if (texts.length > 16) texts.shift()
-      wake()
+      if (status.type !== 'error' || !('subject' in status.error)) continue
+      refused.set(String(status.error.subject), status.error.message)
+      if (refused.size > maxRefused) refused.delete(refused.keys().next().value as string)
     }
   })()
   return {
-    /** Settles when something was refused. */
-    wait: () => new Promise<void>((resolve) => (wake = resolve)),
-    check(subject: string): void {
-      const at = texts.findIndex((text) => text.includes(`"${subject}"`))
-      if (at >= 0) throw new Error(texts.splice(at, 1)[0])
+    async check(subject: string): Promise<void> {
+      // The other loop has its turn first.
+      await new Promise((resolve) => setImmediate(resolve))
+      const why = refused.get(subject)
+      refused.delete(subject)
+      if (why !== undefined) throw new Error(why)
     },
   }
 }
+
+const maxRefused = 100
 
 async function connected(
   options: NatsBusOptions,
