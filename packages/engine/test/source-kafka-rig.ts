@@ -3,6 +3,7 @@ import { Buffer } from 'node:buffer'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Admin, Producer, type KafkaRecord } from '@platformatic/kafka'
 import { Cluster } from '../src/sources/kafka/cluster.ts'
+import { serverOf } from '../src/sources/kafka/link.ts'
 import type { Broker } from './kafka-broker.ts'
 
 /** As much as compaction can do: soon, and tombstones too. */
@@ -37,6 +38,23 @@ export class Hand {
       return { name: key, value }
     })
     await this.admin.createTopics({ topics: [name], partitions, replicas: 1, configs })
+    // A broker knows a little later that it leads them.
+    for (let tries = 1; ; tries++) {
+      const cluster = await this.#cluster(name)
+      try {
+        await cluster.layout(name)
+        return
+      } catch (error) {
+        if (tries === 200) throw error
+        await sleep(50)
+      } finally {
+        cluster.end()
+      }
+    }
+  }
+
+  #cluster(topic: string): Promise<Cluster> {
+    return Cluster.open(serverOf('Hand', { brokers: this.#broker.bootstrap, topic }))
   }
 
   /** @param value undefined: a tombstone */
@@ -64,14 +82,22 @@ export class Hand {
     await this.admin.deleteRecords({ topics: [{ name: topic, partitions: [{ partition: 0, offset }] }] })
   }
 
+  /** What is there, by a look of its own. */
+  async get(topic: string, key: string): Promise<Uint8Array | undefined> {
+    const cluster = await this.#cluster(topic)
+    try {
+      const records = await recordsOf(cluster, topic)
+      return records.findLast((record) => record.key?.toString() === key)?.value ?? undefined
+    } finally {
+      cluster.end()
+    }
+  }
+
   /** Until each key is there at most once, and no tombstone. Writes to a key of its own: the last record stays. */
   async compact(topic: string): Promise<void> {
     const configs = Object.entries(soonCompacted).map(([name, value]) => ({ name, value, configOperation: 0 as const }))
     await this.admin.incrementalAlterConfigs({ resources: [{ resourceType: 2, resourceName: topic, configs }] })
-    const [host = '', port] = this.#broker.bootstrap.split(':')
-    const cluster = await Cluster.open({
-      ...{ brokers: [{ host, port: Number(port) }], tls: undefined, login: undefined, timeoutMs: 5_000 },
-    })
+    const cluster = await this.#cluster(topic)
     try {
       for (let i = 0; !isCompact(await recordsOf(cluster, topic)); i++) {
         await this.put(topic, 'filler', String(i))

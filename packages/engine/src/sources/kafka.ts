@@ -4,38 +4,23 @@
  */
 import { pause } from '../deadline.ts'
 import { Cluster, type Fetched } from './kafka/cluster.ts'
-import { textOf, type Address } from './kafka/link.ts'
+import { serverOf, type KafkaConnection } from './kafka/link.ts'
 import { TopicLog, type Layout, type Position } from './kafka/topic-log.ts'
 import { watching, type News, type Place, type WatchingOptions, type WatchingSource } from './watching.ts'
-import type { TlsOptions, Token } from './watching/request.ts'
 
+export type { KafkaConnection } from './kafka/link.ts'
 export type { TlsOptions, Token } from './watching/request.ts'
 
 /** With one of `key` and `prefix`. */
-export interface KafkaOptions extends WatchingOptions {
-  /** `kafka://host:9092`, one or more of the cluster. */
-  readonly brokers: string | readonly string[]
-  readonly topic: string
+export interface KafkaOptions extends WatchingOptions, KafkaConnection {
   /** Its value is the document. */
   readonly key?: string
   /** The keys below it are the document's tree, parted at `separator`: `/app/`, or empty for all. */
   readonly prefix?: string
   /** Default `/`. */
   readonly separator?: string
-  readonly user?: string
-  /** A function is asked at each connection. */
-  readonly password?: Token
-  /** How the password is shown, default `SCRAM-SHA-512`. */
-  readonly mechanism?: 'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512'
-  /** Given, the brokers must be ones with TLS. */
-  readonly tls?: TlsOptions
   /** How often it looks for partitions that were added, milliseconds, ±10 %, 100 to 86,400,000, default 60,000. */
   readonly lookMs?: number
-  /**
-   * How long a connection and each request may take, milliseconds, 100 to 600,000, default 5,000. A broker is asked
-   * twice in that time, so one that is gone is noticed within it.
-   */
-  readonly timeoutMs?: number
 }
 
 /**
@@ -44,27 +29,18 @@ export interface KafkaOptions extends WatchingOptions {
  * @throws TypeError, RangeError at the call, if an option cannot be meant
  */
 export function kafka(options: KafkaOptions): WatchingSource {
-  const { topic, key, prefix, separator = '/', tls, user, password, mechanism = 'SCRAM-SHA-512' } = options
-  const { lookMs = 60_000, timeoutMs = 5_000, maxBytes = 16 * 1024 * 1024 } = options
-  const brokers = addressesOf(options.brokers)
-  const [first] = brokers
-  if (!first) throw new TypeError('kafka(): brokers is empty; want at least one')
-  if (!/^[-.\w]{1,249}$/.test(topic) || topic === '.' || topic === '..') {
-    throw new TypeError(`kafka(): the topic is ${JSON.stringify(topic)}; want 1 to 249 letters, digits and -._`)
-  }
+  const { topic, key, prefix, separator = '/', lookMs = 60_000, maxBytes = 16 * 1024 * 1024 } = options
+  const server = serverOf('kafka()', options)
   const name = key ?? prefix
   if (name === undefined || (key !== undefined && prefix !== undefined)) {
     throw new TypeError('kafka(): want one of key and prefix')
   }
-  if ((user === undefined) !== (password === undefined)) throw new TypeError('kafka(): want user and password, or none')
   inRange('lookMs', lookMs, 100, 86_400_000)
-  inRange('timeoutMs', timeoutMs, 100, 600_000)
   const place: Place = key === undefined ? { prefix: name, separator } : { key }
-  const login = user === undefined || password === undefined ? undefined : { mechanism, user, password }
   const log = new TopicLog(place, maxBytes)
-  return watching(`kafka:${textOf(first)}/${topic}`, place, options, {
+  return watching(server.name, place, options, {
     async *follow(signal, warn) {
-      const cluster = await Cluster.open({ brokers, tls, login, timeoutMs })
+      const cluster = await Cluster.open(server)
       const end = () => cluster.end()
       signal.addEventListener('abort', end)
       if (signal.aborted) end()
@@ -128,19 +104,6 @@ function byLeader(positions: readonly Position[]): ReadonlyMap<number, readonly 
 
 function nextLook(lookMs: number): number {
   return performance.now() + lookMs * (0.9 + 0.2 * Math.random())
-}
-
-function addressesOf(brokers: string | readonly string[]): readonly Address[] {
-  const all = typeof brokers === 'string' ? [brokers] : brokers
-  return all.map((text) => {
-    // Without the text itself: it may hold a password.
-    const wanted = 'kafka(): want brokers as kafka://host:9092, and the user and password in options'
-    const match = /^(?:kafka:\/\/)?(?:\[([\da-f:.]+)\]|([-\w.]+))(?::(\d{1,5}))?$/i.exec(text)
-    const host = match?.[1] ?? match?.[2]
-    const port = Number(match?.[3] ?? 9092)
-    if (host === undefined || port < 1 || port > 65_535) throw new TypeError(wanted)
-    return { host, port }
-  })
 }
 
 function inRange(name: string, value: number, min: number, max: number): void {

@@ -3,14 +3,11 @@
  * where they begin and end, and what is in them. In no group: nothing is assigned, rebalanced or committed. The
  * library's own consumer is not used; it passes over what has to be seen here, and tries again by itself.
  */
+import { Buffer } from 'node:buffer'
 import type { Connection, fetchV13 } from '@platformatic/kafka'
 import { FollowError } from '../watching.ts'
-import { explained, library, Link, textOf, type Address, type Library, type LinkOptions } from './link.ts'
+import { explained, library, Link, textOf, type Address, type Library, type Server } from './link.ts'
 import type { Layout, Partition, Position } from './topic-log.ts'
-
-export interface ClusterOptions extends LinkOptions {
-  readonly brokers: readonly Address[]
-}
 
 type Described = Omit<Partition, 'start' | 'end'>
 
@@ -29,22 +26,23 @@ const partitionMaxBytes = 256 * 1024
 const answerMaxBytes = 1024 * 1024
 
 const committedOnly = 1
+const allReplicas = -1
 const earliest = -2n
 const latest = -1n
 
 export class Cluster {
   readonly #library: Library
-  readonly #options: ClusterOptions
+  readonly #options: Server
   readonly #brokers = new Map<number, Address>()
   readonly #links = new Map<string, Link>()
   #isOver = false
 
-  private constructor(library: Library, options: ClusterOptions) {
+  private constructor(library: Library, options: Server) {
     this.#library = library
     this.#options = options
   }
 
-  static async open(options: ClusterOptions): Promise<Cluster> {
+  static async open(options: Server): Promise<Cluster> {
     return new Cluster(await library(), options)
   }
 
@@ -98,6 +96,33 @@ export class Cluster {
     // Of no session: each request says where it is.
     const [sessionId, sessionEpoch] = [0, -1]
     return async(connection, waitMs, 1, answerMaxBytes, committedOnly, sessionId, sessionEpoch, topics, [], '')
+  }
+
+  /**
+   * Writes one record to where other writers of Kafka put its key; without a value a tombstone. Resolves when all
+   * replicas that keep up have it.
+   * @param asked called right before it is sent
+   * @returns its partition and offset
+   */
+  async produce(
+    topic: string,
+    { partitions }: Layout,
+    key: Buffer,
+    value: Uint8Array | undefined,
+    asked: () => void,
+  ): Promise<{ readonly partition: number; readonly offset: bigint }> {
+    const { murmur2, produceV9 } = this.#library
+    const partition = (murmur2(key) & 0x7fffffff) % partitions.length
+    const leader = partitions.find(({ index }) => index === partition)?.leader
+    // Its type has no tombstones.
+    const record = { topic, partition, key, value: (value && Buffer.from(value)) as Buffer }
+    const answer = await this.#asked(this.#brokers.get(leader ?? -1), (connection) => {
+      asked()
+      return produceV9.api.async(connection, allReplicas, this.#options.timeoutMs, [record])
+    })
+    const written = typeof answer === 'boolean' ? undefined : answer.responses[0]?.partitionResponses[0]
+    if (!written) throw new FollowError('the broker did not say what it has written')
+    return { partition, offset: written.baseOffset }
   }
 
   /** Ends all connections; what is being asked fails. */

@@ -39,7 +39,16 @@ interface Reading extends Position {
 interface Held {
   readonly partition: number
   readonly timestamp: bigint
+  readonly offset: bigint
   readonly value: Uint8Array | undefined
+}
+
+/** A key that is there, and the record that says so. */
+export interface Entry {
+  readonly key: string
+  readonly value: Uint8Array
+  readonly partition: number
+  readonly offset: bigint
 }
 
 const logAppendTime = 1 << 3
@@ -135,6 +144,11 @@ export class TopicLog {
     return { kind: 'whole', entries, emptied }
   }
 
+  /** All keys that are there. */
+  *entries(): Generator<Entry> {
+    for (const [key, { value, partition, offset }] of this.#held) if (value) yield { key, value, partition, offset }
+  }
+
   #tell(): void {
     for (const key of this.#removed) this.#held.delete(key)
     this.#removed.clear()
@@ -173,14 +187,15 @@ export class TopicLog {
   #takeBatch(reading: Reading, batch: RecordsBatch, changes: KeyChange[]): void {
     const isAppendTime = (batch.attributes & logAppendTime) !== 0
     for (const record of batch.records) {
-      if (batch.firstOffset + BigInt(record.offsetDelta) < reading.next) continue
+      const offset = batch.firstOffset + BigInt(record.offsetDelta)
+      if (offset < reading.next) continue
       const timestamp = isAppendTime ? batch.maxTimestamp : batch.firstTimestamp + record.timestampDelta
-      const change = this.#put(reading.index, record, timestamp)
+      const change = this.#put(reading.index, offset, record, timestamp)
       if (change) changes.push(change)
     }
   }
 
-  #put(partition: number, record: KafkaRecord, timestamp: bigint): KeyChange | undefined {
+  #put(partition: number, offset: bigint, record: KafkaRecord, timestamp: bigint): KeyChange | undefined {
     if (record.key !== null && !this.#isWanted(record.key)) return undefined
     if (record.key === null || !isUtf8(record.key)) {
       this.#strays++
@@ -192,7 +207,7 @@ export class TopicLog {
     if (before && before.partition !== partition && before.timestamp > timestamp) return undefined
     // A copy: what was fetched with it need not stay in memory.
     const value = record.value === null ? undefined : new Uint8Array(record.value)
-    this.#held.set(key, { partition, timestamp, value })
+    this.#held.set(key, { partition, timestamp, offset, value })
     if (value) this.#removed.delete(key)
     else this.#removed.add(key)
     this.#sizeBytes += (value?.length ?? 0) - (before?.value?.length ?? 0)
