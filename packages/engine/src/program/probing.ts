@@ -13,8 +13,8 @@ import { Final, type Ask } from './probes/ask.ts'
 
 /** One answer. What hangs longer than this is asked anew. */
 const askMs = 3_000
-const firstWaitMs = 40
-const longestWaitMs = 500
+const firstWaitMs = 10
+const longestWaitMs = 300
 
 /** To be called before the program is told; what it gives is asked afterwards. */
 export async function begin(probes: readonly Probe[], directory: string, signal: AbortSignal): Promise<readonly Ask[]> {

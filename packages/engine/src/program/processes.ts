@@ -28,9 +28,15 @@ export async function processAt(pid: number): Promise<Process | undefined> {
 }
 
 export async function childrenOf(parent: number): Promise<readonly Process[]> {
-  const names = (await readdir('/proc')).filter((name) => /^\d+$/.test(name))
-  const all = await Promise.all(names.map((name) => processAt(Number(name))))
+  const all = await Promise.all((await candidates(parent)).map((pid) => processAt(pid)))
   return all.filter((found) => found?.parent === parent) as readonly Process[]
+}
+
+/** Kernels that do not list the children of a process are asked for all. */
+async function candidates(parent: number): Promise<readonly number[]> {
+  const listed = await readFile(`/proc/${parent}/task/${parent}/children`, 'utf8').catch(() => undefined)
+  const names = listed === undefined ? await readdir('/proc') : listed.split(' ')
+  return names.filter((name) => /^\d+$/.test(name)).map(Number)
 }
 
 /** What it calls itself; empty once it has ended. */
