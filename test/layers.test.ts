@@ -137,6 +137,15 @@ const rules: readonly Rule[] = [
     forbids: ({ from, to }) => from === `${engine}writers/put-if-changed.ts` && to.startsWith(`${engine}sources/`),
   },
   {
+    name: 'a bus imports deadline.ts and bus.ts only, and others as types',
+    why: 'it carries bytes for both ends: what they mean, and what is believed, is not its business',
+    forbids: ({ from, to, kind }) =>
+      from.startsWith(`${engine}buses/`) &&
+      kind !== 'type' &&
+      to.startsWith(engine) &&
+      ![`${engine}deadline.ts`, `${engine}buses/bus.ts`].includes(to),
+  },
+  {
     name: 'text/ imports json.ts, issue.ts and source.ts only',
     why: 'a parser turns text into values with places; what they mean is not its business',
     forbids: ({ from, to }) =>
@@ -325,6 +334,10 @@ describe('the rules themselves', () => {
     'put-if-changed.ts knows no store': [
       `${engine}writers/put-if-changed.ts`,
       `import { FollowError } from '../sources/watching.ts'`,
+    ],
+    'a bus imports deadline.ts and bus.ts only, and others as types': [
+      `${engine}buses/nats.ts`,
+      `import { unseal } from '../protocol/bus.ts'`,
     ],
     'text/ imports json.ts, issue.ts and source.ts only': [
       `${engine}text/yaml.ts`,
