@@ -1,11 +1,11 @@
 /** A real nginx beside a real engine: what is served, what is refused, and what comes back. */
-import { createServer } from 'node:net'
+import { connect, createServer, type Socket } from 'node:net'
 import { once } from 'node:events'
 import { mkdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { nginx as nginxPreset, program, type NginxOptions } from '../src/program/index.ts'
-import { closeEngines, engineOf, leftIn, Nginx, serving, textAt, withoutNginx } from './program-rig.ts'
+import { closeEngines, engineOf, leftIn, Nginx, serving, textAt, until, withoutNginx } from './program-rig.ts'
 
 const why = withoutNginx ? ` (skipped: ${withoutNginx})` : ''
 
@@ -79,5 +79,31 @@ describe.skipIf(withoutNginx !== undefined)(`nginx${why}`, () => {
     expect(await textAt(server.url('/a'))).toBe('one')
     expect(await rig.set({ site: serving('a', 'three'), servers: '' })).toMatchObject({ kind: 'committed' })
     expect(await textAt(server.url('/a'))).toBe('three')
+  })
+
+  test('old workers that shut down while their connections last do not hinder a change, up to a limit', async () => {
+    server = await Nginx.start()
+    const rig = await engineOf([sidecar({ maxDraining: 1 })], { site: serving('a', 'one') })
+    const held: Socket[] = []
+    const hold = async () => {
+      const socket = connect(server!.port, '127.0.0.1').on('error', () => {})
+      held.push(socket)
+      await once(socket, 'connect')
+      // In the middle of a request: whoever has it waits for the rest.
+      socket.write('GET /a HTTP/1.1\r\nHost:')
+      await textAt(server!.url('/a'))
+    }
+    for (const [i, text] of ['two', 'three'].entries()) {
+      await hold()
+      expect(await rig.set({ site: serving('a', text) }), String(i)).toMatchObject({ kind: 'committed' })
+      expect(await textAt(server.url('/a'))).toBe(text)
+    }
+    const outcome = await rig.set({ site: serving('a', 'four') })
+    expect(outcome).toMatchObject({ kind: 'rolled-back', phase: 'prepare' })
+    expect(outcome).toMatchObject({ cause: expect.stringContaining('2 old workers of nginx are still shutting down') })
+    expect(live()).toBe(serving('a', 'three'))
+    for (const socket of held) socket.destroy()
+    await until('they are gone', () => server!.workers().length === 2)
+    expect(await rig.set({ site: serving('a', 'four') })).toMatchObject({ kind: 'committed' })
   })
 })

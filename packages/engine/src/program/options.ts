@@ -109,7 +109,7 @@ export type Probe =
   | {
       readonly nginx: {
         readonly pidFile: string
-        /** How many old workers may still be shutting down, those of earlier reloads counted; default 64. */
+        /** With more old workers that are still shutting down a change is refused before anything is touched; default 64. */
         readonly maxDraining?: number
       }
     }

@@ -7,7 +7,7 @@ import { checkOf } from '../agent/probe-check.ts'
 import { backoffMs, errorText, pause } from '../deadline.ts'
 import { run } from './command.ts'
 import type { Probe } from './options.ts'
-import { beginNginx } from './probes/nginx.ts'
+import { assertNginxReady, beginNginx } from './probes/nginx.ts'
 import { beginPrometheus } from './probes/prometheus.ts'
 import { Final, type Ask } from './probes/ask.ts'
 
@@ -15,6 +15,11 @@ import { Final, type Ask } from './probes/ask.ts'
 const askMs = 3_000
 const firstWaitMs = 10
 const longestWaitMs = 300
+
+/** Asked before anything is touched. @throws Error if the program must not be told now. */
+export async function assertReady(probes: readonly Probe[]): Promise<void> {
+  for (const probe of probes) if ('nginx' in probe) await assertNginxReady(probe.nginx)
+}
 
 /** To be called before the program is told; what it gives is asked afterwards. */
 export async function begin(probes: readonly Probe[], directory: string, signal: AbortSignal): Promise<readonly Ask[]> {

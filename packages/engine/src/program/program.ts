@@ -13,7 +13,7 @@ import { backoffMs, DeadlineError, errorText, pause, within } from '../deadline.
 import { parsePath, type Json } from '../json.ts'
 import { run } from './command.ts'
 import type { Command, ProgramOptions } from './options.ts'
-import { allSayYes, begin } from './probing.ts'
+import { allSayYes, assertReady, begin } from './probing.ts'
 import { tell } from './reloading.ts'
 import { fromOf, renderFiles } from './render.ts'
 import { programSettings, type ProgramSettings } from './settings.ts'
@@ -142,7 +142,7 @@ class Target {
     signal: AbortSignal,
     release: () => void,
   ): Promise<Prepared> {
-    const { files, check, directory, limits } = this.#settings
+    const { files, check, probes = [], directory, limits } = this.#settings
     let staged: readonly Staged[]
     try {
       await this.settle(signal)
@@ -152,6 +152,7 @@ class Target {
         const command = filled(check, directory, this.#work.staged)
         await limited('the check', limits.checkMs, signal, (stop) => run('the check', command, directory, stop))
       }
+      if (staged.length > 0) await assertReady(probes)
     } catch (error) {
       if (this.#settled) await this.#work.clearStaged()
       await this.#letGo()

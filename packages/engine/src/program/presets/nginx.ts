@@ -13,7 +13,7 @@ export interface NginxOptions extends Pick<ProgramOptions, 'after' | 'limits' | 
   readonly pidFile?: string
   /** The program, default `nginx`. */
   readonly binary?: string
-  /** How many old workers may still be shutting down after a reload; default 64. */
+  /** With more old workers that are still shutting down a change is refused before anything is touched; default 64. */
   readonly maxDraining?: number
   /** Asked besides, such as a page that only the new configuration serves. */
   readonly probes?: readonly Probe[]

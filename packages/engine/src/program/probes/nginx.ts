@@ -3,6 +3,7 @@
  * its log and goes on with the old workers (F67). What happened shows in its workers: new ones, and old ones that are
  * gone or say that they are shutting down.
  */
+import { TransientError } from '../../component.ts'
 import { childrenOf, titleOf } from '../processes.ts'
 import { processIn } from '../reloading.ts'
 import type { Ask } from './ask.ts'
@@ -14,23 +15,37 @@ interface Workers {
   readonly draining: number
 }
 
-export async function beginNginx(options: { readonly pidFile: string; readonly maxDraining?: number }): Promise<Ask> {
-  const { pidFile, maxDraining = defaultDraining } = options
+const noWorkers: Workers = { serving: [], draining: 0 }
+
+interface NginxProbe {
+  readonly pidFile: string
+  readonly maxDraining?: number
+}
+
+/**
+ * Each reload leaves workers that shut down as their connections end. Before another comes on top, there must not be
+ * too many: asked before anything is touched, as a reload to go back would only add to them.
+ */
+export async function assertNginxReady({ pidFile, maxDraining = defaultDraining }: NginxProbe): Promise<void> {
+  const { draining } = await workersOf(pidFile).catch(() => noWorkers)
+  if (draining <= maxDraining) return
+  const why = `${draining} old workers of nginx are still shutting down; want at most ${maxDraining} before the next reload`
+  throw new TransientError(`${why} (worker_shutdown_timeout bounds how long they take)`)
+}
+
+export async function beginNginx({ pidFile }: NginxProbe): Promise<Ask> {
   // It does not run: all workers that are there later are new.
-  const before = await workersOf(pidFile).catch((): Workers => ({ serving: [], draining: 0 }))
+  const before = await workersOf(pidFile).catch(() => noWorkers)
   return async () => {
-    const now = await workersOf(pidFile)
-    const old = now.serving.filter((worker) => before.serving.includes(worker))
+    const { serving } = await workersOf(pidFile)
+    const old = serving.filter((worker) => before.serving.includes(worker))
     if (old.length > 0) {
-      const fresh = now.serving.length - old.length
       const why = `${old.length} of its workers are from before the reload and still take connections`
-      throw new Error(`nginx runs on its old configuration: ${why}, ${fresh} are new; its error log says why`)
+      throw new Error(
+        `nginx runs on its old configuration: ${why}, ${serving.length - old.length} are new; its log says why`,
+      )
     }
-    if (now.serving.length === 0) throw new Error('nginx has no worker that takes connections')
-    if (now.draining > maxDraining) {
-      const why = `${now.draining} old workers of nginx are still shutting down; want at most ${maxDraining}`
-      throw new Error(`${why} (worker_shutdown_timeout bounds that)`)
-    }
+    if (serving.length === 0) throw new Error('nginx has no worker that takes connections')
   }
 }
 
