@@ -1,5 +1,7 @@
+import { spawn, spawnSync } from 'node:child_process'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { EtcdServer, noEtcd } from '../../engine/test/source-etcd-rig.ts'
 import { NatsServer, withoutNats } from '../../engine/test/source-nats-rig.ts'
@@ -123,6 +125,23 @@ describe.skipIf(skip !== undefined)(`import and export, on real servers${why}`, 
       }
       expect([...bucket.objects.keys()].toSorted()).toEqual(['app/log/level', 'app/log/tags', 'app/name', 'app/port'])
       expect(JSON.parse(await readFile(join(cwd, 'b.json'), 'utf8'))).toEqual(config)
+    },
+  )
+
+  const noScript = spawnSync('script', ['--version']).status === 0 ? undefined : ' (skipped: there is no script(1))'
+  test.skipIf(noScript !== undefined)(
+    `on a terminal a bar shows how far it is with many keys, and is gone at the end${noScript ?? ''}`,
+    async () => {
+      const cwd = await folder({
+        'a.json': JSON.stringify(Object.fromEntries(Array.from({ length: 500 }, (_, i) => [`k${i}`, i]))),
+      })
+      const main = fileURLToPath(new URL('../src/main.ts', import.meta.url))
+      const command = `'${process.execPath}' --conditions=midflight-source '${main}' import a.json '${redisAt('bar:')}'`
+      const env = { ...process.env, TERM: 'xterm' }
+      const ran = await finished(spawn('script', ['-qec', command, '/dev/null'], { cwd, env, stdio: 'pipe' }))
+      expect(ran.out).toMatch(/█.* of 500 keys/)
+      const after = ran.out.slice(ran.out.lastIndexOf('500 of 500 keys'))
+      expect(after.slice(after.indexOf('\r\u001b[K'))).toContain('500 written')
     },
   )
 

@@ -90,7 +90,7 @@ async function follow(
         if (error.message !== said) terminal.note(`${printable(error.message)}; it is tried again`)
         said = error.message
         // Read again each time: the newest counts.
-        await pause(Math.random() * Math.min(mostMs, firstMs * 2 ** Math.min(failures++, 10)), ended)
+        await waited(failures++, ended)
       }
     }
   } finally {
@@ -114,38 +114,50 @@ class News {
   #wake: () => void = () => {}
   readonly #ended: AbortSignal
   readonly #over: Promise<void>
-  #failure: unknown
 
   constructor(terminal: Terminal, from: Reader, ended: AbortSignal) {
     this.#ended = ended
-    this.#over = this.#listen(from.changes(ended, (message) => terminal.note(printable(message))))
+    this.#over = this.#listen(terminal, from)
     ended.addEventListener('abort', () => this.#wake())
   }
 
-  async #listen(changes: AsyncIterable<unknown>): Promise<void> {
-    try {
-      for await (const _ of changes) {
-        this.#isNew = true
-        this.#wake()
+  async #listen(terminal: Terminal, from: Reader): Promise<void> {
+    const warn = (message: string) => terminal.note(printable(message))
+    let said: string | undefined
+    for (let failures = 0; !this.#ended.aborted; failures++) {
+      try {
+        for await (const _ of from.changes(this.#ended, warn)) {
+          failures = 0
+          this.#tell()
+        }
+      } catch (error) {
+        if (!(error instanceof Refusal)) throw error
+        if (error.message !== said) warn(`${error.message}; it is tried again`)
+        said = error.message
       }
-    } catch (error) {
-      this.#failure = error
-      this.#wake()
+      await waited(failures, this.#ended)
+      // What changed meanwhile was not told.
+      this.#tell()
     }
   }
 
-  /** @throws what ended it */
+  #tell(): void {
+    this.#isNew = true
+    this.#wake()
+  }
+
   async next(): Promise<void> {
-    while (!this.#isNew && this.#failure === undefined && !this.#ended.aborted) {
-      await new Promise<void>((resolve) => (this.#wake = resolve))
-    }
-    if (this.#failure !== undefined && !this.#isNew) throw this.#failure
+    while (!this.#isNew && !this.#ended.aborted) await new Promise<void>((resolve) => (this.#wake = resolve))
     this.#isNew = false
   }
 
   ended(): Promise<void> {
     return this.#over
   }
+}
+
+async function waited(failures: number, ended: AbortSignal): Promise<void> {
+  await pause(Math.random() * Math.min(mostMs, firstMs * 2 ** Math.min(failures, 10)), ended)
 }
 
 function show(terminal: Terminal, report: Report, { json }: MirrorFlags): void {

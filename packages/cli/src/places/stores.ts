@@ -138,6 +138,29 @@ const stores: Readonly<Record<string, Store>> = {
       )
     },
   },
+  kafka: {
+    example: 'kafka://host:9092/topic/app/',
+    async open(url) {
+      const [{ kafka }, { kafkaWriter }] = await Promise.all([
+        import('midflight/sources/kafka'),
+        import('midflight/writers/kafka'),
+      ])
+      const [topic = '', ...rest] = url.path.split('/')
+      if (topic === '') throw url.refusal('names no topic; want kafka://host:9092/topic/key')
+      const [user, password, tls] = [url.user, url.secret('password', 'KAFKA_PASSWORD'), url.tls]
+      const connection = {
+        brokers: url.hosts(9092).map((host) => `kafka://${host}`),
+        topic,
+        ...(user !== undefined && { user, password: password ?? '' }),
+        ...(tls && { tls }),
+      }
+      return ofStore(
+        layoutOf(rest.join('/'), '/'),
+        (at) => kafka({ ...connection, ...at }),
+        () => kafkaWriter(connection),
+      )
+    },
+  },
   http: { example: 'http://host/config/app.json', open: httpAt },
   https: { example: 'https://host/config/app.json', open: httpAt },
   file: {
