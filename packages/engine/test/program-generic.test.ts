@@ -6,7 +6,7 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
-import { program, type Probe, type ProgramOptions, type Reload } from '../src/program/index.ts'
+import { preview, program, type Probe, type ProgramOptions, type Reload } from '../src/program/index.ts'
 import { closeEngines, engineOf, freePort, leftIn, tree } from './program-rig.ts'
 
 const made: string[] = []
@@ -143,6 +143,18 @@ test('a dry run renders and checks, and leaves nothing behind', async () => {
   expect(await rig.engine.prepare({ p: 'not' })).toMatchObject({ kind: 'rolled-back', phase: 'prepare' })
   expect(statSync(one.path).ino).toBe(before.ino)
   expect([leftIn(one.directory), one.seen.told]).toEqual([['x.conf'], 1])
+})
+
+test('a preview shows what would be written next to what is in place, and touches nothing', async () => {
+  const directory = place({ 'x.conf': 'old' })
+  const options = { name: 'p', directory, files: [...files('x.conf', 'a.b'), ...files('y.conf', 'c')] }
+  expect(await preview(options, { a: { b: 'new' }, c: 'first' })).toEqual([
+    { path: 'x.conf', before: 'old', after: 'new' },
+    { path: 'y.conf', before: undefined, after: 'first' },
+  ])
+  await expect(preview(options, { a: {}, c: 'first' })).rejects.toThrow('x.conf: a.b is not there')
+  expect(leftIn(directory)).toEqual(['x.conf'])
+  expect(existsSync(join(directory, '.midflight-p'))).toBe(false)
 })
 
 test('forced, it is told although its files are what they should be', async () => {

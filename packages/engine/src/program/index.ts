@@ -1,6 +1,7 @@
 /** The door to `midflight/program`: a program that is not ours as a component of the engine. */
 export { nginx, type NginxOptions } from './presets/nginx.ts'
 export { prometheus, type PrometheusOptions } from './presets/prometheus.ts'
+export { preview, type FilePreview } from './preview.ts'
 export { program, type ProgramComponent, type Settled } from './program.ts'
 export type {
   Command,
