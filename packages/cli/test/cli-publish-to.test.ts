@@ -109,7 +109,7 @@ test.skipIf(noEtcd !== undefined)('what is there and is no JSON is written over,
 })
 
 test.skipIf(withoutRedis !== undefined)(
-  `a password comes from a file, the environment or the URL, and is never shown${withoutRedis ?? ''}`,
+  `a password comes from a file, the environment or the URL, and is never shown${withoutRedis === undefined ? '' : ` (skipped: ${withoutRedis})`}`,
   async () => {
     const redis = await RedisServer.start({ password: 'canary-right' })
     try {

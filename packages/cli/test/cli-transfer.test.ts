@@ -4,6 +4,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { EtcdServer, noEtcd } from '../../engine/test/source-etcd-rig.ts'
+import { startBroker, withoutKafka } from '../../engine/test/kafka-broker.ts'
+import { Hand } from '../../engine/test/source-kafka-rig.ts'
 import { NatsServer, withoutNats } from '../../engine/test/source-nats-rig.ts'
 import { S3Peer } from '../../engine/test/s3-peer.ts'
 import { RedisServer, withoutRedis } from '../../engine/test/source-redis-rig.ts'
@@ -12,7 +14,6 @@ import { made, type Plane } from './fleet-rig.ts'
 import { finished, folder, lines, midflight, spawned } from './rig.ts'
 
 const skip = noEtcd ?? withoutRedis ?? withoutNats
-const why = skip === undefined ? '' : ` (skipped: ${skip})`
 let etcd: EtcdServer
 let redis: RedisServer
 
@@ -26,6 +27,11 @@ afterAll(async () => {
   await etcd?.close()
   await redis?.close()
 })
+
+/** For the end of a test's name. */
+function skipped(reason: string | undefined): string {
+  return reason === undefined ? '' : ` (skipped: ${reason})`
+}
 
 const etcdAt = (path: string) => `etcd://127.0.0.1:${etcd.port}/${path}`
 const redisAt = (path: string) => `redis://${new URL(redis.url).host}/0/${path}`
@@ -49,7 +55,7 @@ async function keysIn(prefix: string): Promise<Record<string, string>> {
   return Object.fromEntries(await Promise.all(entries))
 }
 
-describe.skipIf(skip !== undefined)(`import and export, on real servers${why}`, () => {
+describe.skipIf(skip !== undefined)(`import and export, on real servers${skipped(skip)}`, () => {
   test('2,000 keys go from store to store as they are; again nothing is written; --delete alone removes', async () => {
     const entries = Object.fromEntries(Array.from({ length: 2_000 }, (_, i) => [`big/${i % 20}/${i}`, `value ${i}`]))
     const all = Object.entries(entries)
@@ -102,7 +108,7 @@ describe.skipIf(skip !== undefined)(`import and export, on real servers${why}`, 
   })
 
   test.skipIf(withoutZookeeper !== undefined)(
-    `from a file to ZooKeeper to a bucket of S3 and back, it is the same${withoutZookeeper ?? ''}`,
+    `from a file to ZooKeeper to a bucket of S3 and back, it is the same${skipped(withoutZookeeper)}`,
     async () => {
       const [zookeeper, bucket] = await Promise.all([Zookeeper.start(), S3Peer.listen()])
       onTestFinished(async () => {
@@ -128,9 +134,30 @@ describe.skipIf(skip !== undefined)(`import and export, on real servers${why}`, 
     },
   )
 
-  const noScript = spawnSync('script', ['--version']).status === 0 ? undefined : ' (skipped: there is no script(1))'
+  test.skipIf(withoutKafka !== undefined)(
+    `to a compacted topic of Kafka and back, and that nobody could be guarded against is said${skipped(withoutKafka)}`,
+    async () => {
+      const broker = await startBroker()
+      const hand = new Hand(broker)
+      onTestFinished(async () => {
+        await hand.close()
+        await broker.close()
+      })
+      const cwd = await folder({ 'a.json': '{"a":1,"b":{"c":"x"}}' })
+      const topic = `kafka://${broker.bootstrap}/${await hand.topic()}/app/`
+      const first = await midflight(['import', 'a.json', topic], { cwd })
+      expect(first, first.err).toMatchObject({ code: 0 })
+      expect(first.out).toMatch(/2 written, 0 unchanged\n.*would not have been noticed: Kafka has no compare-and-set/)
+      expect((await midflight(['import', 'a.json', topic], { cwd })).out).toContain('0 written, 2 unchanged')
+      expect(await midflight(['export', topic, 'b.json'], { cwd })).toMatchObject({ code: 0 })
+      expect(await readFile(join(cwd, 'b.json'), 'utf8')).toBe('{"a":1,"b":{"c":"x"}}')
+    },
+    120_000,
+  )
+
+  const noScript = spawnSync('script', ['--version']).status === 0 ? undefined : 'there is no script(1)'
   test.skipIf(noScript !== undefined)(
-    `on a terminal a bar shows how far it is with many keys, and is gone at the end${noScript ?? ''}`,
+    `on a terminal a bar shows how far it is with many keys, and is gone at the end${skipped(noScript)}`,
     async () => {
       const cwd = await folder({
         'a.json': JSON.stringify(Object.fromEntries(Array.from({ length: 500 }, (_, i) => [`k${i}`, i]))),
@@ -185,7 +212,7 @@ describe.skipIf(skip !== undefined)(`import and export, on real servers${why}`, 
   })
 })
 
-describe.skipIf(skip !== undefined)(`mirror, on real servers${why}`, () => {
+describe.skipIf(skip !== undefined)(`mirror, on real servers${skipped(skip)}`, () => {
   function mirroring(from: string, to: string, ...more: string[]) {
     const child = spawned(['mirror', from, to, '--json', ...more])
     const said = lines(child)
