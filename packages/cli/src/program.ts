@@ -34,6 +34,7 @@ const makers: Readonly<Record<string, () => Promise<Maker>>> = {
   token: async () => (await import('./commands/token.ts')).token,
   audit: async () => (await import('./commands/audit.ts')).audit,
   agent: async () => (await import('./commands/agent.ts')).agent,
+  sidecar: async () => (await import('./commands/sidecar.ts')).sidecar,
   backup: async () => (await import('./commands/backup.ts')).backup,
   restore: async () => (await import('./commands/restore.ts')).restore,
   sign: async () => (await import('./commands/sign.ts')).sign,

@@ -1,0 +1,59 @@
+/** `midflight sidecar`: configuration for programs that are not ours, as their files, checked, swapped in and probed. */
+import { Command } from 'commander'
+import { Refusal } from '../refusal.ts'
+import { sidecarIn } from '../sidecar/read.ts'
+import type { RunFlags } from '../sidecar/run.ts'
+import type { Terminal } from '../terminal.ts'
+
+interface SidecarFlags extends RunFlags {
+  readonly check?: true
+  readonly dry?: true
+  readonly exec?: true
+}
+
+export function sidecar(terminal: Terminal): Command {
+  return new Command('sidecar')
+    .summary('keep the files of nginx, Prometheus and the like current')
+    .description(
+      'Writes the files of other programs from a configuration: rendered, checked by the program, swapped in, and put back if the program does not take them. What belongs to which program is said in FILE.',
+    )
+    .argument('[file]', 'sidecar.yaml')
+    .argument('[program...]', 'after --exec --')
+    .option('--check', 'read FILE only, with a position for everything that is wrong')
+    .option('--dry', 'render and check, show what would change in the files, touch nothing')
+    .option('--once', 'apply once and end')
+    .option('--no-reload', 'write and check only, and tell no program: before it runs')
+    .option('--exec', 'write, start the program after --, pass signals on to it, end with its exit status')
+    .option('--json', 'print one event per line; of --once { result, files }, of --dry { result, programs }')
+    .addHelpText(
+      'after',
+      '\nExit status: 0 done, unchanged or ended by SIGTERM, 1 refused, 2 with --dry something would change, 130 Ctrl-C;\nwith --exec that of the program. SIGHUP reads the configuration again.',
+    )
+    .action((file: string | undefined, program: string[], flags: SidecarFlags) => run(terminal, file, program, flags))
+}
+
+async function run(
+  terminal: Terminal,
+  file: string | undefined,
+  command: readonly string[],
+  flags: SidecarFlags,
+): Promise<void> {
+  const { check, dry, once, exec, json = false } = flags
+  if (file === undefined) throw new Refusal('usage', 'no file is given; want one such as sidecar.yaml')
+  const ways = Object.entries({ '--check': check, '--dry': dry, '--once': once, '--exec': exec })
+  const given = ways.flatMap(([flag, isGiven]) => (isGiven ? [flag] : []))
+  if (given.length > 1) throw new Refusal('usage', `${given.join(' and ')} are given; want one of them`)
+  if (exec && command.length === 0) {
+    throw new Refusal('usage', '--exec has no program; want sidecar.yaml --exec -- nginx -g "daemon off;"')
+  }
+  if (!exec && command.length > 0) {
+    throw new Refusal('usage', `${command[0]} is one argument too many`, 'a program to start comes after --exec --')
+  }
+  const found = await sidecarIn(terminal, file, json)
+  if (check) {
+    if (json) return terminal.document({ kind: 'valid', programs: found.programs.map(({ name }) => name) })
+    return terminal.print(`${terminal.paint.green('✔')} ${file} can be used`)
+  }
+  if (dry) return (await import('../sidecar/dry.ts')).dry(terminal, found, { json })
+  return (await import('../sidecar/run.ts')).run(terminal, found, flags, exec ? command : undefined)
+}

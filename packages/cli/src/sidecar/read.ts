@@ -1,0 +1,164 @@
+/**
+ * sidecar.yaml as the commands use it: read by the file source, held against `described.ts`, and then against what the
+ * engine says of each program, all with places. Paths in it count from where it is. Nothing is opened or touched here.
+ */
+import { readFileSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { examine, jsonSchema, parsePath, type AnySchema, type Issue, type Json } from 'midflight'
+import { nginx, program, prometheus, type FileOptions, type ProgramOptions } from 'midflight/program'
+import { file } from 'midflight/sources/file'
+import { Refusal } from '../refusal.ts'
+import { plural } from '../show/changes.ts'
+import { issueLines } from '../show/issues.ts'
+import type { Terminal } from '../terminal.ts'
+import { sidecarSchema, type PresetName } from './described.ts'
+
+/** As it is written. */
+export interface Written {
+  readonly sources?: readonly string[]
+  readonly controlPlane?: {
+    readonly url: string
+    readonly config: string
+    readonly tokenFile?: string
+    readonly labels?: Readonly<Record<string, string>>
+  }
+  readonly schema?: string
+  readonly secrets?: readonly string[]
+  readonly stateDir?: string
+  readonly wait?: { readonly minMs: number; readonly maxMs?: number }
+  readonly admin?: {
+    readonly port?: number
+    readonly host?: string
+    readonly socket?: string
+    readonly lifecycle?: boolean
+    readonly tokenFile?: string
+  }
+  readonly programs: readonly { readonly [P in PresetName]?: WrittenProgram }[]
+}
+
+/** Without the options of its preset, which are passed on as they are. */
+interface WrittenProgram {
+  readonly name?: string
+  readonly files: readonly WrittenFile[]
+}
+
+interface WrittenFile {
+  readonly path: string
+  readonly from?: string
+  readonly as?: string
+  readonly template?: string
+  readonly templateFile?: string
+  readonly mode?: string
+}
+
+export interface Sidecar extends Omit<Written, 'programs'> {
+  /** As it was given. */
+  readonly path: string
+  /** Absolute; what paths count from. */
+  readonly directory: string
+  /** In the order in which they are written there; what comes first is `after`. */
+  readonly programs: readonly ProgramOptions[]
+}
+
+const presets: { readonly [P in PresetName]: (options: never) => ProgramOptions } = {
+  nginx,
+  prometheus,
+  generic: (options) => options,
+}
+
+/** @throws Refusal after the issues have been shown, each with its place. */
+export async function sidecarIn(terminal: Terminal, path: string, json: boolean): Promise<Sidecar> {
+  const directory = dirname(resolve(path))
+  // In templates a `$` is the program's own.
+  const source = file([resolve(path)], { cwd: process.cwd(), includeKey: false, variables: false, settleMs: 0 })
+  const programs: ProgramOptions[] = []
+  const schemas = [jsonSchema<Json>(sidecarSchema), meaning(directory, programs)]
+  for (const schema of schemas) {
+    // A URL may hold a password.
+    const examined = await examine({ schema, sources: [source], secrets: ['sources.*'], unknownKeys: 'allow' })
+    if (examined.kind === 'valid') continue
+    const { issues, secretPaths } = examined
+    if (!json) {
+      const look = { cwd: process.cwd(), secretPaths, paint: terminal.errorPaint, columns: terminal.columns() }
+      for (const line of await issueLines(issues, look)) terminal.note(line)
+    }
+    const places = json ? issues.map((issue) => ({ path: issue.path.join('.'), message: issue.message })) : []
+    const count = plural(issues.length, 'issue')
+    throw new Refusal('invalid', `${path} cannot be used: ${count}; nothing was touched`, undefined, places)
+  }
+  const written = (await source.load(AbortSignal.timeout(10_000))).config as unknown as Written
+  return { ...written, path, directory, programs }
+}
+
+/** What the schema cannot say: the engine's own checks, at the program that they are about. */
+function meaning(directory: string, programs: ProgramOptions[]): AnySchema {
+  const validate = (value: unknown) => {
+    const written = value as Written
+    const issues: Pick<Issue, 'path' | 'message'>[] = []
+    const given = (written.sources ? 1 : 0) + (written.controlPlane ? 1 : 0)
+    if (given !== 1) {
+      const found = given === 0 ? 'has neither sources nor controlPlane' : 'has sources and controlPlane'
+      issues.push({ path: given === 0 ? [] : ['controlPlane'], message: `${found}; want one of them` })
+    }
+    written.secrets?.forEach((secret, i) => tried(issues, ['secrets', i], () => parsePath(secret)))
+    const { minMs = 0, maxMs = Infinity } = written.wait ?? {}
+    if (maxMs < minMs) issues.push({ path: ['wait', 'maxMs'], message: `is ${maxMs}; want at least minMs, ${minMs}` })
+    written.programs.forEach((entry, i) => {
+      const [preset, options] = Object.entries(entry)[0] as [PresetName, WrittenProgram]
+      const at = ['programs', i, preset]
+      const files = options.files.map((one, j) => tried(issues, [...at, 'files', j], () => fileOf(one, directory)))
+      if (files.includes(undefined)) return
+      tried(issues, at, () => {
+        const made = presets[preset]({ ...options, files } as never)
+        program(made)
+        programs.push(made)
+      })
+    })
+    const names = programs.map(({ name }) => name)
+    programs.forEach(({ name, after = [] }, i) => {
+      const at = ['programs', i]
+      if (names.indexOf(name) !== i) issues.push({ path: at, message: `is the second ${name}; want another name` })
+      const unknown = after.find((other) => !names.includes(other))
+      if (unknown !== undefined)
+        issues.push({ path: at, message: `comes after ${unknown}; want one of ${names.join(', ')}` })
+    })
+    return issues.length > 0 ? { issues } : { value }
+  }
+  return { '~standard': { version: 1, vendor: 'midflight', validate } }
+}
+
+function tried<T>(issues: Pick<Issue, 'path' | 'message'>[], path: Issue['path'], work: () => T): T | undefined {
+  try {
+    return work()
+  } catch (error) {
+    if (!(error instanceof Error)) throw error
+    issues.push({ path, message: error.message.replace(/^program( [\w-]+)?: /, '') })
+    return undefined
+  }
+}
+
+/** @throws Error that says what is wrong with it. */
+function fileOf(written: WrittenFile, directory: string): FileOptions {
+  const { template, templateFile, mode, ...file } = written
+  const contents = Object.entries({ as: file.as, template, templateFile }).filter(([, value]) => value !== undefined)
+  if (contents.length !== 1) {
+    const found =
+      contents.length === 0 ? 'neither as, template nor templateFile' : contents.map(([key]) => key).join(' and ')
+    throw new Error(`has ${found}; want one of as, template and templateFile`)
+  }
+  const text = templateFile === undefined ? template : templateIn(join(directory, '.'), templateFile)
+  return {
+    ...file,
+    ...(text !== undefined && { template: text }),
+    ...(mode !== undefined && { mode: Number.parseInt(mode, 8) }),
+  } as FileOptions
+}
+
+function templateIn(directory: string, path: string): string {
+  try {
+    return readFileSync(resolve(directory, path), 'utf8')
+  } catch (error) {
+    const { code = String(error) } = error as NodeJS.ErrnoException
+    throw new Error(`has the template ${path}, which cannot be read (${code})`, { cause: error })
+  }
+}
