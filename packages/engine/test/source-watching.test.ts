@@ -200,6 +200,34 @@ describe('a document of many keys', () => {
   })
 })
 
+test('an answer that comes as a load asks again is not lost, also where the server then says that nothing changed', async () => {
+  let answer = (_: string) => {}
+  let isAsked = false
+  const source = watching(
+    'store:test',
+    { key: 'app.json' },
+    {},
+    {
+      // As with ETags: what was given once is not given again.
+      async *follow(signal) {
+        if (isAsked) yield { kind: 'same' }
+        else yield { kind: 'whole', entries: new Map([['app.json', bytes('{"seq":1}')]]) }
+        isAsked = true
+        const text = await new Promise<string>((resolve) => {
+          answer = resolve
+          signal.addEventListener('abort', () => resolve(''))
+        })
+        if (text !== '') yield { kind: 'whole', entries: new Map([['app.json', bytes(text)]]) }
+      },
+    },
+  )
+  closing.push(() => source.close())
+  const { signal } = new AbortController()
+  expect((await source.load(signal)).config).toEqual({ seq: 1 })
+  answer('{"seq":2}')
+  expect((await source.load(signal)).config).toEqual({ seq: 2 })
+})
+
 test('a thousand keys that change at once are one reload, and a component is given what did not change as it was', async () => {
   const keys = Array.from({ length: 1_000 }, (_, i) => `app/g${i % 10}/k${i}`)
   const store = told(tree, { 'app/other/x': '0', ...Object.fromEntries(keys.map((key) => [key, '0'])) })

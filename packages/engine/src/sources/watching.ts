@@ -213,9 +213,11 @@ class Watching {
     if (this.#lost === undefined) this.#state = { state: 'looking', heardAt }
     try {
       for await (const news of this.#feed.follow(signal, (message) => this.#say(message))) {
-        if (signal.aborted) return undefined
+        if (this.#closing.signal.aborted) return undefined
+        // Also where a newer look is wanted by now: what the feed has told once it may not tell again.
         this.#take(news)
         look.answer()
+        if (signal.aborted) return undefined
       }
       return new FollowError('the server has ended the connection')
     } catch (error) {

@@ -388,11 +388,8 @@ function grown(old: Uint32Array): Uint32Array<ArrayBuffer> {
 
 function valueStart(bytes: Buffer, p: number): number {
   let at = p
-  for (;;) {
-    const c = bytes[at]
-    if (c !== 32 && c !== 10 && c !== 13 && c !== 9) return at
-    at++
-  }
+  while ((bytes[at] as number) <= 32) at++
+  return at
 }
 
 /** The code unit of the `\uXXXX` at `p`. */

@@ -8,8 +8,9 @@ import type { IssueCode } from '../../issue.ts'
 export interface Feed {
   /**
    * Begins with a look at the server, so that the first news is as new as the call, and then tells what changes, with
-   * nothing lost in between. Ends soon after `signal` aborts. Throws FollowError, or anything, when it is cut off or
-   * refused; it is then called again after a wait. Never called while an earlier call still runs.
+   * nothing lost in between. Ends soon after `signal` aborts; what it tells even then is taken. Throws FollowError, or
+   * anything, when it is cut off or refused; it is then called again after a wait. Never called while an earlier call
+   * still runs.
    * @param warn told when it works, but worse than it should.
    */
   follow(signal: AbortSignal, warn: (message: string) => void): AsyncIterable<News>
