@@ -221,6 +221,14 @@ describe('against a foreign API (a peer process that speaks the protocol of docs
     expect((await here.plane.ask(at(config, '/targets'), { method: 'PUT', body: base, ...reader })).status).toBe(403)
     expect((await here.plane.ask(at(config, '/targets/stop'), { method: 'POST', body: {}, token })).status).toBe(403)
     expect((await here.plane.ask(at(config, '/targets/plan'), { method: 'POST', body: base, token })).status).toBe(200)
+    const publisher = await here.plane.token('publisher', 'monitor')
+    const toAgents = { ...base, installer: 'agents' }
+    const asked = { method: 'PUT', token: publisher, headers: { 'if-match': '"1"' } }
+    expect((await here.plane.ask(at(config, '/targets'), { ...asked, body: toAgents })).json()).toMatchObject({
+      code: 'denied',
+      detail: 'packages come to agents by the configs nodes/…, which this token may not publish',
+    })
+    expect((await here.plane.ask(at(config, '/targets'), { ...asked, body: base })).status).toBe(200)
     const elsewhere = await here.plane.token('publisher', 'shop')
     expect((await here.plane.ask(at(config, '/targets'), { token: elsewhere })).status).toBe(404)
   })

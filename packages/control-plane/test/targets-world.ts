@@ -38,6 +38,8 @@ export class World {
   readonly calls: string[] = []
   /** By node: what it says instead of `success`. */
   readonly states = new Map<string, NodeState['state']>()
+  /** Calls that are refused, and will be. */
+  readonly refuses = new Set<string>()
   /** What was wrong at any moment: nothing whole where something had been, something forgotten on its nodes. */
   readonly wrongs: string[] = []
   private readonly keys = new Set<string>()
@@ -74,6 +76,7 @@ export class World {
   }
 
   forget(id: string, key: string): void {
+    if (this.refuses.has('delete')) throw new InstallerError('not today', false)
     if (this.keys.has(key)) return
     this.keys.add(key)
     const held = this.held.get(id)

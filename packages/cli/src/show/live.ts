@@ -42,6 +42,13 @@ function told(type: string, text: (name: string) => string, fields: JsonObject, 
       const colour = phase === 'completed' ? paint.green : failure == null ? paint.cyan : paint.red
       return `${colour('▸')} rollout ${text('config')} ${text('number')} ${colour(phaseText({ phase, step, steps }))}${made}${why}`
     }
+    case 'deployment': {
+      const phase = text('phase')
+      const isBad = phase === 'failed' || phase === 'revoked' || typeof fields['held'] === 'string'
+      const colour = isBad ? paint.red : phase === 'applied' ? paint.green : paint.cyan
+      const why = ['held', 'failure'].find((name) => typeof fields[name] === 'string')
+      return `${colour('▸')} deployment ${text('config')} ${text('number')} ${text('action')} ${colour(phase)}${why === undefined ? '' : `: ${text(why)}`}`
+    }
     case 'draft':
       return `${paint.cyan('◆')} draft ${text('id')} ${text('change')}${text('author') === '' ? '' : ` (of ${text('author')})`}`
     case 'config':

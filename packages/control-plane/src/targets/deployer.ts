@@ -9,7 +9,7 @@ import { FencedError, type StoreTx } from '../store.ts'
 import { Lines } from '../turns.ts'
 import { aggregate, hasEnded, next, stepOf, type DeploymentEvent, type DeploymentRecord } from './deployment.ts'
 import { inspect } from './inspection.ts'
-import type { Installer, NodeState } from './installer.ts'
+import { InstallerError, type Installer, type NodeState } from './installer.ts'
 import type { KnownNode } from './node-directory.ts'
 import {
   auditOf,
@@ -120,7 +120,13 @@ export class Deployer {
     if (seen === undefined) return []
     const { pointer, targets } = seen
     const scrub = scrubber(targets)
-    const status = await this.installer(pointer.subscription.installer).status(pointer.subscription.id, this.bound())
+    const { id, installer } = pointer.subscription
+    const status = await this.installer(installer)
+      .status(id, this.bound())
+      .catch((error: unknown) => {
+        // It may quote what it was given.
+        throw new InstallerError(scrub(error instanceof Error ? error.message : String(error)), true)
+      })
     const nodes = (status?.nodes ?? []).map((node) => ({
       ...node,
       ...(node.detail !== undefined && { detail: scrub(node.detail) }),

@@ -7,8 +7,9 @@ import { stepText, type DeploymentRecord } from '../../targets/deployment.ts'
 import type { Asked, Control, Ordered } from '../../targets/orders.ts'
 import { shownDiff, targetsOf, type TargetsPlan } from '../../targets/plan.ts'
 import { shownTargets } from '../../targets/secrets.ts'
+import { ownAgents } from '../../targets/targets.ts'
 import { json } from '../body.ts'
-import { principalOf } from '../permit.ts'
+import { may, principalOf } from '../permit.ts'
 import { etagOf, tagsIn } from '../precondition.ts'
 import { Problem } from '../problem.ts'
 import { page, sizeOf, type App, type Parts } from '../route.ts'
@@ -92,6 +93,7 @@ export function targetRoutes(app: App, parts: Parts): void {
       const { name } = request.params
       const { message } = request.query
       const asked = { ...askedBy(request, message), ...ifMatchOf(request) }
+      requireReach(request)
       return answered(reply, name, await deployer.set(name, request.body, asked))
     },
   )
@@ -229,6 +231,15 @@ export function targetRoutes(app: App, parts: Parts): void {
       return { ...deploymentView(found), targets: found.targets && shownTargets(found.targets) }
     },
   )
+}
+
+/** What our own agents get they get by their configs: nobody reaches nodes by way of another config. */
+function requireReach(request: FastifyRequest): void {
+  const { installer = ownAgents } = request.body as { readonly installer?: unknown }
+  if (installer !== ownAgents || may(principalOf(request), 'publish', 'nodes')) return
+  throw new Problem('denied', 'packages come to agents by the configs nodes/…, which this token may not publish', {
+    holds: 'nothing was changed',
+  })
 }
 
 function answered(reply: FastifyReply, config: string, { plan, deployment }: Ordered): unknown {
