@@ -25,8 +25,8 @@ export interface KafkaBusOptions {
   readonly timeoutMs?: number
 }
 
-/** How long a broker holds a request back while there is nothing: a broker that is gone is found after it. */
-const fetchMs = 1_000
+/** How long a broker holds a request back while there is nothing: a fleet of thousands is to cost it next to nothing. */
+const maxFetchMs = 5_000
 /** Of Kafka, for the name of a topic. */
 const maxTopicLength = 249
 const controlBatch = 1 << 5
@@ -60,6 +60,7 @@ async function connected(
   const library = await imported('@platformatic/kafka', () => import('@platformatic/kafka'))
   const settings = await settingsOf(options, urls, timeoutMs)
   const { maxBytes = 1_000_000 } = options
+  const waitMs = Math.min(maxFetchMs, Math.floor(timeoutMs / 2))
   const producer = new library.Producer({ ...settings, acks: -1 })
   const reading = new Map<string, { readonly consumer: Consumer; readonly stopped: AbortController }>()
   let over: (why: unknown) => void = () => {}
@@ -104,7 +105,7 @@ async function connected(
       try {
         const from = await placesOf(consumer, name)
         for (const one of from) {
-          follow(consumer, one, maxBytes, stopped.signal, message).catch((error: unknown) => {
+          follow(consumer, one, { maxBytes, waitMs }, stopped.signal, message).catch((error: unknown) => {
             if (!stopped.signal.aborted) over(plain(error))
           })
         }
@@ -170,7 +171,7 @@ async function placesOf(consumer: Consumer, name: string): Promise<readonly From
 async function follow(
   consumer: Consumer,
   { node, topicId, offsets }: From,
-  maxBytes: number,
+  { maxBytes, waitMs }: { readonly maxBytes: number; readonly waitMs: number },
   stop: AbortSignal,
   message: (bytes: Uint8Array) => void,
 ): Promise<void> {
@@ -186,7 +187,7 @@ async function follow(
       topics: [{ topicId, partitions }],
       minBytes: 1,
       maxBytes: partitionMaxBytes,
-      maxWaitTime: fetchMs,
+      maxWaitTime: waitMs,
       isolationLevel: 0,
     })
     for (const { partitionIndex, records = [] } of responses.flatMap((response) => response.partitions)) {
