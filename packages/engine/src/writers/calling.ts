@@ -61,7 +61,7 @@ export class Kept<Connection> {
   }
 
   async get(): Promise<Connection> {
-    if (this.#closing.signal.aborted) throw new WriteError('refused', 'the writer is closed')
+    if (this.#closing.signal.aborted) throw new Error('the writer is closed')
     const opening = (this.#opening ??= this.#open(this.#closing.signal))
     try {
       return await opening

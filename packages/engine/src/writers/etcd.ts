@@ -44,7 +44,7 @@ export function etcdWriter(options: EtcdConnection): Writer {
     try {
       return await connection.change(made, current.signal)
     } catch (error) {
-      members.drop()
+      members.drop(connection)
       throw error
     }
   }

@@ -33,17 +33,18 @@ export class Members {
       } catch (error) {
         if (signal.aborted) throw error
         // That says nothing: it may be long dead, or its login too old. Now it is asked anew.
-        this.drop()
+        this.drop(kept)
       }
     }
     const errors: unknown[] = []
     for (const _ of this.#cluster.endpoints) {
+      let connection: Connection | undefined
       try {
-        const connection = (this.#kept = await connect(this.#cluster, this.#next(), signal, warn))
+        connection = await this.#connected(signal, warn)
         return { connection, answer: await question(connection) }
       } catch (error) {
         if (signal.aborted) throw error
-        this.drop()
+        if (connection) this.drop(connection)
         errors.push(error)
         if (error instanceof CallError && error.isDenied) break
       }
@@ -53,14 +54,22 @@ export class Members {
     throw new FollowError(errors.map((error) => errorText(error)).join('; '), { transient, cause: errors.at(-1) })
   }
 
+  async #connected(signal: AbortSignal, warn: (message: string) => void): Promise<Connection> {
+    const made = await connect(this.#cluster, this.#next(), signal, warn)
+    // Whoever asked at the same time was faster: one is enough.
+    if (this.#kept) made.close()
+    return (this.#kept ??= made)
+  }
+
   #next(): Cluster['endpoints'][number] {
     const { endpoints } = this.#cluster
     this.#at = (this.#at + 1) % endpoints.length
     return endpoints[this.#at] as Cluster['endpoints'][number]
   }
 
-  drop(): void {
-    this.#kept?.close()
-    this.#kept = undefined
+  /** @param connection which is no good any more; default: the one that is kept. */
+  drop(connection = this.#kept): void {
+    connection?.close()
+    if (connection === this.#kept) this.#kept = undefined
   }
 }

@@ -133,14 +133,15 @@ export const faultCases: Readonly<Record<string, Case>> = {
     },
   },
 
-  'close releases everything, and may be called twice': {
+  'close releases everything, also what many calls at once have opened, and may be called twice': {
     needs: [],
     async check({ key, writer }) {
       // What the rig opens once is open now.
       await (await writer()).write(key, bytes('0'), 'any', never)
       const before = resources()
       const one = await writer()
-      await written(one, key, bytes('1'))
+      // All of them begin without a connection.
+      await Promise.all(Array.from({ length: 20 }, (_, i) => written(one, key, bytes(String(i)))))
       await one.close()
       await one.close()
       const unused = await writer()
