@@ -14,12 +14,15 @@ const wrong = 'nobody-may-read-this'
 const nats: BusFactory = {
   async open() {
     const server = await NatsServer.start()
-    const bus = (password: string) => natsBus({ servers: server.url, user: 'admin', password, timeoutMs: 2_000 })
+    const bus = (password: string) =>
+      natsBus({ servers: server.url, user: 'admin', password, pingMs: 200, timeoutMs: 2_000 })
     return {
       newBus: () => bus('right'),
       wrongPassword: () => ({ bus: bus(wrong), password: wrong }),
       stopServer: () => server.stop(),
       startServer: () => server.start(),
+      silence: () => void (server.proxy.swallow = true),
+      letBack: () => void (server.proxy.swallow = false),
       connections: () => server.proxy.connections,
       close: () => server.close(),
     }
@@ -29,12 +32,14 @@ const nats: BusFactory = {
 const redis: BusFactory = {
   async open() {
     const server = await RedisServer.start({ password: 'right' })
-    const bus = (password: string) => redisBus({ url: server.url, password, timeoutMs: 2_000 })
+    const bus = (password: string) => redisBus({ url: server.url, password, pingMs: 200, timeoutMs: 2_000 })
     return {
       newBus: () => bus('right'),
       wrongPassword: () => ({ bus: bus(wrong), password: wrong }),
       stopServer: () => server.stop(),
       startServer: () => server.start(),
+      silence: () => void (server.proxy.swallow = true),
+      letBack: () => void (server.proxy.swallow = false),
       connections: () => server.proxy.connections,
       close: () => server.close(),
     }
@@ -55,6 +60,8 @@ const kafka: BusFactory = {
       wrongPassword: () => ({ bus: bus(wrong), password: wrong }),
       stopServer: () => broker.kill(),
       startServer: () => broker.restart(),
+      silence: () => void (broker.proxy.swallow = true),
+      letBack: () => void (broker.proxy.swallow = false),
       connections: () => broker.proxy.connections,
       close: () => broker.close(),
     }

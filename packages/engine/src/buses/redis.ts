@@ -15,12 +15,11 @@ export interface RedisBusOptions {
   readonly prefix?: string
   /** Larger messages are not sent, default 4 MiB: the server cuts off who does not read 8 MiB in time. */
   readonly maxBytes?: number
+  /** How often the server is asked whether it is there, milliseconds, default 10,000. */
+  readonly pingMs?: number
   /** How long a connection and each message may take, milliseconds, default 5,000. */
   readonly timeoutMs?: number
 }
-
-/** How often the server is asked whether it is there: a half-open connection is found by the second that is not answered. */
-const pingMs = 10_000
 
 /** @throws TypeError, RangeError at the call, if an option cannot be meant */
 export function redisBus(options: RedisBusOptions): Bus {
@@ -75,7 +74,7 @@ async function connected(options: RedisBusOptions, place: Place, signal: AbortSi
     clearInterval(asking)
     for (const one of both) one.disconnect()
   }
-  const asking = setInterval(() => both.forEach((one) => void asked(one)), pingMs)
+  const asking = setInterval(() => both.forEach((one) => void asked(one)), options.pingMs ?? 10_000)
   const asked = (one: Redis) =>
     one.ping().catch((error: Error) => {
       failure ??= error

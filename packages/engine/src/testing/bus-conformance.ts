@@ -13,6 +13,9 @@ export interface BusRig {
   /** The server process ends. */
   stopServer(): Promise<void>
   startServer(): Promise<void>
+  /** Nothing passes between buses and server, and nobody is told (a half-open connection), until `letBack`. */
+  silence(): void
+  letBack(): void
   /** Connections from buses that are open now. */
   connections(): number | Promise<number>
   close(): Promise<void>
@@ -110,6 +113,18 @@ const cases: Readonly<Record<string, (ground: Ground) => Promise<void>>> = {
     await until('the loss is told', () => ear.lost.length > 0)
     await refusal(from.publish('topic', text('nobody hears it')))
     await rig.startServer()
+    await until('it listens again', () => ear.isListening)
+    await published(from, 'topic', text('after'))
+    await until('it is heard', () => ear.heard.some((bytes) => equals(bytes, text('after'))))
+  },
+  async 'F22: a connection that is half open is found out, and another takes its place'({ rig, newBus }) {
+    const [from, to] = [newBus(), newBus()]
+    const ear = listen(to, 'topic')
+    await until('it listens', () => ear.isListening)
+    rig.silence()
+    await refusal(from.publish('topic', text('nobody hears it')))
+    await until('the loss is told', () => ear.lost.length > 0)
+    rig.letBack()
     await until('it listens again', () => ear.isListening)
     await published(from, 'topic', text('after'))
     await until('it is heard', () => ear.heard.some((bytes) => equals(bytes, text('after'))))
