@@ -3,7 +3,11 @@ import { spawnSync } from 'node:child_process'
 import { availableParallelism, cpus, loadavg } from 'node:os'
 import { join } from 'node:path'
 
-const all = ['diff', 'reload', 'yaml', 'read', 'watch', 'memory', 'gateway', 'commit', 'fanout', 'two-phase', 'sources']
+const [engine, fleet] = [
+  ['diff', 'reload', 'yaml', 'read', 'watch', 'memory', 'gateway', 'sources', 'sidecar'],
+  ['commit', 'fanout', 'two-phase', 'targets'],
+]
+const all = [...engine, ...fleet]
 const [named, options] = [
   process.argv.slice(2).filter((a) => !a.startsWith('-')),
   process.argv.slice(2).filter((a) => a.startsWith('-')),
