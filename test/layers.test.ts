@@ -33,6 +33,11 @@ const doorsOfOneIdea = ['diff', 'entries', 'patch', 'snapshot', 'schema', 'text/
   (name) => `${engine}${name}.ts`,
 )
 
+/** The part of targets that is pure. */
+const pureTargets = ['targets', 'node-directory', 'diff', 'secrets', 'deployment'].map(
+  (name) => `packages/control-plane/src/targets/${name}.ts`,
+)
+
 interface Rule {
   readonly name: string
   readonly why: string
@@ -167,6 +172,16 @@ const rules: readonly Rule[] = [
     name: 'browser-safe files import only each other',
     why: 'protocol/ is only as safe for a browser as what it stands on',
     forbids: ({ from, to, kind }) => browserSafe.includes(from) && kind !== 'type' && !browserSafe.includes(to),
+  },
+  {
+    name: 'what targets mean, and what a deployment may do next, is worked out without the store and the outside',
+    why: 'a plan of 10,000 nodes and a crash at any step can be tried out only where nothing else is needed',
+    forbids: ({ from, to, kind }) =>
+      pureTargets.includes(from) &&
+      kind !== 'type' &&
+      isOurs(to) &&
+      !pureTargets.includes(to) &&
+      !to.startsWith(engine),
   },
   {
     name: 'the engine imports only node: and js-yaml at start',

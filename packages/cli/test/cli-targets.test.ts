@@ -10,17 +10,19 @@ import { folder } from './rig.ts'
 // Each command is a process, and there are many in a test.
 vi.setConfig({ testTimeout: 120_000 })
 
-const manager = fileURLToPath(new URL('../../control-plane/test/programs/node-manager.ts', import.meta.url))
+const api = fileURLToPath(new URL('../../control-plane/test/programs/node-api.ts', import.meta.url))
 const config = 'monitor/mysql'
 
 interface Here extends Plane {
   /** Makes the peer answer so. */
   behave(how: object): Promise<void>
   targets(text: string): Promise<void>
+  /** What the peer was told. */
+  calls(): Promise<{ calls: string[]; subscriptions: string[] }>
 }
 
 async function here(): Promise<Here> {
-  const child = spawn(process.execPath, [manager, 'a-token'], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, [api, 'a-token'], { stdio: ['ignore', 'pipe', 'inherit'] })
   onTestFinished(() => void child.kill('SIGKILL'))
   const port = await new Promise<string>((resolve) =>
     child.stdout.once('data', (text: Buffer) => resolve(String(text).trim())),
@@ -36,6 +38,7 @@ async function here(): Promise<Here> {
   return {
     ...to,
     behave: async (how) => void (await fetch(`${url}/behave`, { method: 'POST', body: JSON.stringify(how) })),
+    calls: async () => (await (await fetch(`${url}/calls`)).json()) as { calls: string[]; subscriptions: string[] },
     targets: (text) => writeFile(join(cwd, 'targets.yaml'), text),
   }
 }
@@ -145,4 +148,22 @@ test('what is wrong is said with its place; a file of installers that is none is
   await writeFile(join(to.cwd, 'bad.json'), '{"fleet": {"uri": "x"}}')
   const served = await to.run('serve', '--data', 'more', '--installers', 'bad.json')
   expect([served.code, served.err]).toEqual([1, expect.stringContaining('has a "fleet" that is no installer')])
+})
+
+test('F2, F63: killed in the middle of a replace and started again, it goes on: the new is there, the old is gone', async () => {
+  const to = await here()
+  await to.targets(`${base}remoteHost: { ip: 10.0.1.1 }\n`)
+  expect((await to.run('targets', 'set', config, 'targets.yaml')).code).toBe(0)
+  await to.behave({ nodes: { 2: { state: 'pending' } } })
+  await to.targets(`${base}remoteHost: { ip: 10.0.1.2 }\n`)
+  expect((await to.run('targets', 'set', config, 'targets.yaml', '--no-wait')).code).toBe(2)
+  await vi.waitFor(async () => expect((await to.calls()).calls).toContain(`create ${config}#2`), 10_000)
+  await to.stop('SIGKILL')
+  await to.behave({})
+  const again = await plane({ cwd: to.cwd, more: ['--installers', 'installers.json'] })
+  const ended = await again.run('deploy', 'status', config, '--watch', '--json')
+  expect([ended.code, ended.json()]).toMatchObject([0, { number: 2, last: { phase: 'applied', action: 'replace' } }])
+  const { calls, subscriptions } = await to.calls()
+  expect(subscriptions).toEqual([`${config}#2`])
+  expect(calls.filter((call) => call.startsWith('create'))).toEqual([`create ${config}#1`, `create ${config}#2`])
 })

@@ -8,7 +8,7 @@ import type { ServeOptions } from '../src/index.ts'
 import type { Pace } from '../src/targets/pace.ts'
 import { ask, at, rig, type Answer, type Rig } from './http-rig.ts'
 
-const program = fileURLToPath(new URL('programs/node-manager.ts', import.meta.url))
+const program = fileURLToPath(new URL('programs/node-api.ts', import.meta.url))
 export const config = 'monitor/mysql'
 export const quick: Pace = {
   callMs: 5_000,
