@@ -363,6 +363,10 @@ describe('the rules themselves', () => {
       `import { digest } from '../digest.ts'`,
     ],
     'browser-safe files import only each other': [`${engine}canonical.ts`, `import { hash } from 'node:crypto'`],
+    'what targets mean, and what a deployment may do next, is worked out without the store and the outside': [
+      'packages/control-plane/src/targets/diff.ts',
+      `import { domainOf } from '../domain.ts'`,
+    ],
     'the engine imports only node: and js-yaml at start': [`${engine}json-schema.ts`, `import { Ajv } from 'ajv'`],
     'a package imports only what its package.json names': [
       'packages/cli/src/main.ts',
