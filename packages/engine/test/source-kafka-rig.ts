@@ -3,7 +3,7 @@ import { Buffer } from 'node:buffer'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Admin, Producer, type KafkaRecord } from '@platformatic/kafka'
 import { Cluster } from '../src/sources/kafka/cluster.ts'
-import { serverOf } from '../src/sources/kafka/link.ts'
+import { serverOf } from '../src/sources/kafka/server.ts'
 import type { Broker } from './kafka-broker.ts'
 
 /** As much as compaction can do: soon, and tombstones too. */

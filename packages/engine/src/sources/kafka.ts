@@ -4,11 +4,11 @@
  */
 import { pause } from '../deadline.ts'
 import { Cluster, type Fetched } from './kafka/cluster.ts'
-import { serverOf, type KafkaConnection } from './kafka/link.ts'
+import { serverOf, type KafkaConnection } from './kafka/server.ts'
 import { TopicLog, type Layout, type Position } from './kafka/topic-log.ts'
 import { watching, type News, type Place, type WatchingOptions, type WatchingSource } from './watching.ts'
 
-export type { KafkaConnection } from './kafka/link.ts'
+export type { KafkaConnection } from './kafka/server.ts'
 export type { TlsOptions, Token } from './watching/request.ts'
 
 /** With one of `key` and `prefix`. */

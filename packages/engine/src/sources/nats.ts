@@ -5,12 +5,12 @@
 import type { JsMsg, PushConsumer } from '@nats-io/jetstream'
 import type { NatsConnection } from '@nats-io/transport-node'
 import { pause } from '../deadline.ts'
-import { checkBucket, connected, explained, isMarker, library, serverOf } from './nats/client.ts'
-import type { NatsConnectionOptions } from './nats/client.ts'
+import { connected, explained, isMarker, library } from './nats/client.ts'
+import { checkBucket, serverOf, type NatsConnectionOptions } from './nats/server.ts'
 import { FollowError, watching, type KeyChange, type News } from './watching.ts'
 import type { Place, WatchingOptions, WatchingSource } from './watching.ts'
 
-export type { NatsConnectionOptions } from './nats/client.ts'
+export type { NatsConnectionOptions } from './nats/server.ts'
 export type { TlsOptions, Token } from './watching/request.ts'
 
 /** With one of `key` and `prefix`. */

@@ -5,12 +5,13 @@
  */
 import type { Redis } from 'ioredis'
 import { errorText, pause } from '../deadline.ts'
-import { connected, serverOf, type RedisConnection } from './redis/client.ts'
+import { connected } from './redis/client.ts'
 import { escaped, keysBelow } from './redis/keys.ts'
 import { Seen, type Evictions } from './redis/seen.ts'
+import { serverOf, type RedisConnection } from './redis/server.ts'
 import { watching, type News, type Place, type WatchingOptions, type WatchingSource } from './watching.ts'
 
-export type { RedisConnection } from './redis/client.ts'
+export type { RedisConnection } from './redis/server.ts'
 export type { TlsOptions, Token } from './watching/request.ts'
 
 /** With one of `key`, `prefix` and `hash`. */

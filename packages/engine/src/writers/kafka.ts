@@ -5,13 +5,13 @@
  */
 import { Buffer } from 'node:buffer'
 import { Cluster } from '../sources/kafka/cluster.ts'
-import { serverOf, type KafkaConnection } from '../sources/kafka/link.ts'
+import { serverOf, type KafkaConnection } from '../sources/kafka/server.ts'
 import { TopicLog, type Entry, type Layout } from '../sources/kafka/topic-log.ts'
 import { FollowError, type Place } from '../sources/watching.ts'
 import { calling, type Call } from './calling.ts'
 import { WriteError, type Expected, type Stored, type Writer } from './writer.ts'
 
-export type { KafkaConnection } from '../sources/kafka/link.ts'
+export type { KafkaConnection } from '../sources/kafka/server.ts'
 
 /** Of all values that are listed. */
 const mostBytes = 256 * 1024 * 1024

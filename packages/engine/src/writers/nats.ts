@@ -4,12 +4,12 @@
  */
 import type { JetStreamClient, JetStreamManager, JsMsg } from '@nats-io/jetstream'
 import type { MsgHdrs, NatsConnection } from '@nats-io/transport-node'
-import { checkBucket, connected, explained, isMarker, library, serverOf } from '../sources/nats/client.ts'
-import type { NatsConnectionOptions } from '../sources/nats/client.ts'
+import { connected, explained, isMarker, library } from '../sources/nats/client.ts'
+import { checkBucket, serverOf, type NatsConnectionOptions } from '../sources/nats/server.ts'
 import { calling, Kept, type Call } from './calling.ts'
 import { WriteError, type Expected, type StoredEntry, type Writer } from './writer.ts'
 
-export type { NatsConnectionOptions } from '../sources/nats/client.ts'
+export type { NatsConnectionOptions } from '../sources/nats/server.ts'
 
 export interface NatsWriterOptions extends NatsConnectionOptions {
   readonly bucket: string

@@ -5,12 +5,13 @@
  */
 import { createHash } from 'node:crypto'
 import { errorText } from '../deadline.ts'
-import { connected, serverOf, type Client, type RedisConnection } from '../sources/redis/client.ts'
+import { connected, type Client } from '../sources/redis/client.ts'
+import { serverOf, type RedisConnection } from '../sources/redis/server.ts'
 import { keysBelow } from '../sources/redis/keys.ts'
 import { calling, Kept, type Call } from './calling.ts'
 import { WriteError, type Stored, type Writer } from './writer.ts'
 
-export type { RedisConnection } from '../sources/redis/client.ts'
+export type { RedisConnection } from '../sources/redis/server.ts'
 
 const mostKeys = 1_000_000
 const keysAtOnce = 500

@@ -6,7 +6,8 @@
 import { Buffer } from 'node:buffer'
 import type { Connection, fetchV13 } from '@platformatic/kafka'
 import { FollowError } from '../watching.ts'
-import { explained, library, Link, textOf, type Address, type Library, type Server } from './link.ts'
+import { explained, library, Link, type Library } from './link.ts'
+import { textOf, type Address, type Server } from './server.ts'
 import type { Layout, Partition, Position } from './topic-log.ts'
 
 type Described = Omit<Partition, 'start' | 'end'>

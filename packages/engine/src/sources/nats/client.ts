@@ -2,46 +2,8 @@
 import type { ConnectionOptions, NatsConnection } from '@nats-io/transport-node'
 import { errorText } from '../../deadline.ts'
 import { FollowError } from '../watching.ts'
-import type { TlsOptions, Token } from '../watching/request.ts'
-
-export interface NatsConnectionOptions {
-  /** `nats://host:4222`, or `tls://` where the server must be one with TLS. */
-  readonly servers: string | readonly string[]
-  readonly user?: string
-  /** A function is asked at each connection. */
-  readonly password?: Token
-  readonly token?: Token
-  /** The text of a credentials file. */
-  readonly creds?: Token
-  readonly tls?: TlsOptions
-  /** Of JetStream, where it is another than the server's. */
-  readonly domain?: string
-  /** How often the server is asked whether it is there; the second time without an answer it is not. Default 10,000. */
-  readonly pingMs?: number
-  /** How long a connection and each request may take, milliseconds, default 5,000. */
-  readonly timeoutMs?: number
-}
-
-export interface Server {
-  readonly options: NatsConnectionOptions
-  readonly servers: readonly string[]
-  readonly pingMs: number
-  readonly timeoutMs: number
-}
-
-/** @throws TypeError, RangeError if an option cannot be meant. */
-export function serverOf(options: NatsConnectionOptions): Server {
-  const { pingMs = 10_000, timeoutMs = 5_000 } = options
-  inRange('pingMs', pingMs, 10, 3_600_000)
-  inRange('timeoutMs', timeoutMs, 1, 3_600_000)
-  return { options, servers: serversOf(options.servers), pingMs, timeoutMs }
-}
-
-/** @throws TypeError */
-export function checkBucket(bucket: string): void {
-  if (/^[-\w]+$/.test(bucket)) return
-  throw new TypeError(`nats(): the bucket is ${JSON.stringify(bucket)}; want letters, digits, - and _`)
-}
+import type { Token } from '../watching/request.ts'
+import type { Server } from './server.ts'
 
 /** Of a removal, or of a server that took a key away at its age. */
 export function isMarker(headers: { has(name: string): boolean } | undefined): boolean {
@@ -118,17 +80,4 @@ export function explained(error: unknown, { servers }: Server, bucket = ''): Fol
   const code = String((error as NodeJS.ErrnoException | undefined)?.code ?? '')
   const isLasting = /authoriz|authentic|permission|creds|tls/i.test(text) || /CERT|SSL|TLS|ISSUER|SIGNED/.test(code)
   return new FollowError(`${servers.join(', ')}: ${what}`, { transient: !isLasting })
-}
-
-function serversOf(servers: string | readonly string[]): readonly string[] {
-  const all = typeof servers === 'string' ? [servers] : servers
-  // Without the text itself: it may hold a password.
-  if (all.length === 0 || !all.every((server) => /^((nats|tls):\/\/)?[-\w.[\]:]+$/.test(server))) {
-    throw new TypeError('nats(): want servers as nats://host:port or tls://host:port, and credentials in options')
-  }
-  return all
-}
-
-function inRange(name: string, value: number, min: number, max: number): void {
-  if (!(value >= min && value <= max)) throw new RangeError(`nats(): ${name} is ${value}; want ${min} to ${max}`)
 }
