@@ -1,7 +1,18 @@
 /** Targets without a control plane: how they are read, which nodes they mean, what an edit does to each. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { aggregate } from '../src/targets/deployment.ts'
+import {
+  aggregate,
+  firstState,
+  hasEnded,
+  next,
+  stepOf,
+  stepsOf,
+  type DeploymentEvent,
+  type DeploymentRecord,
+  type Pointer,
+  type Step,
+} from '../src/targets/deployment.ts'
 import { diffTargets, operationOf } from '../src/targets/diff.ts'
 import { NodeDirectory, type KnownNode } from '../src/targets/node-directory.ts'
 import { shownTargets, withSecretsKept } from '../src/targets/secrets.ts'
@@ -275,4 +286,73 @@ test.each([
       states.map((state, i) => ({ node: `h${i}`, state })),
     ),
   ).toBe(wanted)
+})
+
+describe('the machine of a deployment', () => {
+  const at = '2026-01-01T00:00:00.000Z'
+  const old = { id: 'c#1', installer: 'agents' }
+  const fresh = { id: 'c#2', installer: 'agents' }
+  const before: Pointer = {
+    config: 'c',
+    number: 1,
+    subscription: old,
+    enabled: true,
+    inspected: true,
+    status: 'SUCCESS',
+    at,
+  }
+  const { at: _, status: __, ...same } = before
+  const actions = fc.constantFrom(
+    ['create', null, { ...same, number: 2, subscription: fresh }] as const,
+    ['update', before, { ...same, number: 2, inspected: false }] as const,
+    ['replace', before, { ...same, number: 2, subscription: fresh }] as const,
+    ['stop', before, { ...same, enabled: false, inspected: false }] as const,
+    ['retry', before, same] as const,
+    ['uninstall', { ...before, enabled: false }, null] as const,
+  )
+  const kinds = fc.constantFrom('begun', 'done', 'refused', 'hindered', 'revoked', 'retried')
+  const eventOf = (kind: DeploymentEvent['kind']): DeploymentEvent =>
+    kind === 'refused' || kind === 'hindered'
+      ? { kind, why: 'no' }
+      : kind === 'revoked'
+        ? { kind, by: 'ada' }
+        : { kind }
+
+  /** What the outside holds after a step that was taken, whether or not it is known to be. */
+  function taken(world: Map<string, string>, { kind, on, to }: Step): void {
+    if (kind === 'create') world.set(on.id, 'targets 2')
+    if (kind === 'update') world.set(on.id, `targets ${to}`)
+    if (kind === 'delete') world.delete(on.id)
+  }
+
+  test('property: whatever happens, it ends with the old as it was or the new as it is to be, and nothing besides', () => {
+    fc.assert(
+      fc.property(actions, fc.array(kinds, { maxLength: 40 }), ([action, from, to], events) => {
+        const world = new Map(from === null ? [] : [[old.id, 'targets 1']])
+        const state = firstState(stepsOf(action, true, 2, from, to))
+        const none = { why: '', targets: null, parent: null, by: '', message: '', createdAt: at, endedAt: null }
+        let record: DeploymentRecord = { ...none, config: 'c', number: 2, action, before: from, after: to, state }
+        const play = (kind: DeploymentEvent['kind']): void => {
+          // A step that was begun may have happened, unless it was refused.
+          if (kind !== 'refused' && record.state.begun && !hasEnded(record.state)) taken(world, stepOf(record.state))
+          record = next(record, eventOf(kind), at)
+        }
+        for (const kind of events) play(kind)
+        for (let i = 0; i < 40 && !hasEnded(record.state); i++) {
+          play(record.state.held !== null ? 'retried' : record.state.begun ? 'done' : 'begun')
+        }
+        expect(hasEnded(record.state)).toBe(true)
+        const isApplied = record.state.phase === 'applied'
+        const wanted = isApplied
+          ? to === null
+            ? []
+            : [[to.subscription.id, `targets ${to.number}`]]
+          : from === null
+            ? []
+            : [[old.id, 'targets 1']]
+        expect([...world]).toEqual(wanted)
+      }),
+      { numRuns: 2000 },
+    )
+  })
 })
