@@ -24,17 +24,19 @@ export interface StoreCase {
 }
 
 export function testStore(factory: StoreFactory): readonly StoreCase[] {
-  const cases = Object.entries({ ...transactionCases, ...recordCases, ...rolloutCases, ...deploymentCases }).map(([name, check]) => ({
-    name,
-    async run() {
-      const store = await factory.newStore()
-      try {
-        await check(store)
-      } finally {
-        await store.close()
-      }
-    },
-  }))
+  const cases = Object.entries({ ...transactionCases, ...recordCases, ...rolloutCases, ...deploymentCases }).map(
+    ([name, check]) => ({
+      name,
+      async run() {
+        const store = await factory.newStore()
+        try {
+          await check(store)
+        } finally {
+          await store.close()
+        }
+      },
+    }),
+  )
   const { reopen } = factory
   if (reopen === undefined) return cases
   return [

@@ -1,7 +1,7 @@
 /** Deployments in the memory store. */
 import { FencedError } from '../store.ts'
 import type { AggregateStatus, DeploymentRecord, Pointer } from '../targets/deployment.ts'
-import { checkAdd, checkMove, pointerAfter, type DeploymentsTx } from '../targets/deployments.ts'
+import { checkAdd, checkMove, forgotten, pointerAfter, type DeploymentsTx } from '../targets/deployments.ts'
 import type { Put } from './memory-rollouts.ts'
 
 export class MemoryDeployments implements DeploymentsTx {
@@ -48,7 +48,9 @@ export class MemoryDeployments implements DeploymentsTx {
     const { config } = deployment
     const all = this.of(config)
     checkAdd(deployment, all.length, this.open(config))
-    this.put(this.recordsOf, config, [...all, structuredClone(deployment)])
+    const old = forgotten(this, deployment)
+    const kept = old === undefined ? all : all.with(old.number - 1, old)
+    this.put(this.recordsOf, config, [...kept, structuredClone(deployment)])
   }
 
   move(deployment: DeploymentRecord, epoch: number): void {

@@ -14,7 +14,10 @@ export interface DeploymentsRead {
 }
 
 export interface DeploymentsTx extends DeploymentsRead {
-  /** @throws RangeError for a number that is not the next, or while another of the config has not ended. FencedError */
+  /**
+   * The targets of the deployment `targetsKept` before it are forgotten, unless they hold, or did before those that hold.
+   * @throws RangeError for a number that is not the next, or while another of the config has not ended. FencedError
+   */
   add(deployment: DeploymentRecord, epoch: number): void
   /**
    * Replaces a deployment that has not ended. When it ends as `applied`, the pointer of its config becomes its `after`
@@ -24,6 +27,18 @@ export interface DeploymentsTx extends DeploymentsRead {
   move(deployment: DeploymentRecord, epoch: number): void
   /** How its nodes were last found, while the pointer is this one and nothing is under way; else nothing happens. */
   found(config: string, number: number, status: AggregateStatus, epoch: number): void
+}
+
+/** Targets may be large, and nobody goes back so far. That there was the deployment stays for ever. */
+export const targetsKept = 100
+
+/** The deployment without its targets, when a newer one is added; `undefined`: there are none, or they are needed. */
+export function forgotten(read: DeploymentsRead, { config, number }: DeploymentRecord): DeploymentRecord | undefined {
+  const old = read.get(config, number - targetsKept)
+  const holds = read.pointer(config)?.number
+  const before = holds === undefined ? undefined : read.get(config, holds)?.parent
+  if (old?.targets == null || old.number === holds || old.number === before) return undefined
+  return { ...old, targets: null }
 }
 
 /** @throws RangeError */

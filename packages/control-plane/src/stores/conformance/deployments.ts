@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict'
 import { FencedError, type Store } from '../../store.ts'
 import { firstState, type DeploymentRecord, type Pointer } from '../../targets/deployment.ts'
+import { targetsKept } from '../../targets/deployments.ts'
+import type { Targets } from '../../targets/targets.ts'
 import { sample } from './samples.ts'
 
 const { at } = sample
@@ -9,6 +11,18 @@ const config = 'monitor/mysql'
 const subscription = { id: `${config}#1`, installer: 'agents' }
 const after: DeploymentRecord['after'] = { config, number: 1, subscription, enabled: true, inspected: false }
 const pointer: Pointer = { ...after, status: 'UNKNOWN', at }
+
+const targets: Targets = {
+  kind: 'INSTANCE',
+  nodes: [{ id: 'h1' }],
+  remoteHost: null,
+  package: { name: 'mysql', version: '1.1', files: {} },
+  parameters: {},
+  secrets: [],
+  autoInspection: false,
+  onVersionChange: 'update',
+  installer: 'agents',
+}
 
 export function deploymentOf(number: number, over: Partial<DeploymentRecord> = {}): DeploymentRecord {
   return {
@@ -121,6 +135,28 @@ export const deploymentCases: Readonly<Record<string, (store: Store) => Promise<
     await store.transaction((tx) => tx.deployments.move(ended(deploymentOf(2, { before: pointer }), 'failed'), epoch))
     await tell(1)
     assert.equal(await status(), 'WARNING')
+  },
+
+  'targets are kept of the newest deployments, and of those that hold and did before; the rest stays': async (
+    store,
+  ) => {
+    const epoch = await store.transaction((tx) => tx.takeOver())
+    await store.transaction((tx) => {
+      const run = (number: number, phase: 'applied' | 'failed', over: Partial<DeploymentRecord> = {}): void => {
+        const record = deploymentOf(number, { targets, ...over })
+        tx.deployments.add(record, epoch)
+        tx.deployments.move(ended(record, phase), epoch)
+      }
+      run(1, 'failed')
+      run(2, 'applied', { after: { ...after, number: 2 } })
+      run(3, 'applied', { after: { ...after, number: 3 }, parent: 2 })
+      for (let number = 4; number <= targetsKept + 4; number++) run(number, 'failed')
+    })
+    const kept = await store.read((read) =>
+      [1, 2, 3, 4, 5].map((number) => read.deployments.get(config, number)?.targets != null),
+    )
+    assert.deepEqual(kept, [false, true, true, false, true])
+    assert.equal(await store.read((read) => read.deployments.get(config, 4)?.why), deploymentOf(4).why)
   },
 
   'what a failed transaction did to deployments is undone': async (store) => {

@@ -2,7 +2,7 @@
 import type { DatabaseSync } from 'node:sqlite'
 import { FencedError } from '../../store.ts'
 import type { AggregateStatus, DeploymentRecord, Pointer } from '../../targets/deployment.ts'
-import { checkAdd, checkMove, pointerAfter, type DeploymentsTx } from '../../targets/deployments.ts'
+import { checkAdd, checkMove, forgotten, pointerAfter, type DeploymentsTx } from '../../targets/deployments.ts'
 import type { Tables } from './tables.ts'
 
 interface Around {
@@ -51,6 +51,8 @@ export class Deployments implements DeploymentsTx {
     const { config } = deployment
     checkAdd(deployment, Number(this.sql.newest.get(config)?.['number'] ?? 0), this.open(config))
     this.tables.deployments.put(deployment)
+    const old = forgotten(this, deployment)
+    if (old !== undefined) this.tables.deployments.put(old)
   }
 
   move(deployment: DeploymentRecord, epoch: number): void {
