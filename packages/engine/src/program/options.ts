@@ -105,6 +105,8 @@ export type Probe =
   | { readonly command: Command }
   /** Prometheus: its own metrics, at this URL, say that the last reload was successful, and that it came after ours. */
   | { readonly prometheus: { readonly metricsUrl: string } }
+  /** HAProxy: who answers at its stats socket is another process than before, and serves. */
+  | { readonly haproxy: { readonly statsSocket: string } }
   /** nginx: new workers serve, and old ones are gone or on their way out. Needs to see its processes in /proc. */
   | {
       readonly nginx: {

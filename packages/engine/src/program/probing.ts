@@ -7,6 +7,7 @@ import { checkOf } from '../agent/probe-check.ts'
 import { backoffMs, errorText, pause } from '../deadline.ts'
 import { run } from './command.ts'
 import type { Probe } from './options.ts'
+import { beginHaproxy } from './probes/haproxy.ts'
 import { assertNginxReady, beginNginx } from './probes/nginx.ts'
 import { beginPrometheus } from './probes/prometheus.ts'
 import { Final, type Ask } from './probes/ask.ts'
@@ -54,6 +55,7 @@ async function beginOne(probe: Probe, directory: string, signal: AbortSignal): P
   if ('command' in probe) return (asked) => run('the probe', probe.command, directory, asked)
   if ('tcp' in probe) return (asked) => connected(probe.tcp.host ?? '127.0.0.1', probe.tcp.port, asked)
   if ('prometheus' in probe) return beginPrometheus(probe.prometheus.metricsUrl, signal)
+  if ('haproxy' in probe) return beginHaproxy(probe.haproxy.statsSocket, signal)
   if ('nginx' in probe) return beginNginx(probe.nginx)
   const { url, status } = probe.http
   const ask = checkOf({ http: url, ...(status !== undefined && { expect: status }) })

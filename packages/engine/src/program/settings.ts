@@ -125,13 +125,15 @@ function checkProbe(where: string, probe: Probe, command: CheckCommand, refuse: 
   else if ('prometheus' in probe) {
     if (!isHttp(probe.prometheus.metricsUrl))
       refuse(`${where}.prometheus.metricsUrl is no URL that can be asked; want http:// or https://, without a password`)
+  } else if ('haproxy' in probe) {
+    if (!isPlainAbsolute(probe.haproxy.statsSocket)) refuse(`${where}.haproxy.statsSocket is no absolute path`)
   } else if ('nginx' in probe) {
     if (!isPlainAbsolute(probe.nginx.pidFile)) refuse(`${where}.nginx.pidFile is no absolute path`)
   } else if ('tcp' in probe) {
     const { port } = probe.tcp
     if (!(Number.isInteger(port) && port >= 1 && port <= 65_535))
       refuse(`${where}.tcp.port is ${port}; want 1 to 65535`)
-  } else refuse(`${where} is of no known kind; want http, tcp, command, prometheus or nginx`)
+  } else refuse(`${where} is of no known kind; want http, tcp, command, prometheus, haproxy or nginx`)
 }
 
 function isHttp(url: string): boolean {
