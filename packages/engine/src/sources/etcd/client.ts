@@ -7,6 +7,7 @@ import type { SecureContext } from 'node:tls'
 import type * as Grpc from '@grpc/grpc-js'
 import { FollowError } from '../watching.ts'
 import { tokenText, type Token } from '../watching/request.ts'
+import { Sockets } from '../watching/sockets.ts'
 
 /** How to reach a cluster. */
 export interface Cluster {
@@ -181,6 +182,7 @@ export async function connect(
   warn: (message: string) => void,
 ): Promise<Connection> {
   const { grpc, ...methods } = await calls()
+  const sockets = new Sockets()
   const client = new grpc.Client(`dns:${endpoint.host}`, credentials(grpc, cluster, endpoint), {
     // Its own connection, so that what is let go is gone, and so that a dead one is not handed out again.
     'grpc.use_local_subchannel_pool': 1,
@@ -194,16 +196,22 @@ export async function connect(
   })
   const ask = <Response>(method: Method<Response>, request: object, stop: AbortSignal, token?: string) =>
     answered<Response>(cluster, endpoint, stop, (done) =>
-      client.makeUnaryRequest(
-        method.path,
-        method.requestSerialize,
-        method.responseDeserialize,
-        request,
-        metadataOf(grpc, token),
-        { deadline: Date.now() + cluster.timeoutMs },
-        done,
+      sockets.of(() =>
+        client.makeUnaryRequest(
+          method.path,
+          method.requestSerialize,
+          method.responseDeserialize,
+          request,
+          metadataOf(grpc, token),
+          { deadline: Date.now() + cluster.timeoutMs },
+          done,
+        ),
       ),
     )
+  const close = () => {
+    client.close()
+    sockets.destroy()
+  }
   try {
     const token = await tokenOf(cluster, (login) => ask(methods.authenticate, login, signal), warn)
     return {
@@ -220,15 +228,17 @@ export async function connect(
         const metadata = metadataOf(grpc, token)
         // Ends the watch at a member that has lost the others, which would hear of nothing.
         metadata.set('hasleader', 'true')
-        const stream = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, metadata)
+        const stream = sockets.of(() =>
+          client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, metadata),
+        )
         const asked = { start_revision: startRevision, progress_notify: true, fragment: true }
         stream.write({ create_request: { key, ...(end && { range_end: end }), ...asked } })
         return responses(cluster, endpoint, stream, stop)
       },
-      close: () => client.close(),
+      close,
     }
   } catch (error) {
-    client.close()
+    close()
     throw error
   }
 }
@@ -323,6 +333,9 @@ function explained(cluster: Cluster, endpoint: Endpoint, error: unknown): Follow
   }
   if (code === cancelled) return new FollowError(`${endpoint.host}: the call was given up`, { cause: error })
   // What gRPC puts around what went wrong.
-  const why = details.replace(/^No connection established\. Last error: /, '').replace(/ Resolution note: $/, '')
-  return new CallError(endpoint, code, why.trim(), error)
+  const why = details
+    .replace(/^No connection established\. Last error: (?:Error: )?/, '')
+    .replace(/ Resolution note: $/, '')
+  // Its time would make another error of each try.
+  return new CallError(endpoint, code, why.trim().replace(/(?: \([\d:.TZ-]+\))?\.?$/, ''), error)
 }

@@ -3,6 +3,7 @@ import type { ConnectionOptions, NatsConnection } from '@nats-io/transport-node'
 import { errorText } from '../../deadline.ts'
 import { FollowError } from '../watching.ts'
 import type { Token } from '../watching/request.ts'
+import { Sockets } from '../watching/sockets.ts'
 import type { Server } from './server.ts'
 
 /** Of a removal, or of a server that took a key away at its age. */
@@ -16,7 +17,8 @@ export async function connected(server: Server, signal: AbortSignal): Promise<Na
   const { connect, credsAuthenticator } = await library()
   const [password, token, creds] = await Promise.all([options.password, options.token, options.creds].map(textOf))
   const isSecure = options.tls !== undefined || servers.some((server) => server.startsWith('tls:'))
-  const connecting = connect({
+  const sockets = new Sockets()
+  const settings: ConnectionOptions = {
     servers: servers.map((server) => server.replace(/^\w+:\/\//, '')),
     ...(options.user !== undefined && { user: options.user }),
     ...(password !== undefined && { pass: password }),
@@ -31,7 +33,8 @@ export async function connected(server: Server, signal: AbortSignal): Promise<Na
     // Whoever follows begins anew with all; the library would go on as if nothing had been missed.
     reconnect: false,
     ignoreClusterUpdates: true,
-  })
+  }
+  const connecting = sockets.of(() => connect(settings))
   let stop = () => {}
   const stopped = new Promise<undefined>((resolve) => {
     stop = () => resolve(undefined)
@@ -41,13 +44,14 @@ export async function connected(server: Server, signal: AbortSignal): Promise<Na
   try {
     const connection = await Promise.race([connecting, stopped])
     if (connection) return connection
-    // It cannot be stopped; it ends within its time.
+    // It cannot be stopped; without its socket it soon ends.
     connecting.then(
       (late) => late.close(),
       () => {},
     )
     throw new FollowError('stopped')
   } catch (error) {
+    sockets.destroy()
     throw explained(error, server)
   } finally {
     signal.removeEventListener('abort', stop)
