@@ -26,6 +26,7 @@ const probe = oneOf({
   tcp: only({ host: text, port }, { required: ['port'] }),
   command,
   prometheus: only({ metricsUrl: text }, { required: ['metricsUrl'] }),
+  haproxy: only({ statsSocket: text }, { required: ['statsSocket'] }),
   nginx: only({ pidFile: text, maxDraining: number }, { required: ['pidFile'] }),
 })
 
@@ -72,6 +73,12 @@ const reload = only(
 const presets = {
   nginx: only({ ...ofAll, main: text, pidFile: text, binary: text, maxDraining: number }, { required: ['files'] }),
   prometheus: only({ ...ofAll, main: text, url: text, pidFile: text, promtool: text }, { required: ['files'] }),
+  haproxy: only({ ...ofAll, main: text, pidFile: text, statsSocket: text, binary: text }, { required: ['files'] }),
+  caddy: only({ ...ofAll, main: text, admin: text, binary: text }, { required: ['files'] }),
+  systemd: only(
+    { ...ofAll, unit: text, check: command, systemctl: text },
+    { required: ['unit', 'directory', 'files'] },
+  ),
   generic: only({ ...ofAll, check: command, reload }, { required: ['name', 'directory', 'files'] }),
 } as const
 

@@ -5,7 +5,16 @@
 import { readFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { examine, jsonSchema, parsePath, type AnySchema, type Issue, type Json } from 'midflight'
-import { nginx, program, prometheus, type FileOptions, type ProgramOptions } from 'midflight/program'
+import {
+  caddy,
+  haproxy,
+  nginx,
+  program,
+  prometheus,
+  systemd,
+  type FileOptions,
+  type ProgramOptions,
+} from 'midflight/program'
 import { file } from 'midflight/sources/file'
 import { Refusal } from '../refusal.ts'
 import { plural } from '../show/changes.ts'
@@ -63,6 +72,9 @@ export interface Sidecar extends Omit<Written, 'programs'> {
 const presets: { readonly [P in PresetName]: (options: never) => ProgramOptions } = {
   nginx,
   prometheus,
+  haproxy,
+  caddy,
+  systemd,
   generic: (options) => options,
 }
 

@@ -72,13 +72,13 @@ function untold(sidecar: Sidecar): Sidecar {
 }
 
 /** SIGTERM and Ctrl-C. What is under way then is finished or rolled back. */
-function endOf(terminal: Terminal): AbortSignal {
+export function endOf(terminal: Terminal): AbortSignal {
   const terminated = new AbortController()
   process.once('SIGTERM', () => terminated.abort())
   return AbortSignal.any([terminated.signal, terminal.interrupted])
 }
 
-async function over(ended: AbortSignal, other: AbortSignal | undefined): Promise<void> {
+export async function over(ended: AbortSignal, other: AbortSignal | undefined): Promise<void> {
   const any = other ? AbortSignal.any([ended, other]) : ended
   if (any.aborted) return
   await new Promise<void>((done) => any.addEventListener('abort', () => done(), { once: true }))
