@@ -142,17 +142,13 @@ class Target {
     signal: AbortSignal,
     release: () => void,
   ): Promise<Prepared> {
-    const { files, check, probes = [], directory, limits } = this.#settings
+    const { files, check, probes = [] } = this.#settings
     let staged: readonly Staged[]
     try {
       await this.settle(signal)
       const rendered = await renderFiles(files, values)
       staged = await this.#work.stage(rendered, check !== undefined, signal)
-      if (check && staged.length > 0) {
-        const command = filled(check, directory, this.#work.staged)
-        await limited('the check', limits.checkMs, signal, (stop) => run('the check', command, directory, stop))
-      }
-      if (staged.length > 0) await assertReady(probes)
+      if (staged.length > 0) await together([this.#check(signal), this.#work.sync(staged, signal), assertReady(probes)])
     } catch (error) {
       if (this.#settled) await this.#work.clearStaged()
       await this.#letGo()
@@ -173,7 +169,7 @@ class Target {
       } else if (!forced && this.#owed === undefined) return
       stop.signal.throwIfAborted()
       told = true
-      await this.#tell(stop.signal)
+      await together([this.#tell(stop.signal), this.#work.syncPlaces(staged)])
       this.#owed = undefined
     }
     return {
@@ -199,6 +195,13 @@ class Target {
         await this.#work.clear().finally(release)
       },
     }
+  }
+
+  async #check(signal: AbortSignal): Promise<void> {
+    const { check, directory, limits } = this.#settings
+    if (!check) return
+    const command = filled(check, directory, this.#work.staged)
+    await limited('the check', limits.checkMs, signal, (stop) => run('the check', command, directory, stop))
   }
 
   async #restore(staged: readonly Staged[]): Promise<void> {
@@ -258,6 +261,11 @@ function filled([file, ...args]: Command, directory: string, staged: string): Co
       return what === 'staged' ? staged : directory
     })
   return [file, ...args.map(fill)]
+}
+
+/** All have ended when it settles. @throws what the first of them has thrown. */
+async function together(all: readonly Promise<void>[]): Promise<void> {
+  for (const result of await Promise.allSettled(all)) if (result.status === 'rejected') throw result.reason as Error
 }
 
 /** @throws Error that says what it was that did not end in time. */

@@ -11,8 +11,8 @@
  * When to do what is `program.ts`.
  */
 import { randomBytes } from 'node:crypto'
-import { constants, type Stats } from 'node:fs'
-import { link, lstat, mkdir, open, readdir, readFile, rename, rm, rmdir, symlink } from 'node:fs/promises'
+import * as fs from 'node:fs'
+import { lstat, mkdir, open, readdir, readFile, rename, rm, rmdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { lockDirectory, LockedError, type Lock } from '../agent/lock.ts'
 import type { FileTarget } from './options.ts'
@@ -36,8 +36,14 @@ interface Swap {
   readonly files: readonly Staged[]
 }
 
+/** Files that are synced at once. */
 const atOnce = 16
-const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants
+/**
+ * Of many files each is the work of some microseconds, and by promises ten times that. So it is done at once, and every
+ * so often whatever else this process does has its turn.
+ */
+const sliceMs = 5
+const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = fs.constants
 
 export class Work {
   readonly #directory: string
@@ -104,49 +110,60 @@ export class Work {
       if ((await lstat(folder)).dev === dev) continue
       throw new Error(`${folder} is on another file system than ${this.#directory}; want a program of its own for it`)
     }
-    const changed: { readonly file: Rendered; readonly was: Stats | undefined }[] = []
-    await each(rendered, signal, async (file) => {
-      const was = await this.#current(file)
-      if (!was || !(await isSame(this.#place(file.path), was, file))) changed.push({ file, was })
+    const changed: { readonly file: Rendered; readonly was: fs.Stats | undefined }[] = []
+    await inSlices(rendered, signal, (file) => {
+      const was = this.#current(file)
+      if (!was || !isSame(this.#place(file.path), was, file)) changed.push({ file, was })
     })
     await this.clearStaged()
     if (changed.length === 0) return []
     changed.sort((a, b) => (a.file.path < b.file.path ? -1 : 1))
     await mkdir(this.staged, { mode: 0o700 })
-    await mkdir(join(this.#work, 'old'), { mode: 0o700 })
+    await mkdir(this.#old, { mode: 0o700 })
     const paths = new Set(changed.map(({ file }) => file.path))
     const folders = new Set([...paths].flatMap(foldersOf))
     for (const folder of folders) await mkdir(join(this.staged, folder), { mode: 0o700 })
-    if (whole) for (const folder of ['', ...folders]) await this.#mirror(folder, paths, folders, signal)
+    const made = new Set([...paths, ...folders])
+    const ours = new Set(rendered.map(({ path }) => path))
+    if (whole) for (const folder of ['', ...folders]) await this.#mirror(folder, made, ours, signal)
     const staged: Staged[] = []
     // Another name each time: a record that could not be replaced must not come to mean other files.
     const change = randomBytes(8).toString('hex')
-    await each([...changed.entries()], signal, async ([i, { file, was }]) => {
-      await write(join(this.staged, file.path), file, was)
-      staged.push({ path: file.path, old: was ? await this.#keep(file.path, `${change}-${i}`) : null })
+    await inSlices(changed.entries(), signal, ([i, { file, was }]) => {
+      write(join(this.staged, file.path), file, was)
+      staged.push({ path: file.path, old: was ? this.#keep(file.path, `${change}-${i}`) : null })
     })
-    // The record, which is on disk before the first rename, counts on them.
-    for (const folder of [join(this.#work, 'old'), this.#work]) await syncDirectory(folder)
     return staged
   }
 
+  /** What is staged, and what the record is going to count on, is on disk. The check needs not wait for that. */
+  async sync(staged: readonly Staged[], signal: AbortSignal): Promise<void> {
+    await each(staged, signal, ({ path }) => sync(join(this.staged, path)))
+    await sync(this.#old)
+    await this.#writeBeside({ midflight: 'swap/1', files: staged })
+  }
+
   /**
-   * From now on a crash brings the old files back.
+   * From now on a crash brings the old files back. Only what was synced is recorded.
    * @throws Error if somebody else has been there since they were looked at.
    */
   async record(staged: readonly Staged[]): Promise<void> {
-    for (const { path, old } of staged) {
-      const now = await lstat(this.#place(path)).catch(ignore('ENOENT'))
-      if (now?.ino === old?.ino) continue
+    await inSlices(staged, undefined, ({ path, old }) => {
+      const now = fs.lstatSync(this.#place(path), { throwIfNoEntry: false })
+      if (now?.ino === old?.ino) return
       throw new Error(`${this.#place(path)} was changed by somebody else since it was looked at; nothing was swapped`)
-    }
-    await this.#writeRecord(staged)
+    })
+    await this.#replaceRecord()
   }
 
   /** Whatever it has thrown, `restore` brings the old back. */
   async swap(staged: readonly Staged[]): Promise<void> {
-    for (const { path } of staged) await rename(join(this.staged, path), this.#place(path))
-    await this.#sync(staged)
+    await inSlices(staged, undefined, ({ path }) => fs.renameSync(join(this.staged, path), this.#place(path)))
+  }
+
+  /** The swap is on disk. Until then, and as long as the record is there, a crash brings the old back in any case. */
+  async syncPlaces(staged: readonly Staged[]): Promise<void> {
+    for (const folder of new Set(staged.map(({ path }) => dirname(this.#place(path))))) await sync(folder)
   }
 
   /** The old files are back; `swap.json` still says that the program has yet to be told. */
@@ -155,15 +172,16 @@ export class Work {
       if (old) await this.#bringBack(path, old)
       else await rm(this.#place(path), { force: true })
     }
-    await this.#sync(staged)
-    await this.#writeRecord([])
+    await this.syncPlaces(staged)
+    await this.#writeBeside({ midflight: 'swap/1', files: [] })
+    await this.#replaceRecord()
     await this.clearStaged()
   }
 
   /** What is in place is good: decided with the removal of the record. Removes all that was kept. */
   async clear(): Promise<void> {
     await rm(this.#record, { force: true })
-    await syncDirectory(this.#work)
+    await sync(this.#work)
     await this.clearStaged()
   }
 
@@ -176,6 +194,14 @@ export class Work {
     return join(this.#work, 'swap.json')
   }
 
+  get #recordBeside(): string {
+    return `${this.#record}.new`
+  }
+
+  get #old(): string {
+    return join(this.#work, 'old')
+  }
+
   #place(path: string): string {
     return join(this.#directory, path)
   }
@@ -183,7 +209,7 @@ export class Work {
   async #bringBack(path: string, { ino, backup }: NonNullable<Staged['old']>): Promise<void> {
     const place = this.#place(path)
     try {
-      await rename(join(this.#work, 'old', backup), place)
+      await rename(join(this.#old, backup), place)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
       // A process that was killed while it brought them back had come to this one.
@@ -193,19 +219,20 @@ export class Work {
     }
   }
 
-  async #writeRecord(files: Swap['files']): Promise<void> {
-    const swap: Swap = { midflight: 'swap/1', files }
-    const beside = `${this.#record}.new`
-    await rm(beside, { force: true })
-    const file = await open(beside, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
+  async #writeBeside(swap: Swap): Promise<void> {
+    await rm(this.#recordBeside, { force: true })
+    const file = await open(this.#recordBeside, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
     try {
       await file.writeFile(JSON.stringify(swap))
       await file.sync()
     } finally {
       await file.close()
     }
-    await rename(beside, this.#record)
-    await syncDirectory(this.#work)
+  }
+
+  async #replaceRecord(): Promise<void> {
+    await rename(this.#recordBeside, this.#record)
+    await sync(this.#work)
   }
 
   #parsed(text: string): Swap {
@@ -222,13 +249,9 @@ export class Work {
     )
   }
 
-  async #sync(files: readonly { readonly path: string }[]): Promise<void> {
-    for (const folder of new Set(files.map(({ path }) => dirname(this.#place(path))))) await syncDirectory(folder)
-  }
-
-  async #current({ path }: Rendered): Promise<Stats | undefined> {
+  #current({ path }: Rendered): fs.Stats | undefined {
     const place = this.#place(path)
-    const stat = await lstat(place).catch(ignore('ENOENT'))
+    const stat = fs.lstatSync(place, { throwIfNoEntry: false })
     if (stat && !stat.isFile()) {
       throw new Error(
         `${place} is ${stat.isSymbolicLink() ? 'a symbolic link' : 'no regular file'}; want a file, or nothing`,
@@ -237,12 +260,12 @@ export class Work {
     return stat
   }
 
-  async #keep(path: string, backup: string): Promise<NonNullable<Staged['old']>> {
-    const kept = join(this.#work, 'old', backup)
+  #keep(path: string, backup: string): NonNullable<Staged['old']> {
+    const kept = join(this.#old, backup)
     try {
-      await link(this.#place(path), kept)
+      fs.linkSync(this.#place(path), kept)
       // Not the number that it had before: a union file system may give another with the link.
-      return { ino: (await lstat(kept)).ino, backup }
+      return { ino: fs.lstatSync(kept).ino, backup }
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException
       const why = `${this.#place(path)} cannot be kept for a way back: ${code ?? message}`
@@ -250,14 +273,30 @@ export class Work {
     }
   }
 
-  /** What is not ours to write is there too, so that relative includes lead to it. */
-  async #mirror(folder: string, paths: ReadonlySet<string>, folders: ReadonlySet<string>, signal: AbortSignal) {
+  /**
+   * What does not change is there too, so that relative includes lead to it. Our own files by hard links, which cost the
+   * file system a twentieth of a symbolic one; by that others', on which a hard link would leave its mark.
+   */
+  async #mirror(folder: string, made: ReadonlySet<string>, ours: ReadonlySet<string>, signal: AbortSignal) {
     const names = await readdir(join(this.#directory, folder))
-    await each(names, signal, async (name) => {
+    await inSlices(names, signal, (name) => {
       const path = folder === '' ? name : `${folder}/${name}`
-      if (paths.has(path) || folders.has(path) || name.startsWith('.midflight-')) return
-      await symlink(this.#place(path), join(this.staged, path))
+      if (made.has(path) || name.startsWith('.midflight-')) return
+      const [place, staged] = [this.#place(path), join(this.staged, path)]
+      if (!ours.has(path) || !linked(place, staged)) fs.symlinkSync(place, staged)
     })
+  }
+}
+
+/** Not where the file belongs to another user, or the file system has no hard links. */
+function linked(place: string, as: string): boolean {
+  try {
+    fs.linkSync(place, as)
+    return true
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException
+    if (['EPERM', 'EACCES', 'EMLINK', 'EXDEV', 'ENOTSUP', 'EOPNOTSUPP'].includes(code)) return false
+    throw error
   }
 }
 
@@ -268,39 +307,54 @@ function foldersOf(path: string): string[] {
 }
 
 /** Compared without reading a large file that cannot be the same. */
-async function isSame(place: string, was: Stats, { bytes, mode, uid, gid }: Rendered): Promise<boolean> {
+function isSame(place: string, was: fs.Stats, { bytes, mode, uid, gid }: Rendered): boolean {
   if (mode !== undefined && (was.mode & 0o7777) !== mode) return false
   if ((uid !== undefined && was.uid !== uid) || (gid !== undefined && was.gid !== gid)) return false
-  return was.size === bytes.length && bytes.equals(await readFile(place))
+  return was.size === bytes.length && bytes.equals(fs.readFileSync(place))
 }
 
 const newMode = 0o640
 
-async function write(place: string, { bytes, mode, uid, gid }: Rendered, was: Stats | undefined): Promise<void> {
-  const file = await open(place, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
+function write(place: string, { bytes, mode, uid, gid }: Rendered, was: fs.Stats | undefined): void {
+  const file = fs.openSync(place, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
   try {
-    await file.writeFile(bytes)
-    const made = await file.stat()
+    fs.writeFileSync(file, bytes)
+    const made = fs.fstatSync(file)
     const owner = { uid: uid ?? was?.uid ?? made.uid, gid: gid ?? was?.gid ?? made.gid }
-    if (owner.uid !== made.uid || owner.gid !== made.gid) {
-      await file.chown(owner.uid, owner.gid).catch((error: NodeJS.ErrnoException) => {
-        const why = `cannot be given to ${owner.uid}:${owner.gid} by user ${made.uid}: ${error.code}`
-        throw new Error(`a staged file ${why}; want root, or uid and gid of this user`, { cause: error })
-      })
-    }
-    await file.chmod(mode ?? (was ? was.mode & 0o777 : newMode))
-    await file.sync()
+    if (owner.uid !== made.uid || owner.gid !== made.gid) give(file, owner, made.uid)
+    fs.fchmodSync(file, mode ?? (was ? was.mode & 0o777 : newMode))
   } finally {
-    await file.close()
+    fs.closeSync(file)
   }
 }
 
-async function syncDirectory(path: string): Promise<void> {
-  const folder = await open(path, 'r')
+function give(file: number, { uid, gid }: { readonly uid: number; readonly gid: number }, ourUid: number): void {
   try {
-    await folder.sync()
+    fs.fchownSync(file, uid, gid)
+  } catch (error) {
+    const why = `cannot be given to ${uid}:${gid} by user ${ourUid}: ${(error as NodeJS.ErrnoException).code}`
+    throw new Error(`a staged file ${why}; want root, or uid and gid of this user`, { cause: error })
+  }
+}
+
+/** A file or a directory. */
+async function sync(path: string): Promise<void> {
+  const opened = await open(path, 'r')
+  try {
+    await opened.sync()
   } finally {
-    await folder.close()
+    await opened.close()
+  }
+}
+
+async function inSlices<T>(all: Iterable<T>, signal: AbortSignal | undefined, work: (one: T) => void): Promise<void> {
+  let since = performance.now()
+  for (const one of all) {
+    work(one)
+    if (performance.now() - since < sliceMs) continue
+    await new Promise(setImmediate)
+    signal?.throwIfAborted()
+    since = performance.now()
   }
 }
 
