@@ -64,7 +64,7 @@ export async function killedAt(spec: Spec, moods: Readonly<Record<string, Mood>>
   }
   await world.run(120_000)
   return {
-    rollout: peek(store, (read) => read.rollout(config, 2)),
+    rollout: peek(store, (read) => read.rollouts.get(config, 2)),
     runs: nodes.map(({ runs }) => runs?.number),
     prepared: nodes.filter((node) => node.prepared !== undefined).length,
     head: peek(store, (read) => read.config(config)?.head?.number ?? 0),

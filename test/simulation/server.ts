@@ -161,7 +161,7 @@ export class Server {
     if (!link.greeted || node === undefined || this.state === 'dead') return
     const releases = peek(this.store, (read) => ({
       head: read.config(config)?.head ?? null,
-      rollout: read.openRollouts(config)[0] ?? null,
+      rollout: read.rollouts.open(config)[0] ?? null,
     }))
     const wish = desired(releases, node)
     const now = this.world.nowMs

@@ -157,7 +157,7 @@ export async function simulate(seed: number): Promise<Verdict> {
         violations.push(`a problem: ${String((problem as Error).stack ?? problem)}`)
     }
   }
-  const rollouts = peek(store, (read) => read.rollouts(config, undefined, 1_000))
+  const rollouts = peek(store, (read) => read.rollouts.list(config, undefined, 1_000))
   const ends: Record<string, number> = {}
   for (const { state } of rollouts) ends[state.phase] = (ends[state.phase] ?? 0) + 1
   return { violations, log: world.log, ends }
@@ -241,13 +241,13 @@ class Watchman implements Watch {
 
   /** When it is quiet. */
   end(nodes: readonly SimNode[], isCalm: boolean): void {
-    const rollouts = peek(this.store, (read) => read.rollouts(config, undefined, 1_000))
+    const rollouts = peek(this.store, (read) => read.rollouts.list(config, undefined, 1_000))
     for (const rollout of rollouts) {
       const { number, state } = rollout
       if (!hasEnded(state) && state.phase !== 'failed' && state.phase !== 'confirming') {
         this.violate(`the rollout of ${number} is ${state.phase} for ever: ${JSON.stringify(state)}`)
       }
-      const events = peek(this.store, (read) => read.rolloutEvents(config, number, undefined, 10_000))
+      const events = peek(this.store, (read) => read.rollouts.events(config, number, undefined, 10_000))
       const epochs = events.map(({ epoch }) => epoch)
       if (epochs.some((epoch, i) => epoch < (epochs[i - 1] ?? 0)))
         this.violate(`I10: epochs of ${number} go back: ${epochs.join()}`)
@@ -309,7 +309,7 @@ class Watchman implements Watch {
   }
 
   private open(): readonly RolloutRecord[] {
-    return peek(this.store, (read) => read.openRollouts(config))
+    return peek(this.store, (read) => read.rollouts.open(config))
   }
 
   private moved(before: readonly RolloutRecord[], after: readonly RolloutRecord[]): void {
@@ -348,7 +348,7 @@ class Watchman implements Watch {
   }
 
   private rollout(number: number): RolloutRecord | undefined {
-    return peek(this.store, (read) => read.rollout(config, number))
+    return peek(this.store, (read) => read.rollouts.get(config, number))
   }
 
   private violate(what: string): void {

@@ -50,7 +50,7 @@ export class Coordinator {
     const epoch = await store.transaction((tx) => tx.takeOver())
     const coordinator = new Coordinator(options, epoch)
     try {
-      const open = await store.read((read) => read.openRollouts())
+      const open = await store.read((read) => read.rollouts.open())
       for (const config of new Set(open.map((rollout) => rollout.config))) await coordinator.published(config)
       return coordinator
     } catch (error) {
@@ -80,7 +80,7 @@ export class Coordinator {
   async rollout(config: string, number: number): Promise<RolloutRecord | undefined> {
     const course = this.courses.get(config)
     if (course?.record.number === number) return course.record
-    return await this.options.domain.store.read((read) => read.rollout(config, number))
+    return await this.options.domain.store.read((read) => read.rollouts.get(config, number))
   }
 
   /** How many nodes of each of its steps are how far; `undefined` if it is not under way. */
@@ -131,7 +131,7 @@ export class Coordinator {
     wanting: Wanting,
   ): Promise<RolloutRecord> {
     const { store } = this.options.domain
-    const found = number === undefined ? undefined : await store.read((read) => read.rollout(config, number))
+    const found = number === undefined ? undefined : await store.read((read) => read.rollouts.get(config, number))
     if (found === undefined) {
       const which = number === undefined ? 'no rollout under way' : `no rollout of release ${number}`
       throw new RefusedError('not-found', `${config} has ${which}`)
@@ -161,7 +161,7 @@ export class Coordinator {
   /** Sees to it that the oldest open rollout of the config is under way, unless a newer one takes its place. */
   private async pick(config: string): Promise<void> {
     while (this.stopped === undefined) {
-      const open = await this.options.domain.store.read((read) => read.openRollouts(config))
+      const open = await this.options.domain.store.read((read) => read.rollouts.open(config))
       const [first] = open
       if (first === undefined) {
         this.forget(config)
@@ -286,7 +286,7 @@ export class Coordinator {
 
   private put(tx: StoreTx, record: RolloutRecord, event: RolloutEvent, wanting?: Wanting): void {
     const at = this.options.domain.now().toISOString()
-    tx.moveRollout(record, event, this.epoch, at)
+    tx.rollouts.move(record, event, this.epoch, at)
     const entry = auditOf(record, event, wanting)
     if (entry !== undefined) tx.appendAudit({ at, actor: wanting?.by ?? author, config: record.config, ...entry })
   }
@@ -301,7 +301,7 @@ export class Coordinator {
         record = this.after(course.record, next(asRollout(course.record), course.record.state, event)[0])
         this.put(tx, record, event)
         // They were made on what has failed.
-        for (const waiting of tx.openRollouts(config)) {
+        for (const waiting of tx.rollouts.open(config)) {
           if (waiting.state.phase !== 'queued') continue
           const reason = `release ${number}, which it was made on, has failed`
           const given: RolloutEvent = { kind: 'superseded', by: made.number, reason }
@@ -389,6 +389,6 @@ export class Coordinator {
     course.savedMs = now
     const { record } = course
     const at = this.options.domain.now().toISOString()
-    await this.options.domain.store.transaction((tx) => tx.moveRollout(record, null, this.epoch, at))
+    await this.options.domain.store.transaction((tx) => tx.rollouts.move(record, null, this.epoch, at))
   }
 }

@@ -49,7 +49,7 @@ export interface Course {
 /** What the nodes were to run when the rollouts before that of this release had ended. */
 export function handedOver(read: Pick<StoreRead, 'rollouts'>, config: string, number: number): Runs | null {
   for (let before = number; ;) {
-    const [found] = read.rollouts(config, before, 1)
+    const [found] = read.rollouts.list(config, before, 1)
     if (found === undefined) return null
     // What was given up in the queue was behind another, which has handed over what it was never given.
     if (found.state.epoch > 0 || found.state.from !== null) return leftBy(found)

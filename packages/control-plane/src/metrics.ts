@@ -123,7 +123,7 @@ function rolloutMetrics(registry: Registry, store: Store): Metrics['rollout'] {
     registers,
     async collect() {
       this.reset()
-      for (const { state } of await store.read((read) => read.openRollouts())) this.inc({ phase: state.phase })
+      for (const { state } of await store.read((read) => read.rollouts.open())) this.inc({ phase: state.phase })
     },
   })
   const ended = new Counter({

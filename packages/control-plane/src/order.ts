@@ -101,7 +101,7 @@ export async function riskOfPlan(
   plan: PublishPlan,
   author: string,
 ): Promise<Risk> {
-  const rollouts = await domain.store.read((read) => read.rollouts(config, undefined, rolloutsKnown))
+  const rollouts = await domain.store.read((read) => read.rollouts.list(config, undefined, rolloutsKnown))
   const outcomes = new Map(rollouts.map((rollout) => [rollout.number, outcomeOf(rollout)]))
   const { changes, content, restartPaths } = plan
   const nodes = { affected: roster.uids(config).length, total: roster.size }
@@ -155,7 +155,7 @@ export async function forecast(
   const { config, spec: asked, author } = question
   const { policy, first } = await domain.store.read((read) => ({
     policy: configIn(read, config).rollout,
-    first: read.openRollouts(config)[0],
+    first: read.rollouts.open(config)[0],
   }))
   const isJudged = plan.issues.length === 0 && !plan.same
   const risk = isJudged ? await riskOfPlan(parts, config, plan, author) : undefined

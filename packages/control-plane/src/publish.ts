@@ -235,7 +235,7 @@ function addRollout(domain: Domain, tx: StoreTx, { actor, breakGlass }: Intent, 
   const { config, number, digest: content, parent } = info
   const order = part.rollout
   if (order === 'none') return
-  const isFree = tx.openRollouts(config).length === 0
+  const isFree = tx.rollouts.open(config).length === 0
   if (order?.alone === true && !isFree && breakGlass === undefined) {
     throw new RefusedError(
       'state',
@@ -244,7 +244,7 @@ function addRollout(domain: Domain, tx: StoreTx, { actor, breakGlass }: Intent, 
   }
   if ((order === undefined || order.onlyIfBusy === true) && isFree) return
   const before = parent === null || !isFree ? undefined : releaseIn(tx, config, parent)
-  tx.addRollout({
+  tx.rollouts.add({
     config,
     number,
     digest: content,

@@ -74,18 +74,12 @@ export interface StoreRead {
   /** Newest first. */
   attempts(uid: string, limit: number): AttemptRecord[]
 
-  rollout(config: string, number: number): RolloutRecord | undefined
-  /** Newest first, of releases below the number `before`. */
-  rollouts(config: string, before: number | undefined, limit: number): RolloutRecord[]
-  /** Those that have not ended, oldest first; of all configs if `config` is undefined. */
-  openRollouts(config?: string): RolloutRecord[]
-  /** What moved a rollout, oldest first, above the number `after`. */
-  rolloutEvents(config: string, number: number, after: number | undefined, limit: number): RolloutEventRecord[]
-  /** Of the coordinator that took over last; 0: there was none. */
-  epoch(): number
-
+  /** How releases are brought to the nodes. */
+  readonly rollouts: RolloutsRead
   /** What is brought to the targets of configs, and how. */
   readonly deployments: DeploymentsRead
+  /** Of the coordinator that took over last; 0: there was none. */
+  epoch(): number
 
   draft(id: string): DraftRecord | undefined
   draftContent(id: string): Json | undefined
@@ -121,19 +115,10 @@ export interface StoreTx extends StoreRead {
   addAttempt(attempt: AttemptRecord): void
   /** Each of them, in this order; together they cost less. */
   addAttempts(attempts: readonly AttemptRecord[]): void
-  /**
-   * Adds the rollout of a release, which pins what it may have to go back to for as long as it is open.
-   * @throws RangeError if that release has one, or is not there.
-   */
-  addRollout(rollout: RolloutRecord): void
-  /**
-   * Replaces a rollout, and adds what moved it to its events, if it is worth telling.
-   * @throws FencedError if a coordinator with a higher epoch has taken over: nothing is written (I10).
-   */
-  moveRollout(rollout: RolloutRecord, event: RolloutEvent | null, epoch: number, at: string): void
+  readonly rollouts: RolloutsTx
+  readonly deployments: DeploymentsTx
   /** Makes the caller the coordinator. @returns its epoch, higher than all before. */
   takeOver(): number
-  readonly deployments: DeploymentsTx
   /** Adds or replaces. Without `content` the one that is there stays. */
   putDraft(draft: DraftRecord, content?: Json): void
   removeDraft(id: string): void
@@ -230,6 +215,29 @@ export interface RolloutEventRecord {
   readonly at: string
   readonly epoch: number
   readonly event: RolloutEvent
+}
+
+export interface RolloutsRead {
+  get(config: string, number: number): RolloutRecord | undefined
+  /** Newest first, of releases below the number `before`. */
+  list(config: string, before: number | undefined, limit: number): RolloutRecord[]
+  /** Those that have not ended, oldest first; of all configs if `config` is undefined. */
+  open(config?: string): RolloutRecord[]
+  /** What moved a rollout, oldest first, above the number `after`. */
+  events(config: string, number: number, after: number | undefined, limit: number): RolloutEventRecord[]
+}
+
+export interface RolloutsTx extends RolloutsRead {
+  /**
+   * Adds the rollout of a release, which pins what it may have to go back to for as long as it is open.
+   * @throws RangeError if that release has one, or is not there.
+   */
+  add(rollout: RolloutRecord): void
+  /**
+   * Replaces a rollout, and adds what moved it to its events, if it is worth telling.
+   * @throws FencedError if a coordinator with a higher epoch has taken over: nothing is written (I10).
+   */
+  move(rollout: RolloutRecord, event: RolloutEvent | null, epoch: number, at: string): void
 }
 
 /** Another coordinator has taken over; whoever gets this is not one any more. */

@@ -55,7 +55,7 @@ async function fleet(store: Store, first: readonly string[], more: Partial<Coord
   async function look(): Promise<void> {
     const { head, rollout } = await store.read((read) => ({
       head: read.config(config)?.head ?? null,
-      rollout: read.openRollouts(config)[0] ?? null,
+      rollout: read.rollouts.open(config)[0] ?? null,
     }))
     for (const [i, uid] of uids.entries()) act(uid, names[i] as string, { head, rollout })
   }

@@ -40,9 +40,9 @@ async function rolling(strategy: Strategy, count = 1): Promise<Rolling> {
     nodes,
     async move(over) {
       await store.transaction((tx) => {
-        const [rollout] = tx.openRollouts(config)
+        const [rollout] = tx.rollouts.open(config)
         if (rollout === undefined) throw new Error('there is no rollout under way')
-        tx.moveRollout({ ...rollout, state: { ...rollout.state, ...over } }, null, 1, new Date().toISOString())
+        tx.rollouts.move({ ...rollout, state: { ...rollout.state, ...over } }, null, 1, new Date().toISOString())
       })
       await hub.announce(config)
     },
@@ -105,9 +105,9 @@ test('while the next one is held in the queue, nodes that come are given what th
   const order = { strategy: staged([]) }
   await publish(domain, { author: 'ada', changes: [{ config, content: { limit: 3 } }], rolloutOf: () => order })
   await store.transaction((tx) => {
-    const [rollout] = tx.openRollouts(config)
+    const [rollout] = tx.rollouts.open(config)
     const state: RolloutState = { ...rollout!.state, phase: 'completed', confirmed: 1 }
-    tx.moveRollout({ ...rollout!, state, endedAt: new Date().toISOString() }, null, 1, new Date().toISOString())
+    tx.rollouts.move({ ...rollout!, state, endedAt: new Date().toISOString() }, null, 1, new Date().toISOString())
   })
   await hub.announce(config)
   const node = await new TestNode(url).on(2)

@@ -53,7 +53,7 @@ export async function rolloutIn({ domain }: Parts, published: PublishResult['pub
 }
 
 function rolloutOf(read: StoreRead, config: string, number: number): object {
-  const found = read.rollout(config, number)
+  const found = read.rollouts.get(config, number)
   if (found === undefined) return {}
   const { strategy, state, advice } = found
   const shown = { number, kind: strategy.kind, steps: strategy.steps.length, phase: state.phase }

@@ -55,7 +55,7 @@ export function createChannels<L>(store: Store): Channels<L> {
       if (record === undefined) return undefined
       const head = record.head === null ? null : (read.release(config, record.head.number) ?? null)
       // Of one moment: a head whose rollout is not seen would go to everyone.
-      const rollout = placed(read, read.openRollouts(config)[0])
+      const rollout = placed(read, read.rollouts.open(config)[0])
       return { head, rollout, confirming: confirmingIn(read, config, rollout, head) }
     })
     if (!found) return channels.get(config)

@@ -11,7 +11,7 @@ import { textFrame } from './frames.ts'
 export function confirmingIn(read: StoreRead, config: string, rollout: RolloutRecord | null, head: Runs | null) {
   const numbers = new Set([head?.number, rollout?.number, rollout?.state.from?.number])
   return [...numbers].flatMap((number) => {
-    const found = number === undefined ? undefined : read.rollout(config, number)
+    const found = number === undefined ? undefined : read.rollouts.get(config, number)
     return found && found.strategy.revertMs !== null ? [found] : []
   })
 }

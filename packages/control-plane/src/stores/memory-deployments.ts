@@ -1,18 +1,17 @@
 /** Deployments in the memory store. */
-import { FencedError } from '../store.ts'
 import type { AggregateStatus, DeploymentRecord, Pointer } from '../targets/deployment.ts'
 import { checkAdd, checkMove, forgotten, pointerAfter, type DeploymentsTx } from '../targets/deployments.ts'
-import type { Put } from './memory-rollouts.ts'
+import type { Fence, Put } from './memory-rollouts.ts'
 
 export class MemoryDeployments implements DeploymentsTx {
   private readonly put: Put
-  private readonly epoch: () => number
+  private readonly fence: Fence
   private readonly recordsOf = new Map<string, readonly DeploymentRecord[]>()
   private readonly pointerOf = new Map<string, Pointer>()
 
-  constructor(put: Put, epoch: () => number) {
+  constructor(put: Put, fence: Fence) {
     this.put = put
-    this.epoch = epoch
+    this.fence = fence
   }
 
   get(config: string, number: number): DeploymentRecord | undefined {
@@ -71,9 +70,5 @@ export class MemoryDeployments implements DeploymentsTx {
 
   private of(config: string): readonly DeploymentRecord[] {
     return this.recordsOf.get(config) ?? []
-  }
-
-  private fence(epoch: number): void {
-    if (epoch !== this.epoch()) throw new FencedError(epoch, this.epoch())
   }
 }

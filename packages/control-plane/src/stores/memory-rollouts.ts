@@ -1,19 +1,25 @@
 /** Rollouts in the memory store. How what a failed transaction did is undone is `memory.ts`: it is given the one way to write. */
 import type { RolloutEvent } from '../rollout-state.ts'
-import { FencedError, type RolloutEventRecord, type RolloutRecord } from '../store.ts'
+import type { RolloutEventRecord, RolloutRecord, RolloutsTx } from '../store.ts'
 import { checkRollout } from './preconditions.ts'
 
 /** Sets or removes an entry so that it can be undone. */
 export type Put = <K, V>(map: Map<K, V>, key: K, value: V | undefined) => void
 
-export class MemoryRollouts {
+/** @throws FencedError if a coordinator with a higher epoch has taken over. */
+export type Fence = (epoch: number) => void
+
+export class MemoryRollouts implements RolloutsTx {
   private readonly put: Put
+  private readonly fence: Fence
+  private readonly hasRelease: (config: string, number: number) => boolean
   private readonly records = new Map<string, RolloutRecord>()
   private readonly eventsOf = new Map<string, readonly RolloutEventRecord[]>()
-  private readonly epochs = new Map<'newest', number>()
 
-  constructor(put: Put) {
+  constructor(put: Put, fence: Fence, hasRelease: (config: string, number: number) => boolean) {
     this.put = put
+    this.fence = fence
+    this.hasRelease = hasRelease
   }
 
   get(config: string, number: number): RolloutRecord | undefined {
@@ -27,7 +33,7 @@ export class MemoryRollouts {
       .slice(0, limit)
   }
 
-  open(config: string | undefined): RolloutRecord[] {
+  open(config?: string): RolloutRecord[] {
     return [...this.records.values()]
       .filter((rollout) => rollout.endedAt === null && (config === undefined || rollout.config === config))
       .sort((a, b) => (a.config < b.config ? -1 : a.config > b.config ? 1 : a.number - b.number))
@@ -37,18 +43,14 @@ export class MemoryRollouts {
     return (this.eventsOf.get(key(config, number)) ?? []).slice(after ?? 0, (after ?? 0) + limit)
   }
 
-  epoch(): number {
-    return this.epochs.get('newest') ?? 0
-  }
-
-  add(rollout: RolloutRecord, hasRelease: boolean): void {
-    checkRollout(rollout, hasRelease, this.get(rollout.config, rollout.number) !== undefined)
-    this.put(this.records, key(rollout.config, rollout.number), copy(rollout))
+  add(rollout: RolloutRecord): void {
+    const { config, number } = rollout
+    checkRollout(rollout, this.hasRelease(config, number), this.get(config, number) !== undefined)
+    this.put(this.records, key(config, number), copy(rollout))
   }
 
   move(rollout: RolloutRecord, event: RolloutEvent | null, epoch: number, at: string): void {
-    const newest = this.epoch()
-    if (epoch !== newest) throw new FencedError(epoch, newest)
+    this.fence(epoch)
     const name = key(rollout.config, rollout.number)
     const events = this.eventsOf.get(name) ?? []
     this.put(this.records, name, copy(rollout))
@@ -60,12 +62,6 @@ export class MemoryRollouts {
     for (const { number, endedAt } of this.list(config, last + 1, Infinity)) {
       if (endedAt !== null) this.put(this.eventsOf, key(config, number), undefined)
     }
-  }
-
-  takeOver(): number {
-    const epoch = this.epoch() + 1
-    this.put(this.epochs, 'newest', epoch)
-    return epoch
   }
 }
 

@@ -16,8 +16,6 @@ import type {
   NodeRecord,
   PrunePolicy,
   Pruned,
-  RolloutEventRecord,
-  RolloutRecord,
   Store,
   StoreRead,
   StoreReport,
@@ -25,10 +23,9 @@ import type {
   TokenRecord,
 } from '../store.ts'
 import { chainStart, link } from './audit-chain.ts'
-import type { RolloutEvent } from '../rollout-state.ts'
 import { MemoryDeployments } from './memory-deployments.ts'
-import { MemoryRollouts, type Put } from './memory-rollouts.ts'
-import { checkNext, checkPolicy, neededBy, promiseError } from './preconditions.ts'
+import { MemoryRollouts, type Fence, type Put } from './memory-rollouts.ts'
+import { checkEpoch, checkNext, checkPolicy, neededBy, promiseError } from './preconditions.ts'
 
 export function memoryStore(): Store {
   const records = new Records()
@@ -76,8 +73,10 @@ class Records implements StoreTx {
   private readonly keys = new Map<string, IdempotencyRecord>()
   private readonly pins = new Map<string, { readonly config: string; readonly number: number }>()
   private readonly put: Put = (map, key, value) => this.set(map, key, value)
-  private readonly rolling = new MemoryRollouts(this.put)
-  readonly deployments = new MemoryDeployments(this.put, () => this.epoch())
+  private readonly fence: Fence = (epoch) => checkEpoch(epoch, this.epoch())
+  private readonly epochs = new Map<'newest', number>()
+  readonly rollouts = new MemoryRollouts(this.put, this.fence, (...one) => this.release(...one) !== undefined)
+  readonly deployments = new MemoryDeployments(this.put, this.fence)
   private readonly log: AuditRecord[] = []
   /** Undoes what the transaction under way has done, last first; `undefined` outside of one. */
   private undo: (() => void)[] | undefined
@@ -161,36 +160,14 @@ class Records implements StoreTx {
     return (this.attemptsOf.get(uid) ?? []).toReversed().slice(0, limit)
   }
 
-  rollout(config: string, number: number): RolloutRecord | undefined {
-    return this.rolling.get(config, number)
-  }
-
-  rollouts(config: string, before: number | undefined, limit: number): RolloutRecord[] {
-    return this.rolling.list(config, before, limit)
-  }
-
-  openRollouts(config?: string): RolloutRecord[] {
-    return this.rolling.open(config)
-  }
-
-  rolloutEvents(config: string, number: number, after: number | undefined, limit: number): RolloutEventRecord[] {
-    return this.rolling.events(config, number, after, limit)
-  }
-
   epoch(): number {
-    return this.rolling.epoch()
-  }
-
-  addRollout(rollout: RolloutRecord): void {
-    this.rolling.add(rollout, this.release(rollout.config, rollout.number) !== undefined)
-  }
-
-  moveRollout(rollout: RolloutRecord, event: RolloutEvent | null, epoch: number, at: string): void {
-    this.rolling.move(rollout, event, epoch, at)
+    return this.epochs.get('newest') ?? 0
   }
 
   takeOver(): number {
-    return this.rolling.takeOver()
+    const epoch = this.epoch() + 1
+    this.put(this.epochs, 'newest', epoch)
+    return epoch
   }
 
   draft(id: string): DraftRecord | undefined {
@@ -310,7 +287,7 @@ class Records implements StoreTx {
     for (const config of policy.config === undefined ? this.configsByName.keys() : [policy.config]) {
       const releases = this.releasesOf.get(config) ?? []
       const needed = this.neededOf(config)
-      this.rolling.prune(config, releases.length - policy.keepNewest)
+      this.rollouts.prune(config, releases.length - policy.keepNewest)
       for (const { info, content } of releases) {
         const { number, createdAt } = info
         const recent = policy.keepSince !== undefined && createdAt >= policy.keepSince
@@ -342,7 +319,7 @@ class Records implements StoreTx {
       if (draft.config === config && draft.status === 'open' && draft.base !== null) needed.add(draft.base)
     }
     for (const pin of this.pins.values()) if (pin.config === config) needed.add(pin.number)
-    for (const rollout of this.rolling.open(config)) for (const number of neededBy(rollout)) needed.add(number)
+    for (const rollout of this.rollouts.open(config)) for (const number of neededBy(rollout)) needed.add(number)
     return needed
   }
 

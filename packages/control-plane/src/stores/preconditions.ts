@@ -1,6 +1,6 @@
 /** What must hold before any store does what it is asked: mistakes of the caller are RangeErrors. */
 import type { ReleaseInfo } from 'midflight/protocol'
-import type { ConfigRecord, PrunePolicy, RolloutRecord } from '../store.ts'
+import { FencedError, type ConfigRecord, type PrunePolicy, type RolloutRecord } from '../store.ts'
 
 /** @throws RangeError if it is not the one that comes after the head. */
 export function checkNext(release: ReleaseInfo, config: ConfigRecord | undefined): asserts config is ConfigRecord {
@@ -33,6 +33,11 @@ export function promiseError(value: unknown): RangeError | undefined {
 export function checkRollout({ config, number }: RolloutRecord, hasRelease: boolean, isThere: boolean): void {
   if (!hasRelease) throw new RangeError(`there is no release ${config} #${number} to roll out`)
   if (isThere) throw new RangeError(`release ${config} #${number} has a rollout already`)
+}
+
+/** @throws FencedError if this is not the epoch of the coordinator that took over last (I10). */
+export function checkEpoch(epoch: number, newest: number): void {
+  if (epoch !== newest) throw new FencedError(epoch, newest)
 }
 
 /** Releases whose contents an open rollout needs. */

@@ -62,7 +62,7 @@ export function rolloutRoutes(app: App, parts: Parts): void {
       const { after, limit } = request.query
       const found = await domain.store.read((read) => {
         configIn(read, name)
-        return read.rollouts(name, after, sizeOf(limit))
+        return read.rollouts.list(name, after, sizeOf(limit))
       })
       return page(found, limit, (last) => last.number, summaryOf)
     },
@@ -73,7 +73,7 @@ export function rolloutRoutes(app: App, parts: Parts): void {
     if (text !== 'current') return Number(text)
     const [first] = await domain.store.read((read) => {
       configIn(read, name)
-      return read.openRollouts(name)
+      return read.rollouts.open(name)
     })
     if (first === undefined) throw new RefusedError('not-found', `${name} has no rollout under way`)
     return first.number
@@ -90,7 +90,7 @@ export function rolloutRoutes(app: App, parts: Parts): void {
   async function detailOf(rollout: RolloutRecord, after?: number, limit?: number): Promise<unknown> {
     const { config, number, strategy, state } = rollout
     const counts = coordinator.steps(config, number)
-    const events = await domain.store.read((read) => read.rolloutEvents(config, number, after, sizeOf(limit)))
+    const events = await domain.store.read((read) => read.rollouts.events(config, number, after, sizeOf(limit)))
     const { epoch, spentMs, decided, confirmed, passed } = state
     return {
       ...summaryOf(rollout),
@@ -246,7 +246,7 @@ export function rolloutRoutes(app: App, parts: Parts): void {
       const { name } = request.params
       const rollouts = await domain.store.read((read) => {
         configIn(read, name)
-        return read.rollouts(name, undefined, maxJudged)
+        return read.rollouts.list(name, undefined, maxJudged)
       })
       const records = rollouts.flatMap(recordOf)
       return {

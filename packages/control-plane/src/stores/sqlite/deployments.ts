@@ -1,25 +1,19 @@
 /** Deployments in the SQLite store. */
 import type { DatabaseSync } from 'node:sqlite'
-import { FencedError } from '../../store.ts'
 import type { AggregateStatus, DeploymentRecord, Pointer } from '../../targets/deployment.ts'
 import { checkAdd, checkMove, forgotten, pointerAfter, type DeploymentsTx } from '../../targets/deployments.ts'
+import type { Fence } from './fence.ts'
 import type { Tables } from './tables.ts'
-
-interface Around {
-  /** @throws RangeError outside of a transaction. */
-  readonly mustWrite: () => void
-  readonly epoch: () => number
-}
 
 export class Deployments implements DeploymentsTx {
   private readonly tables: Pick<Tables, 'deployments' | 'pointers'>
   private readonly sql: ReturnType<typeof statements>
-  private readonly around: Around
+  private readonly fence: Fence
 
-  constructor(db: DatabaseSync, tables: Pick<Tables, 'deployments' | 'pointers'>, around: Around) {
+  constructor(db: DatabaseSync, tables: Pick<Tables, 'deployments' | 'pointers'>, fence: Fence) {
     this.tables = tables
     this.sql = statements(db)
-    this.around = around
+    this.fence = fence
   }
 
   get(config: string, number: number): DeploymentRecord | undefined {
@@ -47,7 +41,7 @@ export class Deployments implements DeploymentsTx {
   }
 
   add(deployment: DeploymentRecord, epoch: number): void {
-    this.fence(epoch)
+    this.fence.check(epoch)
     const { config } = deployment
     checkAdd(deployment, Number(this.sql.newest.get(config)?.['number'] ?? 0), this.open(config))
     this.tables.deployments.put(deployment)
@@ -56,7 +50,7 @@ export class Deployments implements DeploymentsTx {
   }
 
   move(deployment: DeploymentRecord, epoch: number): void {
-    this.fence(epoch)
+    this.fence.check(epoch)
     checkMove(deployment, this.get(deployment.config, deployment.number))
     this.tables.deployments.put(deployment)
     const pointer = pointerAfter(deployment)
@@ -65,16 +59,10 @@ export class Deployments implements DeploymentsTx {
   }
 
   found(config: string, number: number, status: AggregateStatus, epoch: number): void {
-    this.fence(epoch)
+    this.fence.check(epoch)
     const pointer = this.pointer(config)
     if (pointer?.number !== number || this.open(config).length > 0) return
     this.tables.pointers.put({ ...pointer, status })
-  }
-
-  private fence(epoch: number): void {
-    this.around.mustWrite()
-    const newest = this.around.epoch()
-    if (epoch !== newest) throw new FencedError(epoch, newest)
   }
 }
 

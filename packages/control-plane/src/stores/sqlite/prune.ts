@@ -37,7 +37,7 @@ function pruneContents(db: DatabaseSync, tx: Reading, config: string, policy: Pr
       .all({ config })
       .map((row) => Number(row['number'])),
   )
-  for (const rollout of tx.openRollouts(config)) for (const number of neededBy(rollout)) needed.add(number)
+  for (const rollout of tx.rollouts.open(config)) for (const number of neededBy(rollout)) needed.add(number)
   const stays = ({ number }: { number: number }): boolean =>
     number > head - policy.keepNewest ||
     needed.has(number) ||

@@ -1,17 +1,27 @@
-/** Rollouts in the SQLite store: what state each is in, what moved it, and who may move it. */
+/** Rollouts in the SQLite store: what state each is in, and what moved it. */
 import type { DatabaseSync } from 'node:sqlite'
 import type { RolloutEvent } from '../../rollout-state.ts'
-import { FencedError, type RolloutEventRecord, type RolloutRecord } from '../../store.ts'
+import type { RolloutEventRecord, RolloutRecord, RolloutsTx } from '../../store.ts'
 import { checkRollout } from '../preconditions.ts'
+import type { Fence } from './fence.ts'
 import type { Tables } from './tables.ts'
 
-export class Rollouts {
+interface Around {
+  readonly fence: Fence
+  /** @throws RangeError outside of a transaction. */
+  readonly mustWrite: () => void
+  readonly hasRelease: (config: string, number: number) => boolean
+}
+
+export class Rollouts implements RolloutsTx {
   private readonly tables: Pick<Tables, 'rollouts' | 'rolloutEvents'>
   private readonly sql: ReturnType<typeof statements>
+  private readonly around: Around
 
-  constructor(db: DatabaseSync, tables: Pick<Tables, 'rollouts' | 'rolloutEvents'>) {
+  constructor(db: DatabaseSync, tables: Pick<Tables, 'rollouts' | 'rolloutEvents'>, around: Around) {
     this.tables = tables
     this.sql = statements(db)
+    this.around = around
   }
 
   get(config: string, number: number): RolloutRecord | undefined {
@@ -24,7 +34,7 @@ export class Rollouts {
     return rows.map((row) => this.tables.rollouts.read(row))
   }
 
-  open(config: string | undefined): RolloutRecord[] {
+  open(config?: string): RolloutRecord[] {
     const rows = config === undefined ? this.sql.openRollouts.all() : this.sql.openRolloutsOf.all(config)
     return rows.map((row) => this.tables.rollouts.read(row))
   }
@@ -36,29 +46,20 @@ export class Rollouts {
     })
   }
 
-  epoch(): number {
-    return Number(this.sql.epoch.get()?.['value'] ?? 0)
-  }
-
-  add(rollout: RolloutRecord, hasRelease: boolean): void {
-    checkRollout(rollout, hasRelease, this.get(rollout.config, rollout.number) !== undefined)
+  add(rollout: RolloutRecord): void {
+    this.around.mustWrite()
+    const { config, number } = rollout
+    checkRollout(rollout, this.around.hasRelease(config, number), this.get(config, number) !== undefined)
     this.tables.rollouts.put(rollout)
   }
 
   move(rollout: RolloutRecord, event: RolloutEvent | null, epoch: number, at: string): void {
-    const newest = this.epoch()
-    if (epoch !== newest) throw new FencedError(epoch, newest)
+    this.around.fence.check(epoch)
     const { config, number } = rollout
     this.tables.rollouts.put(rollout)
     if (event === null) return
     const seq = Number(this.sql.lastEvent.get(config, number)?.['seq'] ?? 0) + 1
     this.tables.rolloutEvents.put({ config, number, seq, at, epoch, event })
-  }
-
-  takeOver(): number {
-    const epoch = this.epoch() + 1
-    this.sql.setEpoch.run(String(epoch))
-    return epoch
   }
 }
 
@@ -70,9 +71,5 @@ function statements(db: DatabaseSync) {
     openRolloutsOf: db.prepare('select * from rollouts where is_open = 1 and config = ? order by number'),
     events: db.prepare('select * from rollout_events where config = ? and number = ? and seq > ? order by seq limit ?'),
     lastEvent: db.prepare('select max(seq) as seq from rollout_events where config = ? and number = ?'),
-    epoch: db.prepare(`select value from meta where key = 'epoch'`),
-    setEpoch: db.prepare(
-      `insert into meta (key, value) values ('epoch', ?) on conflict (key) do update set value = excluded.value`,
-    ),
   }
 }

@@ -2,7 +2,6 @@
 import type { DatabaseSync, SQLInputValue } from 'node:sqlite'
 import { digest, type Json } from 'midflight'
 import type { NodeStatus, ReleaseInfo } from 'midflight/protocol'
-import type { RolloutEvent } from '../../rollout-state.ts'
 import type {
   AttemptRecord,
   AuditEntry,
@@ -14,8 +13,6 @@ import type {
   NodeRecord,
   PrunePolicy,
   Pruned,
-  RolloutEventRecord,
-  RolloutRecord,
   StoreTx,
   TokenRecord,
 } from '../../store.ts'
@@ -25,6 +22,7 @@ import { checkNext } from '../preconditions.ts'
 import { Contents, type ContentLimits } from './contents.ts'
 import { Deployments } from './deployments.ts'
 import { damaged } from './errors.ts'
+import { Fence } from './fence.ts'
 import { prune } from './prune.ts'
 import { Rollouts } from './rollouts.ts'
 import { statements, type Statements } from './statements.ts'
@@ -38,11 +36,12 @@ const maxConfigsRead = 1000
 export class SqliteTransaction implements StoreTx {
   readonly tables: Tables
   readonly contents: Contents
+  readonly rollouts: Rollouts
   readonly deployments: Deployments
   private readonly db: DatabaseSync
   private readonly sql: Statements
   private readonly history: Attempts
-  private readonly rolling: Rollouts
+  private readonly fence: Fence
   /**
    * As the database has them. Each keeps its schema, so that what is compiled from one can be kept by the object.
    */
@@ -55,12 +54,11 @@ export class SqliteTransaction implements StoreTx {
     this.contents = new Contents(db, this.tables.releases, limits)
     this.sql = statements(db)
     this.history = new Attempts(db, this.tables.attempts)
-    this.rolling = new Rollouts(db, this.tables)
-    const { rolling } = this
-    this.deployments = new Deployments(db, this.tables, {
-      mustWrite: () => this.mustWrite(),
-      epoch: () => rolling.epoch(),
-    })
+    const mustWrite = () => this.mustWrite()
+    const fence = (this.fence = new Fence(db, mustWrite))
+    const hasRelease = (config: string, number: number) => this.release(config, number) !== undefined
+    this.rollouts = new Rollouts(db, this.tables, { fence, mustWrite, hasRelease })
+    this.deployments = new Deployments(db, this.tables, fence)
   }
 
   open(): void {
@@ -160,39 +158,12 @@ export class SqliteTransaction implements StoreTx {
     return this.history.of(uid, limit)
   }
 
-  rollout(config: string, number: number): RolloutRecord | undefined {
-    return this.rolling.get(config, number)
-  }
-
-  rollouts(config: string, before: number | undefined, limit: number): RolloutRecord[] {
-    return this.rolling.list(config, before, limit)
-  }
-
-  openRollouts(config?: string): RolloutRecord[] {
-    return this.rolling.open(config)
-  }
-
-  rolloutEvents(config: string, number: number, after: number | undefined, limit: number): RolloutEventRecord[] {
-    return this.rolling.events(config, number, after, limit)
-  }
-
   epoch(): number {
-    return this.rolling.epoch()
-  }
-
-  addRollout(rollout: RolloutRecord): void {
-    this.mustWrite()
-    this.rolling.add(rollout, this.release(rollout.config, rollout.number) !== undefined)
-  }
-
-  moveRollout(rollout: RolloutRecord, event: RolloutEvent | null, epoch: number, at: string): void {
-    this.mustWrite()
-    this.rolling.move(rollout, event, epoch, at)
+    return this.fence.epoch()
   }
 
   takeOver(): number {
-    this.mustWrite()
-    return this.rolling.takeOver()
+    return this.fence.takeOver()
   }
 
   draft(id: string): DraftRecord | undefined {
