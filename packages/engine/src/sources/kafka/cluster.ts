@@ -167,6 +167,7 @@ export class Cluster {
         return await this.#asked(address, request)
       } catch (error) {
         reasons.push(error as FollowError)
+        this.#links.get(textOf(address))?.end()
         this.#links.delete(textOf(address))
         if (this.#isOver) break
       }

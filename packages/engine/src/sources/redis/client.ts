@@ -45,7 +45,7 @@ export async function connected(server: Server, signal: AbortSignal): Promise<Cl
   const explained = (error?: unknown): FollowError => {
     if (error instanceof FollowError) return error
     const why = failure ?? error
-    const text = why === undefined ? 'the server has ended the connection' : errorText(why)
+    const text = why === undefined ? 'the server has ended the connection' : whatCame(errorText(why))
     // Not as the cause: the library's errors hold the command, and that may hold the password.
     return new FollowError(`${url.host}: ${text}`, { transient: !isLasting(why) })
   }
@@ -73,6 +73,11 @@ async function library() {
       cause: error,
     })
   }
+}
+
+/** Its parser wants what it does not know to be reported to its authors. */
+function whatCame(text: string): string {
+  return /Unknown RESP type/.test(text) ? 'does not answer as Redis does; want the address of a Redis server' : text
 }
 
 /** What another try soon does not mend: credentials, permissions, certificates. */

@@ -6,28 +6,34 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { subscribe } from 'node:diagnostics_channel'
 import type { Socket } from 'node:net'
 
-const opening = new AsyncLocalStorage<Set<Socket>>()
+const opening = new AsyncLocalStorage<Sockets>()
 let isTold = false
 
 export class Sockets {
   readonly #open = new Set<Socket>()
+  #isOver = false
 
   /** Calls `work`; what it connects, then or later, is among these. */
   of<T>(work: () => T): T {
     // Told while `net.connect` runs, so as part of what called it.
-    if (!isTold) subscribe('net.client.socket', (message) => keep((message as { readonly socket: Socket }).socket))
+    if (!isTold) subscribe('net.client.socket', (message) => opening.getStore()?.add((message as Made).socket))
     isTold = true
-    return opening.run(this.#open, work)
+    return opening.run(this, work)
   }
 
+  add(socket: Socket): void {
+    this.#open.add(socket)
+    socket.once('close', () => this.#open.delete(socket))
+    if (this.#isOver) socket.destroy()
+  }
+
+  /** Also those to come. */
   destroy(): void {
+    this.#isOver = true
     for (const socket of this.#open) socket.destroy()
   }
 }
 
-function keep(socket: Socket): void {
-  const open = opening.getStore()
-  if (!open) return
-  open.add(socket)
-  socket.once('close', () => open.delete(socket))
+interface Made {
+  readonly socket: Socket
 }
