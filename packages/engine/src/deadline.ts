@@ -44,29 +44,38 @@ export function within<T>(
     }
     const controller = new AbortController()
     const began = performance.now()
+    let timer: NodeJS.Timeout | undefined
+    const end = () => {
+      unbound.delete(bind)
+      if (timer === undefined) return
+      clearTimeout(timer)
+      stop?.removeEventListener('abort', onStop)
+    }
     let waiting = true
     const giveUp = (error: Error) => {
       if (!waiting) return
       waiting = false
-      clearTimeout(timer)
-      stop?.removeEventListener('abort', onStop)
+      end()
       reject(error)
       controller.abort(error)
     }
     const onStop = () => giveUp(new StoppedError('stopped'))
-    const tooLate = () => new DeadlineError(`did not finish within ${limitMs} ms`)
-    const timer = setTimeout(() => giveUp(tooLate()), Math.min(limitMs, longestTimerMs))
-    stop?.addEventListener('abort', onStop)
+    const tooLate = () => giveUp(new DeadlineError(`did not finish within ${limitMs} ms`))
+    const bind = () => {
+      if (stop?.aborted) return onStop()
+      timer = setTimeout(tooLate, Math.min(limitMs - (performance.now() - began), longestTimerMs))
+      stop?.addEventListener('abort', onStop)
+    }
     const settle = (result: PromiseSettledResult<T>) => {
       // Work that blocked the event loop settles before the timer could fire; its limit binds all the same (F56).
-      if (waiting && performance.now() - began > limitMs + 1) giveUp(tooLate())
+      if (performance.now() - began > limitMs + 1) tooLate()
+      else if (stop?.aborted) onStop()
       if (!waiting) {
         late(result)
         return
       }
       waiting = false
-      clearTimeout(timer)
-      stop?.removeEventListener('abort', onStop)
+      end()
       if (result.status === 'fulfilled') resolve(result.value)
       else reject(result.reason as Error)
     }
@@ -77,11 +86,32 @@ export function within<T>(
       settle({ status: 'rejected', reason: error })
       return
     }
+    bindSoon(bind)
     Promise.resolve(running).then(
       (value) => settle({ status: 'fulfilled', value }),
       (reason: unknown) => settle({ status: 'rejected', reason }),
     )
   })
+}
+
+/**
+ * Waits whose limits are not watched yet. Most work is done in the turn of the event loop in which it began, when no
+ * timer could have fired: timers and listeners are only for what is still under way after it.
+ */
+const unbound = new Set<() => void>()
+let isTurnWatched = false
+
+function bindSoon(bind: () => void): void {
+  unbound.add(bind)
+  if (!isTurnWatched) setImmediate(bindAll)
+  isTurnWatched = true
+}
+
+function bindAll(): void {
+  isTurnWatched = false
+  const all = [...unbound]
+  unbound.clear()
+  for (const bind of all) bind()
 }
 
 /** Waits `ms`, or until one of the signals aborts; tells which. */

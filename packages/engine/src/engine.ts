@@ -249,7 +249,7 @@ class RunningEngine<C> implements Engine<C> {
       const requests = [request]
       const outcome = this.#exclusive(async () => {
         this.#next = undefined
-        this.#superseding = new AbortController()
+        if (this.#superseding.signal.aborted) this.#superseding = new AbortController()
         const run = this.#newRun(requests)
         this.events.append({ kind: 'reload-began', run: run.number, triggers: run.triggers })
         const ended = this.#closing.signal.aborted
@@ -260,7 +260,7 @@ class RunningEngine<C> implements Engine<C> {
       this.#next = { requests, outcome }
     }
     // With a reason, or an exception with its stack would be made of it, for each request and for nobody.
-    this.#superseding.abort('a newer request')
+    if (this.#running) this.#superseding.abort('a newer request')
     return this.#next.outcome
   }
 

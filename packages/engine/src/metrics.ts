@@ -34,7 +34,8 @@ export class ReloadMetrics {
   readonly #triggers = new LabelValues(maxTriggers)
   readonly #components = new LabelValues(maxComponents)
   readonly #reloads = new Map<string, number>()
-  readonly #durations = new Map<string, Histogram>()
+  /** By component, then by phase. */
+  readonly #durations = new Map<string, Map<string, Histogram>>()
 
   record(outcome: Outcome): void {
     // Counted once, under the trigger that came first, so that the sum over all triggers is the number of reloads.
@@ -91,7 +92,7 @@ export class ReloadMetrics {
         'midflight_reload_duration_seconds',
         'Time in each phase; an empty component is the whole phase, the phase total the whole reload.',
         'seconds',
-        this.#durations,
+        this.#labelled(),
       ),
       gauge('midflight_reloads_pending', 'Requests that wait for a reload.', now.pending),
       gauge('midflight_restart_pending_changes', 'Changes that wait for the next start.', now.pendingRestart),
@@ -105,10 +106,19 @@ export class ReloadMetrics {
   }
 
   #observe(component: string, phase: string, durationMs: number): void {
-    const labels = labelText({ component, phase })
-    let found = this.#durations.get(labels)
-    if (found === undefined) this.#durations.set(labels, (found = new Histogram()))
+    let phases = this.#durations.get(component)
+    if (phases === undefined) this.#durations.set(component, (phases = new Map()))
+    let found = phases.get(phase)
+    if (found === undefined) phases.set(phase, (found = new Histogram()))
     found.observe(durationMs / 1000)
+  }
+
+  #labelled(): Map<string, Histogram> {
+    return new Map(
+      [...this.#durations].flatMap(([component, phases]) =>
+        [...phases].map(([phase, found]) => [labelText({ component, phase }), found] as const),
+      ),
+    )
   }
 }
 

@@ -62,6 +62,10 @@ interface Noted {
 const quote = 34
 const backslash = 92
 const noBytes = Buffer.alloc(0)
+const noneInside: Map<number, Nested> = new Map()
+// Every check begins with these: memory of its own would cost more than the check of a small text.
+const firstStarts = new Uint32Array(256)
+const firstEnds = new Uint32Array(256)
 
 /**
  * Checks one text, or several that are parts of one: what it has learnt of their keys stays, and so does that one of
@@ -82,10 +86,9 @@ export class JsonChecker {
   readonly #start: Step = firstStep()
   #steps = 0
   #root: Nested | undefined
-  // Entries of the open containers that are near enough to the root, one container after the other. So few to begin
-  // with that they are kept beside the object: memory of their own would cost more than the check of a small text.
-  #starts = new Uint32Array(16)
-  #ends = new Uint32Array(16)
+  // Entries of the open containers that are near enough to the root, one container after the other.
+  #starts = firstStarts
+  #ends = firstEnds
   #entries = 0
   #noted: Noted[] = []
   /** The number of entries at which the innermost of these containers is known to be large. */
@@ -105,13 +108,8 @@ export class JsonChecker {
     this.#scan()
     // Rare enough to let the exact reader decide whether the one stands in the other.
     const clean = this.#clean && !(this.#sawConstructor && this.#sawPrototype)
-    const [escapedDollar, safeNumbers, extent, root] = [
-      this.#escapedDollar,
-      this.#safeNumbers,
-      this.#extent,
-      this.#root,
-    ]
-    return { clean, escapedDollar, safeNumbers, extent, root }
+    const [escapedDollar, safeNumbers] = [this.#escapedDollar, this.#safeNumbers]
+    return { clean, escapedDollar, safeNumbers, extent: this.#extent, root: this.#root }
   }
 
   /** The hot loop: some 60 MB go through here. Everything that is rare is elsewhere. */
@@ -371,8 +369,6 @@ export class JsonChecker {
     return notedDepth
   }
 }
-
-const noneInside: Map<number, Nested> = new Map()
 
 /**
  * One of each stays alive. Between two checks nothing else holds such an object, the engine would forget their shape,
