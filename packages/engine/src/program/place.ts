@@ -2,7 +2,7 @@
  * Whether a directory is what its name says, and stays so: no symbolic link in its path, and nobody else who could put
  * something else in its place. With that, what is found by its name later is the same as what was looked at here.
  */
-import { lstat } from 'node:fs/promises'
+import { lstatSync, type Stats } from 'node:fs'
 import { dirname } from 'node:path'
 
 const writableByOthers = 0o022
@@ -12,12 +12,10 @@ const sticky = 0o1000
  * @param root where `othersMayWrite` begins to count: this directory, and what is below it.
  * @throws Error that names the part of the path, what is wrong with it and what is wanted.
  */
-export async function assertSafe(directory: string, root: string, othersMayWrite: boolean): Promise<void> {
+export function assertSafe(directory: string, root: string, othersMayWrite: boolean): void {
   const parts = ancestors(directory)
   for (const part of parts) {
-    const stat = await lstat(part).catch((error: NodeJS.ErrnoException) => {
-      throw new Error(`${part} cannot be looked at: ${error.code ?? error.message}; want a directory`, { cause: error })
-    })
+    const stat = statOf(part)
     if (stat.isSymbolicLink()) throw new Error(`${part} is a symbolic link; want the directory's own path`)
     if (!stat.isDirectory()) throw new Error(`${part} is not a directory`)
     if (othersMayWrite && part.length >= root.length) continue
@@ -32,6 +30,15 @@ export async function assertSafe(directory: string, root: string, othersMayWrite
         `${part} can be written to by others (mode ${(stat.mode & 0o7777).toString(8)}); want it closed to them`,
       )
     }
+  }
+}
+
+function statOf(part: string): Stats {
+  try {
+    return lstatSync(part)
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    throw new Error(`${part} cannot be looked at: ${code ?? message}; want a directory`, { cause: error })
   }
 }
 

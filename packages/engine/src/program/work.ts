@@ -48,18 +48,20 @@ const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = fs.constants
 export class Work {
   readonly #directory: string
   readonly #work: string
+  /** The tree as it is going to be. */
+  readonly staged: string
+  readonly #old: string
+  readonly #record: string
   readonly #othersMayWrite: boolean
   #lock: Lock | undefined
 
   constructor({ directory, name, othersMayWrite = false }: ProgramSettings) {
     this.#directory = directory
     this.#work = join(directory, `.midflight-${name}`)
+    this.staged = join(this.#work, 'new')
+    this.#old = join(this.#work, 'old')
+    this.#record = join(this.#work, 'swap.json')
     this.#othersMayWrite = othersMayWrite
-  }
-
-  /** The tree as it is going to be. */
-  get staged(): string {
-    return join(this.#work, 'new')
   }
 
   /** @throws Error if the directory is not safe, or another process looks after it. */
@@ -68,7 +70,7 @@ export class Work {
     // Somebody may have tidied it away.
     await this.#lock?.release()
     this.#lock = undefined
-    await assertSafe(this.#directory, this.#directory, this.#othersMayWrite)
+    assertSafe(this.#directory, this.#directory, this.#othersMayWrite)
     await mkdir(this.#work, { mode: 0o700 }).catch(ignore('EEXIST'))
     const stat = await lstat(this.#work)
     const isOurs = stat.isDirectory() && stat.uid === process.geteuid?.() && (stat.mode & 0o077) === 0
@@ -104,10 +106,10 @@ export class Work {
 
   /** Writes what differs, beside its place. Whatever it has thrown, `clear` removes it. */
   async stage(rendered: readonly Rendered[], whole: boolean, signal: AbortSignal): Promise<readonly Staged[]> {
-    const { dev } = await lstat(this.#work)
+    const { dev } = fs.lstatSync(this.#work)
     for (const folder of new Set(rendered.map(({ path }) => dirname(this.#place(path))))) {
-      await assertSafe(folder, this.#directory, this.#othersMayWrite)
-      if ((await lstat(folder)).dev === dev) continue
+      assertSafe(folder, this.#directory, this.#othersMayWrite)
+      if (fs.lstatSync(folder).dev === dev) continue
       throw new Error(`${folder} is on another file system than ${this.#directory}; want a program of its own for it`)
     }
     const changed: { readonly file: Rendered; readonly was: fs.Stats | undefined }[] = []
@@ -118,11 +120,10 @@ export class Work {
     await this.clearStaged()
     if (changed.length === 0) return []
     changed.sort((a, b) => (a.file.path < b.file.path ? -1 : 1))
-    await mkdir(this.staged, { mode: 0o700 })
-    await mkdir(this.#old, { mode: 0o700 })
+    for (const folder of [this.staged, this.#old]) fs.mkdirSync(folder, { mode: 0o700 })
     const paths = new Set(changed.map(({ file }) => file.path))
     const folders = new Set([...paths].flatMap(foldersOf))
-    for (const folder of folders) await mkdir(join(this.staged, folder), { mode: 0o700 })
+    for (const folder of folders) fs.mkdirSync(join(this.staged, folder), { mode: 0o700 })
     const made = new Set([...paths, ...folders])
     const ours = new Set(rendered.map(({ path }) => path))
     if (whole) for (const folder of ['', ...folders]) await this.#mirror(folder, made, ours, signal)
@@ -130,7 +131,7 @@ export class Work {
     // Another name each time: a record that could not be replaced must not come to mean other files.
     const change = randomBytes(8).toString('hex')
     await inSlices(changed.entries(), signal, ([i, { file, was }]) => {
-      write(join(this.staged, file.path), file, was)
+      write(`${this.staged}/${file.path}`, file, was)
       staged.push({ path: file.path, old: was ? this.#keep(file.path, `${change}-${i}`) : null })
     })
     return staged
@@ -138,7 +139,7 @@ export class Work {
 
   /** What is staged, and what the record is going to count on, is on disk. The check needs not wait for that. */
   async sync(staged: readonly Staged[], signal: AbortSignal): Promise<void> {
-    await each(staged, signal, ({ path }) => sync(join(this.staged, path)))
+    await each(staged, signal, ({ path }) => sync(`${this.staged}/${path}`))
     await sync(this.#old)
     await this.#writeBeside({ midflight: 'swap/1', files: staged })
   }
@@ -158,7 +159,7 @@ export class Work {
 
   /** Whatever it has thrown, `restore` brings the old back. */
   async swap(staged: readonly Staged[]): Promise<void> {
-    await inSlices(staged, undefined, ({ path }) => fs.renameSync(join(this.staged, path), this.#place(path)))
+    await inSlices(staged, undefined, ({ path }) => fs.renameSync(`${this.staged}/${path}`, this.#place(path)))
   }
 
   /** The swap is on disk. Until then, and as long as the record is there, a crash brings the old back in any case. */
@@ -186,24 +187,12 @@ export class Work {
   }
 
   async clearStaged(): Promise<void> {
-    for (const name of ['new', 'old', 'swap.json.new'])
-      await rm(join(this.#work, name), { recursive: true, force: true })
-  }
-
-  get #record(): string {
-    return join(this.#work, 'swap.json')
-  }
-
-  get #recordBeside(): string {
-    return `${this.#record}.new`
-  }
-
-  get #old(): string {
-    return join(this.#work, 'old')
+    const all = [this.staged, this.#old, `${this.#record}.new`]
+    await Promise.all(all.map((path) => rm(path, { recursive: true, force: true })))
   }
 
   #place(path: string): string {
-    return join(this.#directory, path)
+    return `${this.#directory}/${path}`
   }
 
   async #bringBack(path: string, { ino, backup }: NonNullable<Staged['old']>): Promise<void> {
@@ -220,8 +209,8 @@ export class Work {
   }
 
   async #writeBeside(swap: Swap): Promise<void> {
-    await rm(this.#recordBeside, { force: true })
-    const file = await open(this.#recordBeside, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
+    await rm(`${this.#record}.new`, { force: true })
+    const file = await open(`${this.#record}.new`, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
     try {
       await file.writeFile(JSON.stringify(swap))
       await file.sync()
@@ -231,7 +220,7 @@ export class Work {
   }
 
   async #replaceRecord(): Promise<void> {
-    await rename(this.#recordBeside, this.#record)
+    await rename(`${this.#record}.new`, this.#record)
     await sync(this.#work)
   }
 
@@ -282,7 +271,7 @@ export class Work {
     await inSlices(names, signal, (name) => {
       const path = folder === '' ? name : `${folder}/${name}`
       if (made.has(path) || name.startsWith('.midflight-')) return
-      const [place, staged] = [this.#place(path), join(this.staged, path)]
+      const [place, staged] = [this.#place(path), `${this.staged}/${path}`]
       if (!ours.has(path) || !linked(place, staged)) fs.symlinkSync(place, staged)
     })
   }
