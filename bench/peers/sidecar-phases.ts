@@ -52,8 +52,10 @@ function wasTold(): void {
 }
 
 subscribe('child_process', (message) => {
-  if (moments.stage === undefined || moments.checked !== undefined) return
   const { process: child } = message as { readonly process: ChildProcess }
+  // The first is the check; one after the swap tells it.
+  if (moments.swapped !== undefined) return wasTold()
+  if (moments.stage === undefined || moments.checking !== undefined) return
   reached('checking')
   child.once('exit', () => reached('checked'))
 })

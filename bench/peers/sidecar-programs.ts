@@ -9,6 +9,7 @@ import { Agent, request as send } from 'node:http'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import * as preset from 'midflight/program'
 import type { Command, FileOptions, ProgramOptions } from 'midflight/program'
 import { freePort } from '../../packages/engine/test/program-rig.ts'
 
@@ -67,14 +68,7 @@ http {
   const { pid } = child
   return running(child, [made.directory, run], {
     ...made,
-    options: {
-      name: 'nginx',
-      directory: made.directory,
-      files: made.files,
-      check: ['nginx', '-t', '-q', '-c', '{staged}/nginx.conf'],
-      reload: { signal: 'SIGHUP', pidFile, process: 'nginx' },
-      probes: [{ nginx: { pidFile } }],
-    },
+    options: preset.nginx({ directory: made.directory, files: made.files, pidFile }),
     check: ['nginx', '-t', '-q', '-c', live],
     tell: async () => void process.kill(pid as number, 'SIGHUP'),
     serves: async () => numberIn(await bodyOf(`http://127.0.0.1:${port}/0`)),
@@ -94,26 +88,20 @@ async function prometheus(files: number): Promise<Running> {
   const child = spawn('prometheus', [...args, `--web.listen-address=${new URL(base).host}`], { stdio: 'ignore' })
   return running(child, [made.directory, data], {
     ...made,
-    options: {
-      name: 'prometheus',
-      directory: made.directory,
-      files: made.files,
-      check: ['promtool', 'check', 'config', '{staged}/prometheus.yml'],
-      reload: { http: { url: `${base}/-/reload` } },
-      probes: [{ prometheus: { metricsUrl: `${base}/metrics` } }],
-    },
+    options: preset.prometheus({ directory: made.directory, files: made.files, url: base }),
     check: ['promtool', 'check', 'config', live],
     tell: async () => void (await bodyOf(`${base}/-/reload`, { method: 'POST' })),
     serves: async () => numberIn(/change: \\?"(\d+)/.exec(await bodyOf(`${base}/api/v1/status/config`))?.[1]),
   })
 }
 
-async function haproxy(files: number): Promise<Running> {
+async function haproxy(): Promise<Running> {
   const port = await freePort()
-  const text = (i: number, change: number) =>
-    i === 0
-      ? `global
+  const run = mkdtempSync(join(tmpdir(), 'midflight-bench-run-'))
+  const statsSocket = join(run, 'stats.sock')
+  const text = (_i: number, change: number) => `global
   maxconn 256
+  stats socket ${statsSocket} mode 600 level admin
 defaults
   mode http
   timeout client 5s
@@ -123,24 +111,15 @@ frontend front
   bind 127.0.0.1:${port}
   http-request return status 200 content-type text/plain string "${change}"
 `
-      : `backend b${i}\n  http-request return status 200 content-type text/plain string "${change}"\n`
-  const made = contents(files, (i) => `cfg/${i}.cfg`, text)
-  const run = mkdtempSync(join(tmpdir(), 'midflight-bench-run-'))
+  const made = contents(1, () => 'haproxy.cfg', text)
   const pidFile = join(run, 'haproxy.pid')
-  const live = join(made.directory, 'cfg')
+  const live = join(made.directory, 'haproxy.cfg')
   const child = spawn('haproxy', ['-W', '-q', '-f', live], { stdio: 'ignore' })
   writeFileSync(pidFile, String(child.pid))
   return running(child, [made.directory, run], {
     ...made,
-    options: {
-      name: 'haproxy',
-      directory: made.directory,
-      files: made.files,
-      check: ['haproxy', '-c', '-q', '-f', '{staged}/cfg'],
-      reload: { signal: 'SIGUSR2', pidFile, process: 'haproxy' },
-      probes: [{ http: { url: `http://127.0.0.1:${port}/` } }],
-    },
-    check: ['haproxy', '-c', '-q', '-f', live],
+    options: preset.haproxy({ directory: made.directory, files: made.files, pidFile, statsSocket }),
+    check: ['haproxy', '-c', '-f', live],
     tell: async () => void process.kill(child.pid as number, 'SIGUSR2'),
     serves: async () => numberIn(await bodyOf(`http://127.0.0.1:${port}/`)),
   })
@@ -172,14 +151,12 @@ async function caddy(): Promise<Running> {
   const load = `http://127.0.0.1:${admin}/load`
   return running(child, [made.directory, run], {
     ...made,
-    options: {
-      name: 'caddy',
+    options: preset.caddy({
       directory: made.directory,
       files: made.files,
-      check: ['caddy', 'validate', '--config', '{file:caddy.json}'],
-      reload: { http: { url: load, file: 'caddy.json', contentType: 'application/json' } },
-      probes: [{ http: { url: `http://127.0.0.1:${port}/` } }],
-    },
+      main: 'caddy.json',
+      admin: `127.0.0.1:${admin}`,
+    }),
     check: ['caddy', 'validate', '--config', live],
     tell: async () => {
       await bodyOf(load, { method: 'POST', headers: { 'content-type': 'application/json' } }, readFileSync(live))
