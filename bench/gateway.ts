@@ -6,11 +6,12 @@ import { fork, spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { Agent, createServer, request as send } from 'node:http'
-import { createServer as listenTcp, type AddressInfo } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startGateway } from '../examples/gateway/src/gateway.ts'
+import { freePort } from '../test/rig/free-ports.ts'
 import { median, quantile, report } from './report.ts'
 
 /** A peer is ready to take the change with this number; `seen` tells which one its answers show. */
@@ -195,13 +196,4 @@ function client(keepAlive: boolean) {
 
 async function gone(child: ChildProcess): Promise<void> {
   if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
-}
-
-async function freePort(): Promise<number> {
-  const server = listenTcp().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }

@@ -1,7 +1,5 @@
 /** A fleet that hears of releases over a real bus: the real control plane, real engines, and somebody who listens in. */
-import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { serve, type ControlPlane, type ServeOptions } from '@midflight/control-plane'
@@ -19,6 +17,7 @@ import { startBroker, withoutKafka } from '../packages/engine/test/kafka-broker.
 import { NatsServer, withoutNats } from '../packages/engine/test/source-nats-rig.ts'
 import { RedisServer, withoutRedis } from '../packages/engine/test/source-redis-rig.ts'
 import { TcpProxy } from '../packages/engine/test/tcp-proxy.ts'
+import { freePort } from './rig/free-ports.ts'
 
 export const config = 'shop/gateway/prod'
 const schema = z.object({ limit: z.number().min(1), text: z.string().optional() })
@@ -273,16 +272,6 @@ export class Plane {
     const found = answer.status === 200 ? (JSON.parse(text) as { release: { number: number } }) : undefined
     return { status: answer.status, number: found?.release.number }
   }
-}
-
-/** It may be taken by another before it is used; then the control plane does not start, and says so. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 /** Waits for what other processes will bring about; the test's own time limit is the bound. */

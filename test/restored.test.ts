@@ -1,6 +1,4 @@
 /** A control plane that was restored from an older backup, under a fleet that has gone on since: what it takes to be back. */
-import { once } from 'node:events'
-import { createServer, type AddressInfo } from 'node:net'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,6 +8,7 @@ import { controlPlane } from 'midflight/agent'
 import { pino } from 'pino'
 import { afterEach, expect, test, vi } from 'vitest'
 import * as z from 'zod'
+import { freePort } from './rig/free-ports.ts'
 
 const config = 'shop/gateway/prod'
 const schema = z.object({ limit: z.number() })
@@ -25,15 +24,6 @@ async function folder(): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'midflight-restored-'))
   closing.push(() => rm(path, { recursive: true, force: true }))
   return path
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 test('I5, I10: restored from an older backup it is listened to again, once its numbers are above those that nodes run', async () => {

@@ -2,10 +2,9 @@
  * The stores of the benchmark of sources: a real server of each, its source, and beside that the least that following
  * costs there: the client library's own watch, or a loop of fetch where the protocol is HTTP.
  */
-import { fork, spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { fork, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -15,6 +14,8 @@ import type { ChannelCredentials, ClientDuplexStream } from '@grpc/grpc-js'
 import type { Source, Trigger } from 'midflight'
 import { startBroker, withoutKafka } from '../../packages/engine/test/kafka-broker.ts'
 import { withoutZookeeper, Zookeeper } from '../../packages/engine/test/source-zookeeper-rig.ts'
+import { ended } from '../../test/rig/ended.ts'
+import { freePort } from '../../test/rig/free-ports.ts'
 
 /** One key, or all below a prefix. */
 export type Place = { readonly key: string } | { readonly prefix: string }
@@ -79,21 +80,6 @@ async function serverOf(
     }
   }
   return { folder, port, stop }
-}
-
-async function ended(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return
-  child.kill('SIGKILL')
-  await once(child, 'exit')
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 function isThere(program: string, option: string): boolean {

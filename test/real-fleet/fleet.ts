@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { TcpProxy } from '../../packages/engine/test/tcp-proxy.ts'
+import { freePort } from '../rig/free-ports.ts'
 import { Api } from './api.ts'
 import type { Content, Evidence, LogLine, Runs, Sample } from './evidence.ts'
 import { Program } from './processes.ts'
@@ -299,16 +300,6 @@ export class Fleet {
       await sleep(200)
     }
   }
-}
-
-/** The control plane comes back on the same one, and proxies have to know it before. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 const refusals = ['FAILED', 'ROLLED_BACK', 'DEGRADED', 'RESTART_REQUIRED']

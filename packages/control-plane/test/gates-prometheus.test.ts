@@ -3,10 +3,12 @@ import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
-import { createServer as createTcpServer, type AddressInfo } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { ended } from '../../../test/rig/ended.ts'
+import { freePort } from '../../../test/rig/free-ports.ts'
 import type { Gate, GateResult } from '../src/gates/gate.ts'
 import { gateSources } from '../src/gates/sources.ts'
 
@@ -63,8 +65,7 @@ describe.skipIf(!there)(`a real Prometheus${skipped}`, () => {
   })
 
   afterAll(async () => {
-    prometheus.kill('SIGKILL')
-    if (prometheus.exitCode === null && prometheus.signalCode === null) await once(prometheus, 'exit')
+    await ended(prometheus)
     target.closeAllConnections()
     target.close()
     rmSync(folder, { recursive: true })
@@ -146,11 +147,3 @@ describe.skipIf(!there)(`a real Prometheus${skipped}`, () => {
     })
   })
 })
-
-async function freePort(): Promise<number> {
-  const server = createTcpServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}

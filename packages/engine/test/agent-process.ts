@@ -2,6 +2,7 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
+import { ended } from '../../../test/rig/ended.ts'
 import type { AgentStatus } from '../src/agent/index.ts'
 import { until } from './agent-rig.ts'
 
@@ -80,10 +81,7 @@ export class AgentProcess {
   }
 
   async close(): Promise<void> {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
-    const ended = once(this.#child, 'exit')
-    this.#child.kill('SIGKILL')
-    await ended
+    await ended(this.#child)
   }
 }
 

@@ -30,7 +30,7 @@ export interface FakeOptions {
   readonly token?: string
   /** Signs each release. */
   readonly sign?: (release: ReleaseInfo) => ReleaseInfo['signature']
-  readonly pacing?: Partial<Pick<Welcome, 'heartbeatMs' | 'leaseMs' | 'pollMs'>>
+  readonly pacing?: Partial<Pick<Welcome, 'heartbeatMs' | 'leaseMs' | 'pollMs' | 'bus'>>
   readonly tls?: { readonly key: string; readonly cert: string; readonly ca?: string }
   readonly port?: number
   /** What it had published before it was last stopped. */

@@ -6,10 +6,10 @@ import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { freePorts } from '../../../test/rig/free-ports.ts'
 import { selfSigned } from './self-signed.ts'
 import { TcpProxy } from './tcp-proxy.ts'
 
@@ -201,15 +201,6 @@ function lastOf(child: ChildProcess): () => string {
     stream?.setEncoding('utf8').on('data', (chunk: string) => void (text = (text + chunk).slice(-20_000)))
   }
   return () => text
-}
-
-/** They may be taken by another before they are used; then the broker does not start, and says so. */
-async function freePorts(count: number): Promise<readonly number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
-  await Promise.all(servers.map((server) => once(server, 'listening')))
-  const ports = servers.map((server) => (server.address() as AddressInfo).port)
-  await Promise.all(servers.map((server) => once(server.close(), 'close')))
-  return ports
 }
 
 /** As a value of a properties file. */

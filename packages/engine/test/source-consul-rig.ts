@@ -1,10 +1,10 @@
 /** The real Consul for tests, where there is one. */
-import { execFileSync, spawn } from 'node:child_process'
-import { once } from 'node:events'
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { ended } from '../../../test/rig/ended.ts'
+import { freePorts } from '../../../test/rig/free-ports.ts'
 
 /** Where scripts/bootstrap --consul puts it, and else the one on the PATH. */
 const cached = fileURLToPath(new URL('../../../.cache/consul/usr/bin/consul', import.meta.url))
@@ -35,7 +35,7 @@ const asMaster = { headers: { 'x-consul-token': master } }
 export class ConsulServer {
   readonly port: number
   readonly #args: readonly string[]
-  #end: () => Promise<void> = async () => {}
+  #process: ChildProcess | undefined
 
   private constructor(port: number, args: readonly string[]) {
     this.port = port
@@ -58,11 +58,7 @@ export class ConsulServer {
 
   async again(): Promise<void> {
     const child = spawn(program, this.#args, { stdio: 'ignore' })
-    const ended = once(child, 'exit')
-    this.#end = async () => {
-      child.kill('SIGKILL')
-      await ended
-    }
+    this.#process = child
     for (let isUp = false; !isUp;) {
       if (child.exitCode !== null) throw new Error(`consul ended with ${child.exitCode}`)
       isUp = await fetch(`${this.url}/v1/kv/up`, { method: 'PUT', body: 'x' }).then(
@@ -84,16 +80,8 @@ export class ConsulServer {
   }
 
   async stop(): Promise<void> {
-    const end = this.#end
-    this.#end = async () => {}
-    await end()
+    const child = this.#process
+    this.#process = undefined
+    await ended(child)
   }
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
-  await Promise.all(servers.map((server) => once(server, 'listening')))
-  const ports = servers.map((server) => (server.address() as AddressInfo).port)
-  await Promise.all(servers.map((server) => once(server.close(), 'close')))
-  return ports
 }

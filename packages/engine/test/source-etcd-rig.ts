@@ -3,10 +3,12 @@ import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_pr
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
-import { connect, createServer, type AddressInfo } from 'node:net'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { ended } from '../../../test/rig/ended.ts'
+import { freePort } from '../../../test/rig/free-ports.ts'
 
 /** Why the tests on a real server cannot run here. */
 export const noEtcd =
@@ -103,9 +105,7 @@ export class EtcdServer {
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     const child = this.#process
     this.#process = undefined
-    if (!child || child.exitCode !== null || child.signalCode !== null) return
-    child.kill(signal)
-    await once(child, 'exit')
+    await ended(child, signal)
   }
 
   /** As if its disk had been lost: nothing is there, and revisions begin again. */
@@ -215,15 +215,6 @@ function below(prefix: string): { readonly key: string; readonly range_end: stri
   const end = Buffer.from(prefix)
   end[end.length - 1] = (end.at(-1) as number) + 1
   return { key: text(prefix), range_end: text(end) }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 async function listens(port: number): Promise<boolean> {

@@ -1,14 +1,14 @@
 /** A real nats-server with JetStream for one test, and a proxy before it that can misbehave. */
-import { spawn, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { jetstreamManager, type JetStreamManager } from '@nats-io/jetstream'
 import { Kvm, type KV, type KvOptions } from '@nats-io/kv'
 import { connect, type NatsConnection } from '@nats-io/transport-node'
+import { ended } from '../../../test/rig/ended.ts'
+import { freePort } from '../../../test/rig/free-ports.ts'
 import { selfSigned } from './self-signed.ts'
 import { TcpProxy } from './tcp-proxy.ts'
 
@@ -30,7 +30,7 @@ export class NatsServer {
   readonly proxy: TcpProxy
   /** To be trusted, where it is one with TLS. */
   readonly ca: string | undefined
-  #end: (() => Promise<void>) | undefined
+  #process: ChildProcess | undefined
   #admin: Admin | undefined
 
   private constructor(
@@ -82,11 +82,7 @@ export class NatsServer {
 
   async start(): Promise<void> {
     const child = spawn('nats-server', this.#args, { stdio: ['ignore', 'ignore', 'pipe'] })
-    this.#end = async () => {
-      if (child.exitCode !== null || child.signalCode !== null) return
-      child.kill('SIGKILL')
-      await once(child, 'exit')
-    }
+    this.#process = child
     const lines: string[] = []
     for await (const line of createInterface(child.stderr)) {
       lines.push(line)
@@ -105,9 +101,9 @@ export class NatsServer {
   async stop(): Promise<void> {
     await this.#admin?.connection.close()
     this.#admin = undefined
-    const end = this.#end
-    this.#end = undefined
-    await end?.()
+    const child = this.#process
+    this.#process = undefined
+    await ended(child)
   }
 
   async close(): Promise<void> {
@@ -115,14 +111,4 @@ export class NatsServer {
     await this.stop()
     await rm(this.#folder, { recursive: true, force: true })
   }
-}
-
-/** It may be taken by another before it is used; then the server does not start, and says so. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }

@@ -1,12 +1,12 @@
 /** A real redis-server for one test, and a proxy before it that can misbehave. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { Redis } from 'ioredis'
+import { ended } from '../../../test/rig/ended.ts'
+import { freePort } from '../../../test/rig/free-ports.ts'
 import { selfSigned } from './self-signed.ts'
 import { TcpProxy } from './tcp-proxy.ts'
 
@@ -94,9 +94,7 @@ export class RedisServer {
     this.#admin = undefined
     const child = this.#process
     this.#process = undefined
-    if (!child || child.exitCode !== null || child.signalCode !== null) return
-    child.kill('SIGKILL')
-    await once(child, 'exit')
+    await ended(child)
   }
 
   async close(): Promise<void> {
@@ -104,14 +102,4 @@ export class RedisServer {
     await this.stop()
     await rm(this.#folder, { recursive: true, force: true })
   }
-}
-
-/** It may be taken by another before it is used; then the server does not start, and says so. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }

@@ -4,12 +4,14 @@ import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { connect, createServer, type AddressInfo } from 'node:net'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import zookeeper, { type Client, type Stat } from 'node-zookeeper-client'
+import { ended } from '../../../test/rig/ended.ts'
+import { freePorts } from '../../../test/rig/free-ports.ts'
 import { TcpProxy } from './tcp-proxy.ts'
 
 const jar = '/usr/share/java/zookeeper.jar'
@@ -59,9 +61,7 @@ export class ZookeeperServer {
   async stop(): Promise<void> {
     const child = this.#child
     this.#child = undefined
-    if (!child || child.exitCode !== null || child.signalCode !== null) return
-    child.kill('SIGKILL')
-    await once(child, 'exit')
+    await ended(child)
   }
 }
 
@@ -213,20 +213,6 @@ export function done<T = unknown>(start: (end: (error: unknown, value: T) => voi
 /** As the scheme `digest` keeps a login. */
 function digest(login: string): string {
   return `${login.split(':', 1)[0]}:${createHash('sha1').update(login).digest('base64')}`
-}
-
-/** They may be taken by others before they are used; then the server does not start, and says so. */
-async function freePorts(count: number): Promise<readonly number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
-  return Promise.all(
-    servers.map(async (server) => {
-      if (!server.listening) await once(server, 'listening')
-      const { port } = server.address() as AddressInfo
-      server.close()
-      await once(server, 'close')
-      return port
-    }),
-  )
 }
 
 /** Before one server. */
