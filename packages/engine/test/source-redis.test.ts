@@ -84,6 +84,29 @@ describe.skipIf(withoutRedis !== undefined)(`redis()${withoutRedis ? ` (skipped:
     await lives({})
   })
 
+  test('what was touched is read in one round trip, and in two where one does not tell all', async () => {
+    const { admin, engine } = await serving()
+    await admin.mset('app:a', 'x', 'app:b', 'x')
+    const { running, lives, says } = await engine({ prefix: 'app:' }, { maxBytes: 1_000 })
+    const twice = async () => /cmdstat_mget:calls=(\d+)/.exec(await admin.info('commandstats'))?.[1]
+    const before = await twice()
+    await admin.set('app:a', 'y')
+    await lives({ a: 'y', b: 'x' })
+    await admin.del('app:b')
+    await lives({ a: 'y' })
+    expect(await twice()).toBe(before)
+    await admin.multi().set('app:a', '').set('app:b', 'z'.repeat(600)).exec()
+    await lives({ a: '', b: 'z'.repeat(600) })
+    await admin.multi().del('app:b').set('app:a', '').set('app:c', '').exec()
+    await lives({ a: '', c: '' })
+    expect(Number(await twice())).toBeGreaterThan(Number(before))
+    await admin.mset('app:a', 'x'.repeat(600), 'app:c', 'x'.repeat(600))
+    await says('makes 1200 bytes; want at most 1000')
+    expect(running.live).toEqual({ a: '', c: '' })
+    await admin.set(Buffer.from('app:a\xff', 'latin1'), '1')
+    await says('is a key that is not UTF-8')
+  })
+
   test('by messages on a channel alone, whatever they say, changes are seen', async () => {
     const { admin, engine } = await serving([])
     await admin.set('doc', '{"a":1}')
@@ -169,7 +192,7 @@ describe.skipIf(withoutRedis !== undefined)(`redis()${withoutRedis ? ` (skipped:
     const { admin, engine } = await serving()
     await admin.set('app:a', '1')
     await admin.call('ACL', 'SETUSER', 'reader', 'on', '>s3cret', '~app:*', '&__keyspace@0__:app:*', '+scan', '+strlen')
-    await admin.call('ACL', 'SETUSER', 'reader', '+mget', '+hello', '+auth', '+psubscribe')
+    await admin.call('ACL', 'SETUSER', 'reader', '+mget', '+exists', '+getrange', '+hello', '+auth', '+psubscribe')
     const { lives, says } = await engine({ prefix: 'app:' }, { username: 'reader', password: 's3cret' })
     await says('does not say whether it sends keyspace notifications: NOPERM')
     await admin.set('app:a', '2')

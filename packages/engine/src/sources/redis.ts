@@ -4,7 +4,7 @@
  * Connecting is `redis/client.ts`, how keys went is `redis/seen.ts`.
  */
 import type { Redis } from 'ioredis'
-import { errorText, pause } from '../deadline.ts'
+import { errorText } from '../deadline.ts'
 import { connected } from './redis/client.ts'
 import { escaped, keysBelow } from './redis/keys.ts'
 import { Seen, type Evictions } from './redis/seen.ts'
@@ -62,6 +62,11 @@ export function redis(options: RedisOptions): WatchingSource {
         said.add(message)
       }
       try {
+        let isOver = false
+        void client.ended.then(() => {
+          isOver = true
+          seen.hint()
+        })
         await listen(client.redis, reading, seen, warnOnce)
         for (seen.lookAtAll(); !signal.aborted;) {
           // Before the look: what is said later may not be in it.
@@ -70,16 +75,10 @@ export function redis(options: RedisOptions): WatchingSource {
           // It was not looked to the end.
           if (news.kind === 'unusable') seen.lookAtAll()
           yield news
-          const over = new AbortController()
-          const waitMs = pollMs * (0.9 + 0.2 * Math.random())
-          const waited = await Promise.race([
-            pause(waitMs, signal, over.signal),
-            hint,
-            client.ended.then(() => 'ended'),
-          ])
-          over.abort()
-          if (waited === 'ended') throw client.explained()
-          if (waited === 'elapsed') seen.lookAtAll()
+          const timer = setTimeout(() => seen.hint(), pollMs * (0.9 + 0.2 * Math.random()))
+          await hint
+          clearTimeout(timer)
+          if (isOver) throw client.explained()
         }
       } catch (error) {
         throw client.explained(error)
@@ -155,9 +154,9 @@ const mostReads = 3
 /** Only what was touched: what a change costs is not to depend on how many keys there are. */
 async function lookAt(redis: Redis, reading: Reading, seen: Seen, first: readonly string[]): Promise<News> {
   let touched = first
-  let found = await values(redis, reading, touched)
+  let found = await fewValues(redis, reading, touched)
   // The server tells of a change before it answers what is asked after it. So what was touched by now may have been
-  // read as it was before, beside what was written together with it: it is read once more, all at one moment.
+  // read as it was before, beside what was written together with it: it is read once more.
   for (let reads = 1; seen.isDue && !('kind' in found); reads++) {
     const more = seen.take()
     if (more === undefined) {
@@ -165,7 +164,7 @@ async function lookAt(redis: Redis, reading: Reading, seen: Seen, first: readonl
       return look(redis, reading, seen)
     }
     touched = [...new Set([...touched, ...more])]
-    if (reads < mostReads) found = await values(redis, reading, touched)
+    if (reads < mostReads) found = await fewValues(redis, reading, touched)
     else {
       found = await values(redis, reading, [...new Set([...seen.known, ...touched])], touched)
       break
@@ -206,6 +205,26 @@ async function all(redis: Redis, reading: Reading): Promise<Found> {
   )
 }
 
+/**
+ * In one round trip where that tells all there is to know: each value is sent up to its share of `maxBytes`, and what is
+ * empty may be missing. The keys are read one after the other, so whoever asks has to see what was touched meanwhile.
+ */
+async function fewValues(redis: Redis, reading: Reading, keys: readonly string[]): Promise<Found> {
+  const known = withoutAsking(reading.name, keys)
+  if (known) return known
+  const shareBytes = Math.floor(reading.maxBytes / keys.length)
+  const asking = redis.pipeline().exists(...keys)
+  for (const key of keys) asking.getrangeBuffer(key, 0, shareBytes)
+  const [[, present] = [], ...ranges] = (await asking.exec()) ?? []
+  const entries = new Map<string, Uint8Array>()
+  for (const [i, [error, value]] of ranges.entries()) {
+    // Of another type, not permitted: what is wrong, and with which key, is told below.
+    if (error || (value as Buffer).length > shareBytes) return values(redis, reading, keys)
+    if ((value as Buffer).length > 0) entries.set(keys[i] as string, value as Buffer)
+  }
+  return present === entries.size ? { entries } : values(redis, reading, keys)
+}
+
 /** @param asked for their sizes; the others are as they were when they were asked for. */
 async function values(
   redis: Redis,
@@ -213,10 +232,8 @@ async function values(
   keys: readonly string[],
   asked: readonly string[] = keys,
 ): Promise<Found> {
-  if (keys.length > mostKeys) return unusable(name, 'limit', `has more than ${mostKeys} keys below it; want less`)
-  const unreadable = keys.find((key) => key.includes('\ufffd'))
-  if (unreadable !== undefined) return unusable(unreadable, 'unreadable', 'is a key that is not UTF-8')
-  if (keys.length === 0) return { entries: new Map() }
+  const known = withoutAsking(name, keys)
+  if (known) return known
   const asking = redis.pipeline()
   for (const key of asked) asking.strlen(key)
   let sizeBytes = 0
@@ -232,6 +249,13 @@ async function values(
   for (const [i, value] of (await redis.mgetBuffer([...keys])).entries())
     if (value) entries.set(keys[i] as string, value)
   return { entries }
+}
+
+function withoutAsking(name: string, keys: readonly string[]): Found | undefined {
+  if (keys.length > mostKeys) return unusable(name, 'limit', `has more than ${mostKeys} keys below it; want less`)
+  const unreadable = keys.find((key) => key.includes('\ufffd'))
+  if (unreadable !== undefined) return unusable(unreadable, 'unreadable', 'is a key that is not UTF-8')
+  return keys.length === 0 ? { entries: new Map() } : undefined
 }
 
 async function fields(redis: Redis, { name }: Reading): Promise<Found> {
