@@ -15,7 +15,7 @@ import {
   type Path,
 } from 'midflight'
 import { preview, program, type ProgramOptions } from 'midflight/program'
-import { addressAt } from '../fleet/connection.ts'
+import { connectionOf } from '../fleet/connection.ts'
 import { schemaFrom } from '../files/schema.ts'
 import { configReader } from '../places/read.ts'
 import { printable } from '../printable.ts'
@@ -64,9 +64,9 @@ export async function dry(terminal: Terminal, sidecar: Sidecar, { json }: { read
 async function configOf(terminal: Terminal, sidecar: Sidecar): Promise<{ config: Json; shown: Json }> {
   const { controlPlane, directory, secrets = [] } = sidecar
   const schema = sidecar.schema === undefined ? undefined : await schemaFrom(resolve(directory, sidecar.schema))
-  // A node that only looks is none of the fleet: the release is read as a person reads it.
+  // Who only looks is no node of the fleet: the release is read as a person reads it, with that person's token.
   const sources = controlPlane
-    ? [await released(terminal, controlPlane, directory)]
+    ? [await released(terminal, controlPlane)]
     : (await sourcesOf(sidecar, terminal.interrupted)).sources
   try {
     const examined = await examine({ sources, secrets, ...(schema && { schema }) })
@@ -78,11 +78,10 @@ async function configOf(terminal: Terminal, sidecar: Sidecar): Promise<{ config:
   }
 }
 
-async function released(terminal: Terminal, given: NonNullable<Sidecar['controlPlane']>, directory: string) {
-  const token = given.tokenFile === undefined ? {} : { tokenFile: resolve(directory, given.tokenFile) }
-  const reader = configReader(addressAt(given.url, token, 'controlPlane.url'), given.config)
+async function released(terminal: Terminal, { url, config: name }: NonNullable<Sidecar['controlPlane']>) {
+  const reader = configReader(connectionOf({ url }), name)
   const { config } = await reader.read(terminal.interrupted)
-  return { name: given.config, load: async () => ({ config }), close: () => reader.close() }
+  return { name, load: async () => ({ config }), close: () => reader.close() }
 }
 
 /** Prepared as for a change, and let go. Under another name: a sidecar that runs looks after its own. */

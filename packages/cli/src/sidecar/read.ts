@@ -114,7 +114,7 @@ function meaning(directory: string, programs: ProgramOptions[]): AnySchema {
     }
     written.secrets?.forEach((secret, i) => tried(issues, ['secrets', i], () => parsePath(secret)))
     const { minMs = 0, maxMs = Infinity } = written.wait ?? {}
-    if (maxMs < minMs) issues.push({ path: ['wait', 'maxMs'], message: `is ${maxMs}; want at least minMs, ${minMs}` })
+    if (maxMs < minMs) issues.push({ path: ['wait', 'maxMs'], message: `ends before minMs; want at least ${minMs}` })
     written.programs.forEach((entry, i) => {
       const [preset, options] = Object.entries(entry)[0] as [PresetName, WrittenProgram]
       const at = ['programs', i, preset]

@@ -81,7 +81,10 @@ export function endOf(terminal: Terminal): AbortSignal {
 export async function over(ended: AbortSignal, other: AbortSignal | undefined): Promise<void> {
   const any = other ? AbortSignal.any([ended, other]) : ended
   if (any.aborted) return
+  // Signals and watched files alone keep no process running.
+  const alive = setInterval(() => {}, 2 ** 30)
   await new Promise<void>((done) => any.addEventListener('abort', () => done(), { once: true }))
+  clearInterval(alive)
 }
 
 async function applyOnce(terminal: Terminal, sidecar: Sidecar, { json }: RunFlags, ended: AbortSignal): Promise<void> {
@@ -156,7 +159,6 @@ async function started(
         sources,
         triggers: [...triggers, onSignal('SIGHUP')],
         endpoints,
-        retries: { limit: 0 },
       })
     } catch (error) {
       if (!(error instanceof StartError)) throw error
@@ -181,7 +183,11 @@ function endpointsOf({ admin, directory }: Sidecar): readonly Endpoint[] {
   }
 }
 
-export function show(terminal: Terminal, engine: Engine<unknown>, { json }: Pick<RunFlags, 'json'>): void {
+export function show(
+  terminal: Terminal,
+  engine: Pick<Engine<unknown>, 'events' | 'addresses'>,
+  { json }: Pick<RunFlags, 'json'>,
+): void {
   const one = (event: Event) => {
     if (json) return terminal.jsonLine(event)
     if (event.kind === 'reload-began') return
@@ -189,7 +195,9 @@ export function show(terminal: Terminal, engine: Engine<unknown>, { json }: Pick
     const look = { ...terminal.look(), ...(!terminal.live && { columns: logColumns }) }
     terminal.print(eventLine(event, look), detailLines(event, look))
   }
-  for (const event of engine.events.recent()) one(event)
+  // What is older was shown by the process before.
+  const began = Date.now() - performance.now()
+  for (const event of engine.events.recent()) if (new Date(event.at).getTime() >= began) one(event)
   engine.events.subscribe(one)
   for (const [name, address] of Object.entries(engine.addresses)) {
     if (name !== 'systemd') terminal.note(`${name} at ${address}`)

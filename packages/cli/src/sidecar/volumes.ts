@@ -8,7 +8,6 @@ import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
-  componentsFor,
   debounced,
   jsonSchema,
   SourceError,
@@ -35,8 +34,14 @@ export interface VolumeFlags {
   readonly json?: true
 }
 
-/** Of a file's answers and of all tries together; a kubelet writes again a minute later at the soonest. */
+/** When it was last tried to tell somebody who could not be told. */
+interface Debt {
+  sinceMs: number | undefined
+}
+
 const askMs = 10_000
+/** Those who could not be told are told again, although nothing has changed since. */
+const againMs = 20_000
 const pollMs = 2_000
 const quietMs = 100
 
@@ -53,12 +58,13 @@ export async function watchVolumes(terminal: Terminal, flags: VolumeFlags): Prom
     if (!found?.isDirectory()) throw new Refusal('unreadable', `--volume-dir ${directory} is no directory`)
   }
   const ended = endOf(terminal)
-  const source = volumes(volumeDir)
+  const debt: Debt = { sinceMs: undefined }
+  const source = volumes(volumeDir, debt)
   const engine = await start({
     schema: jsonSchema<Json>(true),
     sources: [source],
     triggers: [debounced(source.changes, { quietMs }), onSignal('SIGHUP')],
-    components: [webhooks(webhookUrl, flags)],
+    components: [webhooks(webhookUrl, flags, debt)],
     endpoints: [systemdNotify()],
     deadlines: { commitMs: (webhookRetries + 1) * (askMs + 5_000) * webhookUrl.length },
     logger: false,
@@ -70,7 +76,7 @@ export async function watchVolumes(terminal: Terminal, flags: VolumeFlags): Prom
 }
 
 /** The digests of all files, by directory and name. */
-function volumes(directories: readonly string[]): Source & { readonly changes: Trigger } {
+function volumes(directories: readonly string[], debt: Debt): Source & { readonly changes: Trigger } {
   const name = `volumes ${directories.join(', ')}`
   return {
     name,
@@ -80,7 +86,7 @@ function volumes(directories: readonly string[]): Source & { readonly changes: T
       )
       return { config: Object.fromEntries(all) }
     },
-    changes: { name, requests: (signal, warn) => requests(directories, signal, warn) },
+    changes: { name, requests: (signal, warn) => requests(directories, debt, signal, warn) },
   }
 }
 
@@ -114,6 +120,7 @@ async function digestOf(path: string): Promise<Json> {
 /** At each sign of a change, and now and then without one: what is the same is no change. */
 async function* requests(
   directories: readonly string[],
+  debt: Debt,
   signal: AbortSignal,
   warn?: (message: string) => void,
 ): AsyncGenerator<ReloadRequest> {
@@ -137,24 +144,36 @@ async function* requests(
         sleep(pollMs, undefined, { signal: AbortSignal.any([signal, stop.signal]) }).catch(() => {}),
       ])
       stop.abort()
-      if (!signal.aborted) yield { trigger: 'volume' }
+      if (signal.aborted) return
+      const isOwed = debt.sinceMs !== undefined && performance.now() - debt.sinceMs > againMs
+      yield { trigger: 'volume', ...(isOwed && { force: true }) }
     }
   } finally {
     for (const watcher of watchers) watcher.close()
   }
 }
 
-function webhooks(urls: readonly string[], flags: VolumeFlags): Component {
-  return componentsFor(jsonSchema<Json>(true)).value({
+function webhooks(urls: readonly string[], flags: VolumeFlags, debt: Debt): Component {
+  return {
     name: 'webhooks',
-    path: '',
-    prepare: (next: Json) => next,
-    async apply(_next, _prepared, before) {
-      // The program has read what is there at the start by itself.
-      if (before === undefined) return
-      for (const url of urls) await told(url, flags)
+    after: [],
+    paths: [''],
+    slice: ([digestsNow]) => digestsNow,
+    hot: 'full',
+    async prepare({ before }) {
+      return {
+        async commit() {
+          // The program has read what is there at the start by itself.
+          if (before === undefined) return
+          debt.sinceMs = performance.now()
+          for (const url of urls) await told(url, flags)
+          debt.sinceMs = undefined
+        },
+        rollback() {},
+        dispose() {},
+      }
     },
-  }) as Component
+  }
 }
 
 async function told(url: string, { webhookMethod, webhookStatusCode, webhookRetries }: VolumeFlags): Promise<void> {
