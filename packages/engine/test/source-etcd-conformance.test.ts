@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { etcd, type EtcdOptions } from '../src/sources/etcd.ts'
 import { testSource, type SourceRig } from '../src/testing/index.ts'
-import { EtcdServer, noEtcd, selfSigned } from './source-etcd-rig.ts'
+import { selfSigned } from './self-signed.ts'
+import { EtcdServer, noEtcd } from './source-etcd-rig.ts'
 import { TcpProxy } from './tcp-proxy.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'midflight-etcd-tls-'))

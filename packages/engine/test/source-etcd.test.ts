@@ -12,7 +12,8 @@ import { connect, type Cluster, type Connection } from '../src/sources/etcd/clie
 import { etcdFeed, listed } from '../src/sources/etcd/follow.ts'
 import { etcd, type EtcdOptions } from '../src/sources/etcd.ts'
 import type { News, WatchingSource } from '../src/sources/watching.ts'
-import { EtcdServer, noEtcd, selfSigned } from './source-etcd-rig.ts'
+import { selfSigned } from './self-signed.ts'
+import { EtcdServer, noEtcd } from './source-etcd-rig.ts'
 import { TcpProxy } from './tcp-proxy.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'midflight-etcd-tls-'))

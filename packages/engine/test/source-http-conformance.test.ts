@@ -1,19 +1,10 @@
-import { execFileSync } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { createServer } from 'node:https'
-import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterAll, describe, test } from 'vitest'
+import { describe, test } from 'vitest'
 import { http, type HttpOptions } from '../src/sources/http.ts'
 import { testSource, type SourceRig } from '../src/testing/index.ts'
 import { WebServer } from './source-http-rig.ts'
+import { quick as quickly, untrusted } from './source-peer-rig.ts'
 
-const folder = mkdtempSync(join(tmpdir(), 'midflight-http-'))
-afterAll(() => rmSync(folder, { recursive: true, force: true }))
-
-const quick = { pollMs: 100, timeoutMs: 500, answerMs: 400, retry: { firstMs: 20, maxMs: 200 } } as const
+const quick = { pollMs: 100, ...quickly } as const
 
 async function open(options: (web: WebServer) => HttpOptions): Promise<SourceRig> {
   const web = await WebServer.listen()
@@ -44,38 +35,14 @@ async function open(options: (web: WebServer) => HttpOptions): Promise<SourceRig
       return { source: http(web.url('doc'), { ...quick, token: () => 'wrong' }), attempts: () => web.requests.length }
     },
     async wrongTls() {
-      const { cert, key } = selfSigned()
-      let attempts = 0
-      const server = createServer({ cert, key })
-      server.on('connection', () => attempts++)
-      server.listen(0, '127.0.0.1')
-      await once(server, 'listening')
-      closing.push(async () => {
-        server.close()
-        server.closeAllConnections()
-        await once(server, 'close')
-      })
-      const { port } = server.address() as AddressInfo
-      return { source: http(`https://127.0.0.1:${port}/doc`, quick), attempts: () => attempts }
+      const other = await untrusted()
+      closing.push(() => other.close())
+      return { source: http(`${other.url}/doc`, quick), attempts: () => other.attempts() }
     },
     async close() {
       for (const end of closing) await end()
     },
   }
-}
-
-function selfSigned(): { cert: Buffer; key: Buffer } {
-  const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')]
-  const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1']
-  const made = ['-keyout', key, '-out', cert, '-days', '1']
-  execFileSync(
-    'openssl',
-    ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', ...subject, ...made],
-    {
-      stdio: 'pipe',
-    },
-  )
-  return { cert: readFileSync(cert), key: readFileSync(key) }
 }
 
 const without = {

@@ -1,7 +1,6 @@
 /** What is of `kubernetes()` alone: versions, watches, removals, permissions, and where a pod finds its cluster. */
-import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,6 +9,7 @@ import { expect, onTestFinished, test, vi } from 'vitest'
 import { kubernetes, type KubernetesOptions } from '../src/sources/kubernetes.ts'
 import { jsonLines } from '../src/sources/kubernetes/lines.ts'
 import { KubernetesPeer } from './kubernetes-peer.ts'
+import { selfSigned } from './self-signed.ts'
 import { quick } from './source-peer-rig.ts'
 
 const soon = () => AbortSignal.timeout(10_000)
@@ -273,11 +273,8 @@ test('a pod finds its cluster, trusts its authority, and takes a token that was 
 
 /** The peer behind TLS, with its certificate as the `ca.crt` of `folder`. */
 async function secured(peer: KubernetesPeer, folder: string) {
-  const [cert, key] = [join(folder, 'ca.crt'), join(folder, 'key.pem')]
-  const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '1']
-  const subject = ['-subj', '/CN=kubernetes', '-addext', 'subjectAltName=IP:127.0.0.1']
-  execFileSync('openssl', ['req', '-x509', ...kind, ...subject, '-keyout', key, '-out', cert], { stdio: 'pipe' })
-  const server = createServer({ cert: readFileSync(cert), key: readFileSync(key) }, (socket) => {
+  const { pem, keyPem } = selfSigned(folder, 'ca')
+  const server = createServer({ cert: pem, key: keyPem }, (socket) => {
     const behind = connect(Number(new URL(peer.url).port), '127.0.0.1')
     for (const one of [socket, behind]) {
       one.on('error', () => {}) // the other end is told by `close`

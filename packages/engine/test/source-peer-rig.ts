@@ -1,13 +1,13 @@
 /** What the rigs of sources that speak HTTP share: a server behind a proxy that can be cut, and one that nobody trusts. */
-import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'vitest'
 import { testSource, type SourceFactory, type SourceRig } from '../src/testing/index.ts'
+import { selfSigned } from './self-signed.ts'
 import type { TcpProxy } from './tcp-proxy.ts'
 
 /** Short waits for whatever a source waits for. */
@@ -39,7 +39,10 @@ export interface Untrusted {
 /** A server with a certificate that it signed itself. */
 export async function untrusted(): Promise<Untrusted> {
   let attempts = 0
-  const server = createServer(selfSigned())
+  const folder = mkdtempSync(join(tmpdir(), 'midflight-untrusted-'))
+  const { pem, keyPem } = selfSigned(folder)
+  rmSync(folder, { recursive: true, force: true })
+  const server = createServer({ cert: pem, key: keyPem })
   server.on('connection', () => attempts++)
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -51,19 +54,6 @@ export async function untrusted(): Promise<Untrusted> {
       server.closeAllConnections()
       await once(server, 'close')
     },
-  }
-}
-
-function selfSigned(): { cert: Buffer; key: Buffer } {
-  const folder = mkdtempSync(join(tmpdir(), 'midflight-untrusted-'))
-  try {
-    const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')]
-    const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '1']
-    const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1']
-    execFileSync('openssl', ['req', '-x509', ...kind, ...subject, '-keyout', key, '-out', cert], { stdio: 'pipe' })
-    return { cert: readFileSync(cert), key: readFileSync(key) }
-  } finally {
-    rmSync(folder, { recursive: true, force: true })
   }
 }
 
