@@ -74,6 +74,32 @@ describe.skipIf(withoutCaddy !== undefined)(`Caddy${why}`, () => {
     expect(await textAt(`http://127.0.0.1:${port}/`)).toBe('two')
   })
 
+  test('JSON is given to the admin API by ourselves: served, refused with its words, and the old loaded again', async () => {
+    server = await Caddy.start()
+    const { directory, admin, port } = server
+    const config = (text: string, ...first: string[]) => {
+      const routes = [{ handle: [{ handler: 'static_response', body: text }] }]
+      // In this order: what Caddy has begun to listen on before it fails, it goes on serving for a while.
+      const listen = [...first, `127.0.0.1:${port}`]
+      const main = { listen, automatic_https: { disable: true }, routes }
+      return { caddy: { admin: { listen: admin }, apps: { http: { servers: { main } } } } }
+    }
+    const files = [{ path: 'caddy.json', from: 'caddy', as: 'json' }] as const
+    const options = preset({ directory, admin, main: 'caddy.json', files })
+    expect(options.reload).toMatchObject({ http: { file: 'caddy.json' } })
+    const { set } = await engineOf([program(options)], config('one'))
+    expect(await served()).toBe('one')
+    const other = createServer().listen(0, '127.0.0.1')
+    await once(other, 'listening')
+    const outcome = await set(config('two', `127.0.0.1:${(other.address() as { port: number }).port}`))
+    other.close()
+    expect(outcome).toMatchObject({ kind: 'rolled-back', phase: 'commit' })
+    expect(outcome).toMatchObject({ cause: expect.stringContaining('address already in use') })
+    expect(await served()).toBe('one')
+    expect(await set(config('three'))).toMatchObject({ kind: 'committed' })
+    expect(await served()).toBe('three')
+  })
+
   test('F68: it is gone when it is told: the old files are back, that nobody knows what runs is said, and the next change mends it', async () => {
     const { set } = await rig()
     await server!.kill()

@@ -106,7 +106,7 @@ test('a program that is given its configuration is sent what is in place, also o
   const server = createServer(async (request, response) => {
     let text = ''
     for await (const part of request) text += String(part)
-    sent.push(`${request.method} ${request.headers['content-type']} ${text}`)
+    sent.push(`${request.method} ${request.headers['content-type']} ${request.headers['cache-control']} ${text}`)
     response.writeHead(text.includes('bad') ? 400 : 200).end()
   }).listen(0, '127.0.0.1')
   servers.push(server)
@@ -117,7 +117,7 @@ test('a program that is given its configuration is sent what is in place, also o
     p: '1',
   })
   expect(await rig.set({ p: 'bad' })).toMatchObject({ kind: 'rolled-back', phase: 'commit' })
-  expect(sent).toEqual(['1', 'bad', '1'].map((text) => `PUT text/caddyfile ${text}`))
+  expect(sent).toEqual(['1', 'bad', '1'].map((text) => `PUT text/caddyfile must-revalidate ${text}`))
 })
 
 test('no file is left where there was none before', async () => {

@@ -17,7 +17,14 @@ export async function answerOf(
   { url, method, body, contentType, maxBytes = maxBodyBytes }: Asked,
   signal: AbortSignal,
 ): Promise<{ readonly status: number; readonly body: string }> {
-  const headers = { connection: 'close', ...(contentType !== undefined && { 'content-type': contentType }) }
+  const headers = {
+    connection: 'close',
+    // To pack it costs a program beside us more than to send it.
+    'accept-encoding': 'identity',
+    // What is sent is to be taken also if it is what was sent before: a file that it names may be another.
+    ...(body && { 'cache-control': 'must-revalidate' }),
+    ...(contentType !== undefined && { 'content-type': contentType }),
+  }
   try {
     const response = await fetch(url, { method, signal, redirect: 'manual', headers, ...(body && { body }) })
     const parts: Uint8Array[] = []
