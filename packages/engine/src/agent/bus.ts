@@ -51,8 +51,9 @@ export class BusLine {
     this.#news = news
   }
 
+  /** What the control plane says there is heard. Where it says nothing, or cannot be believed, nothing is. */
   get listening(): boolean {
-    return this.#listening
+    return this.#listening && this.#key !== undefined
   }
 
   open(): void {

@@ -40,6 +40,8 @@ const quickMs = 1_000
 const standInAfterMs: RangeMs = [250, 1_000]
 /** Whatever was said on the bus while it was not heard is asked for within this. */
 const listensAgainMs: RangeMs = [0, 10_000]
+/** Between what was asked last and what is asked because there may be news, at least: whoever can say so may say so always. */
+const leastGapMs = 1_000
 const longestWaitMs = 2 ** 31 - 1
 
 export class Polling {
@@ -57,6 +59,9 @@ export class Polling {
   #wantsWhole = false
   /** There may be news: ask then, whatever the plan would wait for. */
   #askAt = Infinity
+  /** The end of the span that this is in. */
+  #askBy = Infinity
+  #turnAt = -Infinity
   #askChanged = new AbortController()
 
   constructor(remote: Remote, end: PollEnd, contact: Contact, news: PollNews, closing: AbortSignal) {
@@ -90,9 +95,16 @@ export class Polling {
     this.wake()
   }
 
-  /** At a random time within this, or sooner if that was said before. */
+  /**
+   * At a random time within this, or sooner if that was said before; after it has asked, no sooner than in as long. So a
+   * fleet that is told without end asks no more than the span allows for.
+   */
   askWithin(ms: number): void {
-    const at = performance.now() + Math.random() * ms
+    const now = performance.now()
+    // Whoever is told twice has one time, and not the sooner of two: else the span would shrink with each.
+    if (now + ms >= this.#askBy) return
+    this.#askBy = now + ms
+    const at = Math.max(now + Math.random() * ms, this.#turnAt + Math.max(ms, leastGapMs))
     if (at >= this.#askAt) return
     this.#askAt = at
     this.#askChanged.abort()
@@ -142,6 +154,8 @@ export class Polling {
       const now = this.#wantsWhole && this.#failures === 0 && this.#plan !== 'none'
       if (!now && (await pause(ms, changed, asked, this.#closing)) === 'stopped') continue
       this.#askAt = Infinity
+      this.#askBy = Infinity
+      this.#turnAt = performance.now()
       try {
         await this.#turn(AbortSignal.any([changed, this.#closing]))
       } catch (error) {

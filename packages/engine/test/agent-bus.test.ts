@@ -1,0 +1,82 @@
+/** A node without a connection on a bus that somebody else may write to as well. Between real servers it is `test/bus-fleet`. */
+import { generateKeyPairSync, sign } from 'node:crypto'
+import { afterEach, expect, test } from 'vitest'
+import { busFormat, releaseTopic, seal, toProve } from '../src/protocol/bus.ts'
+import { encode } from '../src/protocol/codec.ts'
+import { Rig, until } from './agent-rig.ts'
+import { FakeControlPlane } from './fake-control-plane.ts'
+import { LossyServer } from './lossy-bus.ts'
+
+const rig = new Rig()
+afterEach(() => rig.close())
+
+const { privateKey, publicKey } = generateKeyPairSync('ed25519')
+const key = publicKey.export({ format: 'der', type: 'spki' }).toString('base64url')
+/** So rarely that nothing in a test comes by it. */
+const rarely = { heartbeatMs: 600_000, leaseMs: 1_800_000, pollMs: 600_000 }
+
+async function plane(bus?: { readonly key: string }) {
+  const server = new LossyServer()
+  rig.add({ close: async () => server.close() })
+  const fake = rig.add(await FakeControlPlane.listen({ pacing: { ...rarely, ...(bus && { bus }) } }))
+  const polls: { readonly isLong: boolean }[] = []
+  fake.intercept = (request) => {
+    if (request.url?.includes('/poll')) polls.push({ isLong: !request.url.includes('wait=0s') })
+    return false
+  }
+  const speaker = server.newBus()
+  const topic = releaseTopic(fake.config)
+  const say = (message: Parameters<typeof encode>[0]) => {
+    const body = Buffer.from(encode(message))
+    const proof = sign(null, toProve(busFormat, [], body), privateKey).toString('base64url')
+    return speaker.publish(topic, seal(busFormat, [], proof, body))
+  }
+  return { server, fake, polls, say }
+}
+
+test('a true word that is said again and again makes a node ask no more than once a second, and it still asks', async () => {
+  const { server, fake, polls, say } = await plane({ key })
+  fake.publish({ limit: 1 })
+  const node = await rig.program(fake, { bus: server.newBus(), websocket: false })
+  await until(() => node.source.status().via === 'bus' && node.applied.length === 1)
+  // Of a canary, which is another node: for this one there is nothing yet.
+  const word = { type: 'moved', config: fake.config, number: 2, spreadMs: 0 } as const
+  const began = performance.now()
+  const before = polls.length
+  while (polls.length < before + 3) {
+    for (let i = 0; i < 20; i++) await say(word)
+    await new Promise((resolve) => setTimeout(resolve, 1))
+  }
+  const seconds = (performance.now() - began) / 1000
+  expect(polls.length - before).toBeLessThanOrEqual(1 + seconds)
+  fake.publish({ limit: 2 })
+  await say(word)
+  await until(() => node.applied.length === 2)
+  expect(node.applied).toEqual([1, 2])
+})
+
+test('a node of which the control plane speaks on no bus waits in polls, and says so', async () => {
+  const { server, fake, polls } = await plane()
+  fake.publish({ limit: 1 })
+  const node = await rig.program(fake, { bus: server.newBus(), websocket: false })
+  await until(() => polls.some(({ isLong }) => isLong))
+  fake.publish({ limit: 2 })
+  await until(() => node.applied.length === 2)
+  expect(node.source.status().via).toBe('poll')
+})
+
+test('told again within the span to ask at a random time, a node keeps to the one that it has', async () => {
+  const { server, fake, polls, say } = await plane({ key })
+  fake.publish({ limit: 1 })
+  const node = await rig.program(fake, { bus: server.newBus(), websocket: false })
+  await until(() => node.source.status().via === 'bus' && node.applied.length === 1)
+  const before = polls.length
+  // The least of so many random times would be now.
+  for (let i = 0; i < 30_000; i++) await say({ type: 'moved', config: fake.config, number: 2, spreadMs: 43_200_000 })
+  // A shorter span counts all the same.
+  fake.publish({ limit: 2 })
+  expect(polls.length).toBe(before)
+  await say({ type: 'moved', config: fake.config, number: 2, spreadMs: 10 })
+  await until(() => node.applied.length === 2)
+  expect(polls.length).toBe(before + 1)
+})
