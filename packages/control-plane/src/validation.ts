@@ -104,7 +104,7 @@ export async function requireValid(demands: Demands, content: Json): Promise<voi
 export async function requireSchema(schema: Json | null): Promise<void> {
   if (schema === null) return
   try {
-    await examine({ schema: jsonSchema<Json>(schema), sources: [holding('schema', Object.freeze({}))] })
+    await examine({ schema: schemaOf(schema), sources: [holding('schema', Object.freeze({}))] })
   } catch (error) {
     if (!(error instanceof SchemaError)) throw error
     throw invalid([{ code: 'schema', path: [], message: error.message }])

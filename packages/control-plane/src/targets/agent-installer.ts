@@ -3,7 +3,7 @@
  * to have stands by subscription; to install is to publish there, and everything else is what any release has: it is
  * durable, pushed, caught up with, reported. What the node does with it is `midflight/agent`, `packages`.
  */
-import { pointerText, type Json, type JsonObject } from 'midflight'
+import { digest, pointerText, type Json, type JsonObject } from 'midflight'
 import { configNameProblem } from 'midflight/protocol'
 import { createConfig } from '../configs.ts'
 import type { Domain } from '../domain.ts'
@@ -19,6 +19,7 @@ import {
   type SubscriptionStatus,
   type Wanted,
 } from './installer.ts'
+import { deploymentsOf, NodeConfigs, nodesPrefix, type Entry, type Known, type Standing } from './node-configs.ts'
 import type { KnownNode } from './node-directory.ts'
 
 export interface AgentInstallerOptions {
@@ -28,7 +29,6 @@ export interface AgentInstallerOptions {
   readonly published: (result: PublishResult) => void
 }
 
-const prefix = 'nodes/'
 const author = 'deployer'
 /** Configs in one publish. */
 const atOnce = 100
@@ -48,22 +48,11 @@ const schema: JsonObject = {
   },
 }
 
-/** What a node has of one subscription. */
-interface Entry {
-  readonly config: string
-  readonly digest: string
-  readonly enabled: boolean
-  readonly inspected: boolean
-  readonly remoteHost: JsonObject | null
-  readonly package: JsonObject
-  readonly parameters: JsonObject
-}
-
 /** The nodes that run a `nodes/…` config: with the labels `ip` and `cloud` they are known by their address too. */
 export function hostsOf(roster: Pick<Roster, 'all'>): KnownNode[] {
   const hosts: KnownNode[] = []
   for (const { config, labels } of roster.all()) {
-    if (!config.startsWith(prefix)) continue
+    if (!config.startsWith(nodesPrefix)) continue
     const { ip, cloud = '0' } = labels
     hosts.push({ id: nodeOf(config), labels, ...(ip !== undefined && { ip, cloud }) })
   }
@@ -76,6 +65,7 @@ export function agentInstaller(options: AgentInstallerOptions): Installer {
 
 class AgentInstaller implements Installer {
   private readonly options: AgentInstallerOptions
+  private readonly configs = new NodeConfigs()
   /** Which nodes have, or had a moment ago, something of a subscription. */
   private index: Promise<Map<string, Set<string>>> | undefined
 
@@ -89,11 +79,11 @@ class AgentInstaller implements Installer {
 
   async update(id: string, wanted: Wanted, { signal }: Call): Promise<void> {
     const held = await this.heldBy(id)
-    const now = await this.entries(id, held)
-    const known = [...now.values()].find((entry) => entry !== undefined)
+    const known = await this.options.domain.store.read((read) =>
+      [...held].map((name) => this.configs.newest(read, name).standing.get(id)).find((one) => one !== undefined),
+    )
     const entry: Entry = {
       config: wanted.config,
-      digest: wanted.digest,
       enabled: known?.enabled ?? true,
       inspected: known?.inspected ?? false,
       remoteHost: wanted.remoteHost as unknown as JsonObject | null,
@@ -131,43 +121,79 @@ class AgentInstaller implements Installer {
 
   async status(id: string): Promise<SubscriptionStatus | null> {
     const held = await this.heldBy(id)
-    const entries = await this.entries(id, held)
-    if (entries.size === 0) return null
-    const found = [...entries.values()].filter((entry) => entry !== undefined)
-    const digests = new Set(found.map(({ digest }) => digest))
-    const [digest = null] = digests
-    const heads = await this.options.domain.store.read(
-      (read) => new Map([...entries.keys()].map((name) => [name, read.config(prefix + name)?.head?.number ?? 0])),
-    )
+    if (held.size === 0) return null
+    const found = await this.options.domain.store.read((read) => [...held].map((name) => this.found(read, name, id)))
+    const there = found.flatMap(({ has }) => has ?? [])
     return {
-      enabled: found.length > 0 && found.every(({ enabled }) => enabled),
-      inspected: found.length > 0 && found.every(({ inspected }) => inspected),
-      digest: digests.size === 1 ? digest : null,
-      nodes: [...entries].map(([name, entry]) => this.stateOf(name, entry !== undefined, heads.get(name) ?? 0)),
+      enabled: there.length > 0 && there.every(({ enabled }) => enabled),
+      inspected: there.length > 0 && there.every(({ inspected }) => inspected),
+      // What is there already makes no release: to be told again is to be looked at again.
+      digest: null,
+      nodes: found.map(({ state }) => state),
     }
   }
 
-  private stateOf(node: string, has: boolean, head: number): NodeState {
+  private found(
+    read: StoreRead,
+    node: string,
+    id: string,
+  ): { readonly has: Known | undefined; readonly state: NodeState } {
+    const { head, standing } = this.configs.newest(read, node)
+    const has = standing.get(id)
+    return { has, state: this.stateOf(read, node, id, head, has) }
+  }
+
+  private stateOf(read: StoreRead, node: string, id: string, head: number, has: Known | undefined): NodeState {
     const { roster } = this.options
-    const uids = roster.uids(prefix + node)
+    const uids = roster.uids(nodesPrefix + node)
     const here = uids.filter((uid) => !roster.isAway(uid)).map((uid) => roster.node(uid) as NodeRecord)
     // It lets go when it comes back: that is on record already.
     if (here.length === 0) {
-      if (!has) return { node, state: 'absent' }
+      if (has === undefined) return { node, state: 'absent' }
       return { node, state: 'pending', detail: uids.length === 0 ? 'it has not connected yet' : 'it is away' }
     }
-    const behind = here.find(({ runs }) => runs?.number !== head)
+    const behind = here.find((one) => !this.runsThis(read, node, id, head, has, one))
     if (behind !== undefined) {
-      const isRefused = behind.seen === head && failures.includes(behind.status)
-      return isRefused ? { node, state: 'failed', detail: behind.detail ?? behind.status } : { node, state: 'running' }
+      if (behind.seen !== head || !failures.includes(behind.status)) return { node, state: 'running' }
+      return { node, state: 'failed', detail: this.reason(read, node, id, behind) }
     }
     const sick = here.find(({ health }) => health?.ok === false)
-    if (has && sick !== undefined) return { node, state: 'failed', detail: sick.health?.detail ?? 'it is not healthy' }
-    return { node, state: has ? 'success' : 'absent' }
+    if (has !== undefined && sick !== undefined) {
+      return { node, state: 'failed', detail: sick.health?.detail ?? 'it is not healthy' }
+    }
+    return { node, state: has === undefined ? 'absent' : 'success' }
   }
 
-  private async change(id: string, to: Partial<Entry>, { signal }: Call): Promise<void> {
-    const entries = await this.entries(id, await this.heldBy(id))
+  /** Also in an older release: what holds up the newest may be another package. */
+  private runsThis(
+    read: StoreRead,
+    node: string,
+    id: string,
+    head: number,
+    has: Known | undefined,
+    { runs, status }: NodeRecord,
+  ): boolean {
+    if (runs?.number === head) return true
+    if (status === 'DEGRADED') return false
+    const standing = runs === null ? nothing : this.configs.at(read, node, runs.number)
+    return standing !== undefined && standing.get(id)?.digest === has?.digest
+  }
+
+  /** What is said of another package may hold its secrets, which are not for whoever looks at this one. */
+  private reason(read: StoreRead, node: string, id: string, { runs, detail, status }: NodeRecord): string {
+    if (detail === undefined) return status
+    if (detail.includes(packageWord(id))) return detail
+    const before = runs === null ? undefined : this.configs.at(read, node, runs.number)
+    const ids = [...this.configs.newest(read, node).standing.keys(), ...(before?.keys() ?? [])]
+    const other = ids.find((one) => detail.includes(packageWord(one)))
+    return other === undefined ? detail : `${packageWord(other)}, which comes with it, is not taken by the node`
+  }
+
+  private async change(id: string, to: Partial<Pick<Entry, 'enabled' | 'inspected'>>, { signal }: Call): Promise<void> {
+    const held = await this.heldBy(id)
+    const entries = await this.options.domain.store.read(
+      (read) => new Map([...held].map((name) => [name, entryOf(read, name, id)])),
+    )
     const changes = new Map<string, Entry>()
     for (const [name, entry] of entries) if (entry !== undefined) changes.set(name, { ...entry, ...to })
     await this.write(id, changes, signal)
@@ -189,11 +215,23 @@ class AgentInstaller implements Installer {
     index.set(id, held)
     for (const name of changes.keys()) held.add(name)
     const all = [...changes]
+    const digests = new Map<Entry, string>()
+    const digestOf = (entry: Entry): string => {
+      const found = digests.get(entry) ?? digest(entry as unknown as Json)
+      digests.set(entry, found)
+      return found
+    }
     for (let i = 0; i < all.length; i += atOnce) {
       if (signal.aborted) throw new InstallerError('was stopped', true)
       const part = all.slice(i, i + atOnce)
       await this.makeConfigs(part.filter(([, entry]) => entry !== null).map(([name]) => name))
-      const edits = await domain.store.read((read) => part.flatMap(([name, entry]) => editOf(read, name, id, entry)))
+      const edits = await domain.store.read((read) =>
+        part.flatMap(([name, entry]) => {
+          const isThere =
+            this.configs.newest(read, name).standing.get(id)?.digest === (entry ? digestOf(entry) : undefined)
+          return isThere && !forced.has(name) ? [] : editOf(read, name, id, entry)
+        }),
+      )
       if (edits.length === 0) continue
       try {
         const wanted = edits.map((edit) => (forced.has(nodeOf(edit.config)) ? { ...edit, force: true } : edit))
@@ -207,21 +245,19 @@ class AgentInstaller implements Installer {
 
   private async makeConfigs(names: readonly string[]): Promise<void> {
     const { domain } = this.options
-    const missing = await domain.store.read((read) => names.filter((name) => read.config(prefix + name) === undefined))
-    for (const name of missing) {
+    const missing = await domain.store.read((read) =>
+      names.filter((name) => read.config(nodesPrefix + name) === undefined),
+    )
+    const make = async (name: string): Promise<void> => {
       try {
-        await createConfig(domain, { name: prefix + name, actor: author, schema })
+        await createConfig(domain, { name: nodesPrefix + name, actor: author, schema })
       } catch (error) {
         // Somebody else was first, which is as good.
         if (!(error instanceof RefusedError && error.code === 'exists')) throw error
       }
     }
-  }
-
-  private async entries(id: string, names: Iterable<string>): Promise<Map<string, Entry | undefined>> {
-    return await this.options.domain.store.read(
-      (read) => new Map([...names].map((name) => [name, entryOf(read, name, id)])),
-    )
+    // At once, so that the store writes them in one go.
+    await Promise.all(missing.map(make))
   }
 
   private async heldBy(id: string): Promise<ReadonlySet<string>> {
@@ -241,8 +277,8 @@ class AgentInstaller implements Installer {
     const index = new Map<string, Set<string>>()
     for (let after: string | undefined; ;) {
       const page = await this.options.domain.store.read((read) => {
-        const configs = read.configs(prefix.slice(0, -1), after, pageSize)
-        return configs.map(({ name }) => ({ name, ids: Object.keys(deploymentsIn(read, name)) }))
+        const configs = read.configs(nodesPrefix.slice(0, -1), after, pageSize)
+        return configs.map(({ name }) => ({ name, ids: [...this.configs.newest(read, nodeOf(name)).standing.keys()] }))
       })
       for (const { name, ids } of page) {
         for (const id of ids) index.set(id, (index.get(id) ?? new Set()).add(nodeOf(name)))
@@ -253,32 +289,31 @@ class AgentInstaller implements Installer {
   }
 }
 
+const nothing: Standing = new Map()
 const failures: readonly string[] = ['FAILED', 'ROLLED_BACK', 'RESTART_REQUIRED', 'DEGRADED']
 
+/** As `packages()` on the node says which one it is about. */
+function packageWord(id: string): string {
+  return `package ${id}`
+}
+
 function nodeOf(config: string): string {
-  return config.slice(prefix.length)
+  return config.slice(nodesPrefix.length)
 }
 
 function isName(node: string): boolean {
-  return configNameProblem(prefix + node) === undefined
-}
-
-function deploymentsIn(read: StoreRead, config: string): JsonObject {
-  const head = read.config(config)?.head
-  const content = head == null ? undefined : read.content(config, head.number)
-  const found = (content as JsonObject | undefined)?.['deployments']
-  return typeof found === 'object' && found !== null && !Array.isArray(found) ? (found as JsonObject) : {}
+  return configNameProblem(nodesPrefix + node) === undefined
 }
 
 function entryOf(read: StoreRead, node: string, id: string): Entry | undefined {
-  const all = deploymentsIn(read, prefix + node)
+  const all = deploymentsOf(read, node)
   return Object.hasOwn(all, id) ? (all[id] as unknown as Entry) : undefined
 }
 
 function editOf(read: StoreRead, node: string, id: string, entry: Entry | null): ConfigChange[] {
-  const config = prefix + node
+  const config = nodesPrefix + node
   const value = entry as unknown as Json
-  const all = deploymentsIn(read, config)
+  const all = deploymentsOf(read, node)
   if (entry === null && !Object.hasOwn(all, id)) return []
   if (read.config(config)?.head == null) return [{ config, content: { deployments: { [id]: value } } }]
   // A content that somebody else has made may have no deployments in it.

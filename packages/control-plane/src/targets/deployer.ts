@@ -7,10 +7,10 @@ import type { Domain } from '../domain.ts'
 import { RefusedError } from '../release.ts'
 import { FencedError, type StoreTx } from '../store.ts'
 import { Lines } from '../turns.ts'
-import { aggregate, hasEnded, next, stepOf, type DeploymentEvent, type DeploymentRecord } from './deployment.ts'
+import { aggregate, hasEnded, keyOf, next, stepOf, type DeploymentEvent, type DeploymentRecord } from './deployment.ts'
 import { inspect } from './inspection.ts'
 import { InstallerError, type Installer, type NodeState } from './installer.ts'
-import type { KnownNode } from './node-directory.ts'
+import { NodeDirectory, type KnownNode } from './node-directory.ts'
 import {
   auditOf,
   orderControl,
@@ -22,7 +22,7 @@ import {
   type Ordered,
 } from './orders.ts'
 import { again, defaultPace, type Pace } from './pace.ts'
-import { planTargets, targetsAfter, targetsOf, type TargetsPlan } from './plan.ts'
+import { planTargets, statesOf, targetsAfter, targetsOf, wantedOf, type TargetsPlan } from './plan.ts'
 import { scrubber } from './secrets.ts'
 import { Taking } from './step.ts'
 
@@ -127,7 +127,8 @@ export class Deployer {
         // It may quote what it was given.
         throw new InstallerError(scrub(error instanceof Error ? error.message : String(error)), true)
       })
-    const nodes = (status?.nodes ?? []).map((node) => ({
+    const wanted = wantedOf(config, targets, new NodeDirectory(this.options.nodes(), targets))
+    const nodes = statesOf(status, wanted).map((node) => ({
       ...node,
       ...(node.detail !== undefined && { detail: scrub(node.detail) }),
     }))
@@ -178,6 +179,7 @@ export class Deployer {
   private async run(config: string, hurry: AbortSignal): Promise<void> {
     const { store } = this.options.domain
     const stop = this.stop.signal
+    let seen = { key: '', sinceMs: 0 }
     for (let tries = 0; !stop.aborted && !hurry.aborted;) {
       try {
         const [open] = await store.read((read) => read.deployments.open(config))
@@ -186,7 +188,9 @@ export class Deployer {
         const record = known ? open : await this.move(open, { kind: 'begun' })
         // Somebody has revoked it in that moment.
         if (!record.state.begun) continue
-        const event = await this.take(record, known, hurry)
+        const key = keyOf(record)
+        if (key !== seen.key) seen = { key, sinceMs: performance.now() }
+        const event = await this.take(record, known, hurry, seen.sinceMs)
         if (event === undefined) continue
         await this.move(record, event)
         if (event.kind !== 'hindered') tries = 0
@@ -227,6 +231,7 @@ export class Deployer {
     record: DeploymentRecord,
     known: boolean,
     hurry: AbortSignal,
+    sinceMs: number,
   ): Promise<DeploymentEvent | undefined> {
     const step = stepOf(record.state)
     if (step.kind === 'point') return { kind: 'done' }
@@ -246,6 +251,7 @@ export class Deployer {
       pace: this.pace,
       stop: this.stop.signal,
       hurry,
+      sinceMs,
     }
     return await new Taking(taking).result(known)
   }

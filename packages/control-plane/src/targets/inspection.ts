@@ -7,7 +7,7 @@ import { aggregate, type Pointer } from './deployment.ts'
 import type { Installer, NodeState } from './installer.ts'
 import { NodeDirectory, type KnownNode } from './node-directory.ts'
 import { pause } from './pace.ts'
-import { targetsOf, wantedOf } from './plan.ts'
+import { statesOf, targetsOf, wantedOf } from './plan.ts'
 import { scrubber } from './secrets.ts'
 
 interface Inspecting {
@@ -73,7 +73,7 @@ async function inspectOne(inspecting: Inspecting, config: string, round: number)
     if (status === null) await installer.create(id, wanted, call)
     else if (status.digest !== wanted.digest) await installer.update(id, wanted, call)
     else if (drifted.length > 0) await installer.update(id, { ...wanted, only: drifted }, call)
-    const now = aggregate(pointer.status, status?.nodes ?? [])
+    const now = aggregate(pointer.status, statesOf(status, wanted))
     if (now === pointer.status) return
     await store.transaction((tx) => tx.deployments.found(config, pointer.number, now, epoch))
   } catch (error) {

@@ -8,7 +8,7 @@ import { RefusedError } from '../release.ts'
 import type { StoreRead } from '../store.ts'
 import type { DeploymentRecord, Pointer } from './deployment.ts'
 import { diffTargets, operationOf, type Operation, type TargetsDiff } from './diff.ts'
-import type { Wanted } from './installer.ts'
+import type { NodeState, SubscriptionStatus, Wanted } from './installer.ts'
 import { NodeDirectory, type KnownNode } from './node-directory.ts'
 import { shownParameters, withSecretsKept } from './secrets.ts'
 import { readTargets, type Targets } from './targets.ts'
@@ -73,6 +73,22 @@ export function wantedOf(config: string, targets: Targets, directory: NodeDirect
   const scope = { kind, nodes: declared }
   const all = { config, keys, scope, remoteHost: remoteHost && remoteHost.key, package: brought, parameters }
   return { config, digest: digest(all as unknown as Json), scope, nodes, remoteHost, package: brought, parameters }
+}
+
+/**
+ * Every node that is to have it, also those that the installer does not know, and of the others those that have not let
+ * go yet. One that is not to have it and has not is as it is to be.
+ */
+export function statesOf(status: SubscriptionStatus | null, wanted: Pick<Wanted, 'nodes'> | undefined): NodeState[] {
+  const named = new Map(wanted?.nodes.map((node) => [node.key, node]))
+  const found = (status?.nodes ?? []).filter(({ node, state }) => state !== 'absent' || named.has(node))
+  for (const { node } of found) named.delete(node)
+  for (const { key, id, unknown } of named.values()) {
+    if (unknown === true) continue
+    const detail = id === undefined ? 'no node is known by this address' : 'the installer says nothing of it'
+    found.push({ node: key, state: 'absent', detail })
+  }
+  return found
 }
 
 function invalid(issues: readonly Issue[]): RefusedError {

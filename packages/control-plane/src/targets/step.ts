@@ -3,7 +3,7 @@ import { keyOf, type DeploymentEvent, type DeploymentRecord, type Step } from '.
 import { InstallerError, type Installer, type NodeState, type SubscriptionStatus, type Wanted } from './installer.ts'
 import { NodeDirectory, type KnownNode } from './node-directory.ts'
 import { pause, type Pace } from './pace.ts'
-import { wantedOf } from './plan.ts'
+import { statesOf, wantedOf } from './plan.ts'
 import { scrubber } from './secrets.ts'
 import type { Targets } from './targets.ts'
 
@@ -19,6 +19,8 @@ interface Around {
   readonly installer: Installer | undefined
   readonly pace: Pace
   readonly stop: AbortSignal
+  /** When it was first taken here, in milliseconds that only grow: errors between do not make a wait longer. */
+  readonly sinceMs: number
   /** Somebody wants something else: waiting ends, a call does not, so that it cannot come after what undoes it. */
   readonly hurry: AbortSignal
 }
@@ -34,7 +36,7 @@ export class Taking {
 
   /** @returns `undefined` if it was not waited for to the end. */
   async result(known: boolean): Promise<DeploymentEvent | undefined> {
-    const { installer, step, stop } = this.around
+    const { installer, step, stop, pace } = this.around
     if (installer === undefined) {
       return { kind: 'refused', why: `the installer ${JSON.stringify(step.on.installer)} is not configured any more` }
     }
@@ -46,10 +48,9 @@ export class Taking {
     } catch (error) {
       if (stop.aborted) return undefined
       const isRefused = error instanceof InstallerError && !error.transient
-      return {
-        kind: isRefused ? 'refused' : 'hindered',
-        why: this.scrub(`${step.kind}: ${error instanceof Error ? error.message : String(error)}`),
-      }
+      const why = this.scrub(`${step.kind}: ${error instanceof Error ? error.message : String(error)}`)
+      if (step.kind !== 'up' || !this.isOver(pace.upMs)) return { kind: isRefused ? 'refused' : 'hindered', why }
+      return step.must === true ? { kind: 'refused', why } : { kind: 'done', note: why }
     }
   }
 
@@ -67,7 +68,10 @@ export class Taking {
       case 'update': {
         const { wanted } = this
         if (wanted === undefined) throw new InstallerError('has no targets to bring', false)
-        const only = step.only && { only: unsuccessful(status, wanted), again: true as const }
+        const left = step.only && unsuccessful(status, wanted)
+        // To some APIs a list of none may be no list.
+        if (left?.length === 0 && status !== null && hasArrived(status, wanted)) return
+        const only = left && { only: left, again: true as const }
         return await installer[step.kind](id, { ...wanted, ...only }, call)
       }
       case 'inspect':
@@ -86,13 +90,13 @@ export class Taking {
   /** Every node has it; or has not, and that is for people where it need not. */
   private async up(installer: Installer): Promise<DeploymentEvent | undefined> {
     const { step, pace } = this.around
-    const isOver = after(pace.upMs)
+    const { wanted } = this
     for (;;) {
-      const nodes = await this.wantedNodes(installer)
+      const nodes = statesOf(await this.status(installer), wanted)
       // One that has nothing yet may be about to get it.
       const waiting = of(nodes, 'running', 'pending', 'absent')
       const failed = of(nodes, 'failed')
-      const late = isOver()
+      const late = this.isOver(pace.upMs)
       if (step.must === true && (failed.length > 0 || (late && waiting.length > 0))) {
         return { kind: 'refused', why: this.found('up', [...failed, ...waiting]) }
       }
@@ -104,36 +108,36 @@ export class Taking {
     }
   }
 
-  /** Every node that is to have it, also those that the installer does not know; and those that it has besides. */
-  private async wantedNodes(installer: Installer): Promise<NodeState[]> {
-    const nodes = [...((await this.status(installer))?.nodes ?? [])]
-    const known = new Set(nodes.map(({ node }) => node))
-    for (const { key, unknown } of this.wanted?.nodes ?? []) {
-      const detail = 'the installer says nothing of it'
-      if (unknown !== true && !known.has(key)) nodes.push({ node: key, state: 'absent', detail })
-    }
-    return nodes
-  }
-
   /** What is still on a node must not be forgotten. */
   private async gone(installer: Installer): Promise<DeploymentEvent | undefined> {
     const { pace } = this.around
-    const isOver = after(pace.goneMs)
     for (;;) {
       const left = (await this.status(installer))?.nodes.filter(({ state }) => state !== 'absent') ?? []
       if (left.length === 0) return { kind: 'done' }
-      if (isOver()) return { kind: 'refused', why: this.found('uninstall', left) }
+      if (this.isOver(pace.goneMs)) return { kind: 'refused', why: this.found('uninstall', left) }
       if (!(await this.pollAgain())) return undefined
     }
   }
 
   private async pollAgain(): Promise<boolean> {
-    const { pace, stop, hurry } = this.around
-    return await pause(pace.pollMs, stop, hurry)
+    const { pace, stop, hurry, sinceMs } = this.around
+    // What takes long is looked at less often.
+    const waitedMs = performance.now() - sinceMs
+    return await pause(Math.min(Math.max(pace.pollMs, waitedMs / 10), pace.pollMs * 10), stop, hurry)
   }
 
+  private isOver(limitMs: number): boolean {
+    return performance.now() - this.around.sinceMs >= limitMs
+  }
+
+  /** @throws InstallerError, always transient: nothing that is there was refused by not saying how it is. */
   private async status(installer: Installer): Promise<SubscriptionStatus | null> {
-    return await installer.status(this.around.step.on.id, this.bound(this.around.pace.callMs))
+    try {
+      return await installer.status(this.around.step.on.id, this.bound(this.around.pace.callMs))
+    } catch (error) {
+      if (!(error instanceof InstallerError) || error.transient) throw error
+      throw new InstallerError(error.message, true, error)
+    }
   }
 
   private found(what: string, nodes: readonly NodeState[]): string {
@@ -184,9 +188,4 @@ export function unsuccessful(status: SubscriptionStatus | null, wanted: Wanted):
 
 function of(nodes: readonly NodeState[] = [], ...states: readonly NodeState['state'][]): NodeState[] {
   return nodes.filter(({ state }) => states.includes(state))
-}
-
-function after(ms: number): () => boolean {
-  const end = performance.now() + ms
-  return () => performance.now() >= end
 }
