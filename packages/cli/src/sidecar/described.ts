@@ -26,7 +26,7 @@ const probe = oneOf({
   tcp: only({ host: text, port }, { required: ['port'] }),
   command,
   prometheus: only({ metricsUrl: text }, { required: ['metricsUrl'] }),
-  haproxy: only({ statsSocket: text }, { required: ['statsSocket'] }),
+  haproxy: only({ statsSocket: text, pidFile: text }, { required: ['statsSocket'] }),
   nginx: only({ pidFile: text, maxDraining: number }, { required: ['pidFile'] }),
 })
 

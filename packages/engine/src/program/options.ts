@@ -105,8 +105,11 @@ export type Probe =
   | { readonly command: Command }
   /** Prometheus: its own metrics, at this URL, say that the last reload was successful, and that it came after ours. */
   | { readonly prometheus: { readonly metricsUrl: string } }
-  /** HAProxy: who answers at its stats socket is another process than before, and serves. */
-  | { readonly haproxy: { readonly statsSocket: string } }
+  /**
+   * HAProxy: who answers at its stats socket is another process than before, and serves. With the pid file of its master
+   * that is told again (SIGUSR2) where the signal seems to be lost.
+   */
+  | { readonly haproxy: { readonly statsSocket: string; readonly pidFile?: string } }
   /** nginx: new workers serve, and old ones are gone or on their way out. Needs to see its processes in /proc. */
   | {
       readonly nginx: {

@@ -55,7 +55,7 @@ async function beginOne(probe: Probe, directory: string, signal: AbortSignal): P
   if ('command' in probe) return (asked) => run('the probe', probe.command, directory, asked)
   if ('tcp' in probe) return (asked) => connected(probe.tcp.host ?? '127.0.0.1', probe.tcp.port, asked)
   if ('prometheus' in probe) return beginPrometheus(probe.prometheus.metricsUrl, signal)
-  if ('haproxy' in probe) return beginHaproxy(probe.haproxy.statsSocket, signal)
+  if ('haproxy' in probe) return beginHaproxy(probe.haproxy, signal)
   if ('nginx' in probe) return beginNginx(probe.nginx)
   const { url, status } = probe.http
   const ask = checkOf({ http: url, ...(status !== undefined && { expect: status }) })

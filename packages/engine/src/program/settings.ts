@@ -126,7 +126,8 @@ function checkProbe(where: string, probe: Probe, command: CheckCommand, refuse: 
     if (!isHttp(probe.prometheus.metricsUrl))
       refuse(`${where}.prometheus.metricsUrl is no URL that can be asked; want http:// or https://, without a password`)
   } else if ('haproxy' in probe) {
-    if (!isPlainAbsolute(probe.haproxy.statsSocket)) refuse(`${where}.haproxy.statsSocket is no absolute path`)
+    for (const [key, path] of Object.entries(probe.haproxy))
+      if (!isPlainAbsolute(path)) refuse(`${where}.haproxy.${key} is no absolute path`)
   } else if ('nginx' in probe) {
     if (!isPlainAbsolute(probe.nginx.pidFile)) refuse(`${where}.nginx.pidFile is no absolute path`)
   } else if ('tcp' in probe) {

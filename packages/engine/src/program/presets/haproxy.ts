@@ -28,6 +28,6 @@ export function haproxy(options: HaproxyOptions): ProgramOptions {
     directory,
     check: [binary, '-c', '-f', `{staged}/${main}`],
     reload: { signal: 'SIGUSR2', pidFile, process: 'haproxy' },
-    probes: [{ haproxy: { statsSocket } }, ...probes],
+    probes: [{ haproxy: { statsSocket, pidFile } }, ...probes],
   }
 }
