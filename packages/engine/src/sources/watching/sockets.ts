@@ -24,7 +24,8 @@ export class Sockets {
   add(socket: Socket): void {
     this.#open.add(socket)
     socket.once('close', () => this.#open.delete(socket))
-    if (this.#isOver) socket.destroy()
+    // Not yet: `net.connect` has it still in hand, and would bring it back to life with nobody to hear of its errors.
+    if (this.#isOver) process.nextTick(() => socket.destroy())
   }
 
   /** Also those to come. */
