@@ -19,7 +19,7 @@ import {
   type SubscriptionStatus,
   type Wanted,
 } from './installer.ts'
-import { deploymentsOf, NodeConfigs, nodesPrefix, type Entry, type Known, type Standing } from './node-configs.ts'
+import { deploymentsOf, NodeConfigs, nodesPrefix, type Entry, type Newest, type Standing } from './node-configs.ts'
 import type { KnownNode } from './node-directory.ts'
 
 export interface AgentInstallerOptions {
@@ -59,6 +59,13 @@ export function hostsOf(roster: Pick<Roster, 'all'>): KnownNode[] {
   return hosts
 }
 
+/** One subscription on one node, as it is in one transaction. */
+interface Place extends Newest {
+  readonly read: StoreRead
+  readonly node: string
+  readonly id: string
+}
+
 export function agentInstaller(options: AgentInstallerOptions): Installer {
   return new AgentInstaller(options)
 }
@@ -79,9 +86,10 @@ class AgentInstaller implements Installer {
 
   async update(id: string, wanted: Wanted, { signal }: Call): Promise<void> {
     const held = await this.heldBy(id)
-    const known = await this.options.domain.store.read((read) =>
-      [...held].map((name) => this.configs.newest(read, name).standing.get(id)).find((one) => one !== undefined),
-    )
+    const known = await this.options.domain.store.read((read) => {
+      const newest = this.configs.newest(read)
+      return [...held].map((name) => newest(name).standing.get(id)).find((one) => one !== undefined)
+    })
     const entry: Entry = {
       config: wanted.config,
       enabled: known?.enabled ?? true,
@@ -122,7 +130,13 @@ class AgentInstaller implements Installer {
   async status(id: string): Promise<SubscriptionStatus | null> {
     const held = await this.heldBy(id)
     if (held.size === 0) return null
-    const found = await this.options.domain.store.read((read) => [...held].map((name) => this.found(read, name, id)))
+    const found = await this.options.domain.store.read((read) => {
+      const newest = this.configs.newest(read)
+      return [...held].map((node) => {
+        const place = { read, node, id, ...newest(node) }
+        return { has: place.standing.get(id), state: this.stateOf(place) }
+      })
+    })
     const there = found.flatMap(({ has }) => has ?? [])
     return {
       enabled: there.length > 0 && there.every(({ enabled }) => enabled),
@@ -133,17 +147,9 @@ class AgentInstaller implements Installer {
     }
   }
 
-  private found(
-    read: StoreRead,
-    node: string,
-    id: string,
-  ): { readonly has: Known | undefined; readonly state: NodeState } {
-    const { head, standing } = this.configs.newest(read, node)
+  private stateOf(place: Place): NodeState {
+    const { node, id, head, standing } = place
     const has = standing.get(id)
-    return { has, state: this.stateOf(read, node, id, head, has) }
-  }
-
-  private stateOf(read: StoreRead, node: string, id: string, head: number, has: Known | undefined): NodeState {
     const { roster } = this.options
     const uids = roster.uids(nodesPrefix + node)
     const here = uids.filter((uid) => !roster.isAway(uid)).map((uid) => roster.node(uid) as NodeRecord)
@@ -152,10 +158,10 @@ class AgentInstaller implements Installer {
       if (has === undefined) return { node, state: 'absent' }
       return { node, state: 'pending', detail: uids.length === 0 ? 'it has not connected yet' : 'it is away' }
     }
-    const behind = here.find((one) => !this.runsThis(read, node, id, head, has, one))
+    const behind = here.find((one) => !this.runsThis(place, one))
     if (behind !== undefined) {
       if (behind.seen !== head || !failures.includes(behind.status)) return { node, state: 'running' }
-      return { node, state: 'failed', detail: this.reason(read, node, id, behind) }
+      return { node, state: 'failed', detail: this.reason(place, behind) }
     }
     const sick = here.find(({ health }) => health?.ok === false)
     if (has !== undefined && sick !== undefined) {
@@ -165,26 +171,19 @@ class AgentInstaller implements Installer {
   }
 
   /** Also in an older release: what holds up the newest may be another package. */
-  private runsThis(
-    read: StoreRead,
-    node: string,
-    id: string,
-    head: number,
-    has: Known | undefined,
-    { runs, status }: NodeRecord,
-  ): boolean {
+  private runsThis({ read, node, id, head, standing }: Place, { runs, status }: NodeRecord): boolean {
     if (runs?.number === head) return true
     if (status === 'DEGRADED') return false
-    const standing = runs === null ? nothing : this.configs.at(read, node, runs.number)
-    return standing !== undefined && standing.get(id)?.digest === has?.digest
+    const running = runs === null ? nothing : this.configs.at(read, node, runs.number)
+    return running !== undefined && running.get(id)?.digest === standing.get(id)?.digest
   }
 
   /** What is said of another package may hold its secrets, which are not for whoever looks at this one. */
-  private reason(read: StoreRead, node: string, id: string, { runs, detail, status }: NodeRecord): string {
+  private reason({ read, node, id, standing }: Place, { runs, detail, status }: NodeRecord): string {
     if (detail === undefined) return status
     if (detail.includes(packageWord(id))) return detail
     const before = runs === null ? undefined : this.configs.at(read, node, runs.number)
-    const ids = [...this.configs.newest(read, node).standing.keys(), ...(before?.keys() ?? [])]
+    const ids = [...standing.keys(), ...(before?.keys() ?? [])]
     const other = ids.find((one) => detail.includes(packageWord(one)))
     return other === undefined ? detail : `${packageWord(other)}, which comes with it, is not taken by the node`
   }
@@ -225,13 +224,13 @@ class AgentInstaller implements Installer {
       if (signal.aborted) throw new InstallerError('was stopped', true)
       const part = all.slice(i, i + atOnce)
       await this.makeConfigs(part.filter(([, entry]) => entry !== null).map(([name]) => name))
-      const edits = await domain.store.read((read) =>
-        part.flatMap(([name, entry]) => {
-          const isThere =
-            this.configs.newest(read, name).standing.get(id)?.digest === (entry ? digestOf(entry) : undefined)
+      const edits = await domain.store.read((read) => {
+        const newest = this.configs.newest(read)
+        return part.flatMap(([name, entry]) => {
+          const isThere = newest(name).standing.get(id)?.digest === (entry ? digestOf(entry) : undefined)
           return isThere && !forced.has(name) ? [] : editOf(read, name, id, entry)
-        }),
-      )
+        })
+      })
       if (edits.length === 0) continue
       try {
         const wanted = edits.map((edit) => (forced.has(nodeOf(edit.config)) ? { ...edit, force: true } : edit))
@@ -278,7 +277,8 @@ class AgentInstaller implements Installer {
     for (let after: string | undefined; ;) {
       const page = await this.options.domain.store.read((read) => {
         const configs = read.configs(nodesPrefix.slice(0, -1), after, pageSize)
-        return configs.map(({ name }) => ({ name, ids: [...this.configs.newest(read, nodeOf(name)).standing.keys()] }))
+        const newest = this.configs.newest(read)
+        return configs.map(({ name }) => ({ name, ids: [...newest(nodeOf(name)).standing.keys()] }))
       })
       for (const { name, ids } of page) {
         for (const id of ids) index.set(id, (index.get(id) ?? new Set()).add(nodeOf(name)))

@@ -28,21 +28,28 @@ export interface Known {
 /** By the id of the subscription. */
 export type Standing = ReadonlyMap<string, Known>
 
-interface Remembered {
+export interface Newest {
   readonly head: number
   readonly standing: Standing
+  /** How long the audit log was then: every release adds to it, so that while it has not grown there is none. */
+  readonly asOf: number
 }
 
 const nothing: Standing = new Map()
 
 export class NodeConfigs {
-  private readonly heads = new Map<string, Remembered>()
-  private readonly running = new Map<string, Remembered>()
+  private readonly heads = new Map<string, Newest>()
+  private readonly running = new Map<string, Newest>()
 
-  /** In the newest release of the node, whose number is 0 if there is none. */
-  newest(read: StoreRead, node: string): Remembered {
-    const head = read.config(nodesPrefix + node)?.head?.number ?? 0
-    return this.remembered(this.heads, read, node, head)
+  /** In the newest release of a node, whose number is 0 if there is none. Good within one transaction. */
+  newest(read: StoreRead): (node: string) => Newest {
+    const asOf = read.auditHead().number
+    return (node) => {
+      const before = this.heads.get(node)
+      if (before?.asOf === asOf) return before
+      const head = read.config(nodesPrefix + node)?.head?.number ?? 0
+      return this.remembered(this.heads, read, node, head, asOf)
+    }
   }
 
   /** In a release that the node runs; `undefined` if it is not kept any more. */
@@ -51,13 +58,14 @@ export class NodeConfigs {
     if (head?.head === number) return head.standing
     const isKnown = this.running.get(node)?.head === number
     if (!isKnown && read.content(nodesPrefix + node, number) === undefined) return undefined
-    return this.remembered(this.running, read, node, number).standing
+    return this.remembered(this.running, read, node, number, 0).standing
   }
 
-  private remembered(all: Map<string, Remembered>, read: StoreRead, node: string, number: number): Remembered {
+  private remembered(all: Map<string, Newest>, read: StoreRead, node: string, number: number, asOf: number): Newest {
     const before = all.get(node)
-    if (before?.head === number) return before
-    const made = { head: number, standing: number === 0 ? nothing : standingIn(deploymentsAt(read, node, number)) }
+    const isSame = before?.head === number
+    const standing = isSame ? before.standing : number === 0 ? nothing : standingIn(deploymentsAt(read, node, number))
+    const made = { head: number, standing, asOf }
     all.set(node, made)
     return made
   }
