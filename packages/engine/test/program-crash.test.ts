@@ -113,6 +113,29 @@ describe.skipIf(missing !== undefined)(`killed in the middle${why}`, () => {
     },
   )
 
+  test('what is swapped is on disk before its record is, that before the swap, and the swap before the record goes', async () => {
+    server = await Nginx.start({})
+    const { directory, pidFile } = server
+    const first = await engineOf([component()], version('old'))
+    await first.engine.close()
+    const seen = join(server.run, 'calls')
+    const calls = ['-f', '-qq', '-y', '-s', '4096', '-o', seen, '-e', 'trace=fsync,rename,unlink']
+    const command = [...calls, node, '--conditions=midflight-source', once, directory, pidFile, 'new']
+    expect(spawnSync('strace', command, { encoding: 'utf8' })).toMatchObject({ status: 0 })
+    const ended = endedCalls(readFileSync(seen, 'utf8').replaceAll(directory, ''))
+    const work = '/.midflight-nginx'
+    const record = ended.indexOf(`rename ${work}/swap.json.new ${work}/swap.json`)
+    const [swap, ...rest] = names.map((name) => {
+      const place = `/sites/${name}.conf`
+      expect(ended.slice(0, record)).toContain(`fsync ${work}/new${place}`)
+      return ended.indexOf(`rename ${work}/new${place} ${place}`)
+    }) as [number, number, number]
+    for (const path of ['swap.json.new', 'old']) expect(ended.slice(0, record)).toContain(`fsync ${work}/${path}`)
+    expect(ended.slice(record, swap)).toContain(`fsync ${work}`)
+    const gone = ended.lastIndexOf(`unlink ${work}/swap.json`)
+    expect(ended.slice(rest.at(-1), gone)).toContain('fsync /sites')
+  })
+
   test('a first file that was not there before is gone again', async () => {
     server = await Nginx.start({})
     expect(killedAt('kill', signalled, 'new')).toBe(true)
@@ -141,3 +164,19 @@ describe.skipIf(missing !== undefined)(`killed in the middle${why}`, () => {
     expect(leftIn(server.directory)).toEqual(['nginx.conf', 'sites', ...names.map((name) => `sites/${name}.conf`)])
   })
 })
+
+/** `fsync PATH`, `rename FROM TO`, in the order in which they ended, of all threads. */
+function endedCalls(log: string): string[] {
+  const begun = new Map<string, string>()
+  return log.split('\n').flatMap((line) => {
+    const [, thread = '', rest = ''] = /^(\d+) +(.*)$/.exec(line) ?? []
+    const resumed = rest.startsWith('<...')
+    const call = /^(\w+)\((.*?)(?:\) += \d| <unfinished)/.exec(rest)
+    const paths = [...(call?.[2] ?? '').matchAll(/["<]([^">]*)[">]/g)].map(([, path]) => path)
+    const text = resumed ? begun.get(thread) : call ? [call[1], ...paths].join(' ') : undefined
+    if (text === undefined) return []
+    if (!rest.includes('<unfinished')) return [text]
+    begun.set(thread, text)
+    return []
+  })
+}

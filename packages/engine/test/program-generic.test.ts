@@ -1,7 +1,7 @@
 /** Any program: in order with others, with every kind of reload and probe, within its limits, and without a trace in a dry run. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { chownSync, existsSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -187,11 +187,36 @@ describe('the check sees the tree as it is going to be', () => {
     const said = join(place(), 'said')
     const declared = [...files('sub/x', 'x'), ...files('y', 'y')]
     const check = ['/bin/sh', '-c', list, '{staged}', said] as const
+    const others = ['mime.types', 'sub/other', 'far/away'].map((path) => statSync(join(directory, path)))
     const rig = await engineOf([program({ name: 'p', directory, files: declared, check })], { x: 'x1', y: 'y1' })
     await rig.set({ x: 'x2', y: 'y1' })
+    // Not even the time of their last change, which a hard link would move.
+    const after = ['mime.types', 'sub/other', 'far/away'].map((path) => statSync(join(directory, path)))
+    expect(after.map(({ ctimeMs }) => ctimeMs)).toEqual(others.map(({ ctimeMs }) => ctimeMs))
     expect(readFileSync(said, 'utf8')).toBe('mime.types types\nsub/other other\nsub/x x2\ny y1\nfar/away far\n')
     expect(readFileSync(join(directory, 'mime.types'), 'utf8')).toBe('types')
   })
+
+  const isRoot = process.geteuid?.() === 0
+  test.skipIf(!isRoot)(
+    `what did not change and belongs to another user is there too${isRoot ? '' : ' (skipped: needs root)'}`,
+    async () => {
+      const directory = place({ y: 'y1' })
+      chownSync(directory, 65_534, 65_534)
+      const check = ['/bin/sh', '-c', 'test "$(cat "$0/x" "$0/y")" = x1y1', '{staged}'] as const
+      process.seteuid?.(65_534)
+      try {
+        await engineOf([program({ name: 'p', directory, files: [...files('x', 'x'), ...files('y', 'y')], check })], {
+          x: 'x1',
+          y: 'y1',
+        })
+        await closeEngines()
+      } finally {
+        process.seteuid?.(0)
+      }
+      expect([readFileSync(join(directory, 'x'), 'utf8'), statSync(join(directory, 'y')).uid]).toEqual(['x1', 0])
+    },
+  )
 })
 
 describe('probes', () => {
