@@ -96,3 +96,15 @@ describe.each(Object.entries(sources))('%s', (_name, newSource) => {
     expect(said.join()).not.toContain('report this')
   }, 30_000)
 })
+
+test('etcd: a connection that gRPC begins once more after it was closed is let go', async () => {
+  const server = await listening("-ERR unknown command 'PRI'\r\n")
+  const source = sources['etcd']?.(server.port, 5_000) as WatchingSource
+  const { failed } = followed(source)
+  expect(await failed).toContain('Protocol error')
+  await source.close()
+  const before = server.taken()
+  // It comes after its back-off of a second; where it does not come, there is nothing to be let go.
+  await vi.waitFor(() => expect(server.taken()).toBeGreaterThan(before), { timeout: 4_000 }).catch(() => {})
+  await vi.waitFor(() => expect(server.open.size).toBe(0), { timeout: 5_000 })
+}, 20_000)

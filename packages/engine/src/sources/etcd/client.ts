@@ -183,7 +183,7 @@ export async function connect(
 ): Promise<Connection> {
   const { grpc, ...methods } = await calls()
   const sockets = new Sockets()
-  const client = new grpc.Client(`dns:${endpoint.host}`, credentials(grpc, cluster, endpoint), {
+  const options = {
     // Its own connection, so that what is let go is gone, and so that a dead one is not handed out again.
     'grpc.use_local_subchannel_pool': 1,
     'grpc.enable_retries': 0,
@@ -193,7 +193,10 @@ export async function connect(
     'grpc.keepalive_timeout_ms': cluster.timeoutMs,
     'grpc.max_receive_message_length': cluster.maxMessageBytes,
     ...(endpoint.isTls && cluster.tls?.servername && { 'grpc.ssl_target_name_override': cluster.tls.servername }),
-  })
+  }
+  const client = sockets.of(
+    () => new grpc.Client(`dns:${endpoint.host}`, credentials(grpc, cluster, endpoint), options),
+  )
   const ask = <Response>(method: Method<Response>, request: object, stop: AbortSignal, token?: string) =>
     answered<Response>(cluster, endpoint, stop, (done) =>
       sockets.of(() =>
@@ -209,7 +212,8 @@ export async function connect(
       ),
     )
   const close = () => {
-    client.close()
+    // Where a connection has failed, this may begin another one, a second later.
+    sockets.of(() => client.close())
     sockets.destroy()
   }
   try {
