@@ -1,8 +1,10 @@
 /** Releases over a message bus, end to end: real buses, the real control plane, real engines. What a bus itself promises is `bus-conformance`. */
 import { createHmac, generateKeyPairSync, randomUUID, sign } from 'node:crypto'
+import { natsBus } from 'midflight/buses/nats'
 import { busFormat, encode, reportFormat, reportTopic, seal, toProve, unseal } from 'midflight/protocol'
 import type { ReleaseMessage } from 'midflight/protocol'
 import { afterEach, describe, expect, test } from 'vitest'
+import { NatsServer } from '../packages/engine/test/source-nats-rig.ts'
 import { config, kinds, nats, Rig, until } from './bus-fleet-rig.ts'
 
 const rig = new Rig()
@@ -317,6 +319,32 @@ describe(`whatever the bus does${skip === undefined ? '' : ` (skipped: ${skip})`
       expect(await of(uid)).toMatchObject({ status: 'APPLIED', runs: { number: 3 } })
       expect(plane.served.hub.busReports()).toMatchObject({ refused: expect.any(Number) })
       expect(plane.served.hub.busReports()?.refused).toBeGreaterThanOrEqual(4)
+    },
+    slowMs,
+  )
+
+  test.skipIf(skip)(
+    'where the control plane may not hear reports on the bus it says so, and nodes report by HTTP',
+    async () => {
+      const server = await NatsServer.start({
+        users: [
+          '{ user: plane, password: p, permissions: { publish: "midflight.releases.>", subscribe: "else" } }',
+          '{ user: node, password: n }',
+        ].join('\n'),
+      })
+      rig.add(() => server.close())
+      const as = (user: string, password: string) => natsBus({ servers: server.url, user, password })
+      const plane = await rig.plane({ buses: [as('plane', 'p')], takesReports: true }, hubLimits(rarely))
+      await plane.publish({ limit: 1 })
+      await until(() => plane.log.includes('what nodes report over the bus is not heard'))
+      const node = await rig.program(plane.url, {
+        ...{ token: plane.token, bus: as('node', 'n'), websocket: false, acks: 'bus' },
+      })
+      await until(() => node.source.status().via === 'bus')
+      await plane.publish({ limit: -1 })
+      await until(async () => (await plane.nodes())[0]?.status === 'FAILED')
+      expect(plane.log).toMatch(/permissions violation for subscription/i)
+      expect(plane.served.hub.busReports()).toEqual({ taken: 0, refused: 0 })
     },
     slowMs,
   )

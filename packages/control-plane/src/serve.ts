@@ -366,6 +366,10 @@ function spokenOver(bus: NonNullable<ServeOptions['bus']>, keys: KeyRing, logger
       else
         logger.warn({ bus: name, why: away }, 'the bus is away: releases go by WebSocket and polls; it is tried again')
     },
+    onHeard(name, unheard) {
+      if (unheard === undefined) logger.info({ bus: name }, 'what nodes report over the bus is heard again')
+      else logger.warn({ bus: name, why: unheard }, 'what nodes report over the bus is not heard: they do so by HTTP')
+    },
   }
 }
 

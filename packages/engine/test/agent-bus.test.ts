@@ -19,17 +19,21 @@ async function plane(bus?: { readonly key: string }) {
   const server = new LossyServer()
   rig.add({ close: async () => server.close() })
   const fake = rig.add(await FakeControlPlane.listen({ pacing: { ...rarely, ...(bus && { bus }) } }))
-  const polls: { readonly isLong: boolean }[] = []
+  const polls: { readonly isLong: boolean; readonly atMs: number }[] = []
   fake.intercept = (request) => {
-    if (request.url?.includes('/poll')) polls.push({ isLong: !request.url.includes('wait=0s') })
+    if (request.url?.includes('/poll'))
+      polls.push({ isLong: !request.url.includes('wait=0s'), atMs: performance.now() })
     return false
   }
   const speaker = server.newBus()
   const topic = releaseTopic(fake.config)
-  const say = (message: Parameters<typeof encode>[0]) => {
+  const sealed = (message: Parameters<typeof encode>[0]) => {
     const body = Buffer.from(encode(message))
-    const proof = sign(null, toProve(busFormat, [], body), privateKey).toString('base64url')
-    return speaker.publish(topic, seal(busFormat, [], proof, body))
+    return seal(busFormat, [], sign(null, toProve(busFormat, [], body), privateKey).toString('base64url'), body)
+  }
+  const say = (message: Parameters<typeof encode>[0], times = 1) => {
+    const bytes = sealed(message)
+    return Promise.all(Array.from({ length: times }, () => speaker.publish(topic, bytes)))
   }
   return { server, fake, polls, say }
 }
@@ -44,7 +48,7 @@ test('a true word that is said again and again makes a node ask no more than onc
   const began = performance.now()
   const before = polls.length
   while (polls.length < before + 3) {
-    for (let i = 0; i < 20; i++) await say(word)
+    await say(word, 20)
     await new Promise((resolve) => setTimeout(resolve, 1))
   }
   const seconds = (performance.now() - began) / 1000
@@ -65,18 +69,30 @@ test('a node of which the control plane speaks on no bus waits in polls, and say
   expect(node.source.status().via).toBe('poll')
 })
 
-test('told again within the span to ask at a random time, a node keeps to the one that it has', async () => {
+test('nodes that are told again and again within the span are as spread over it as if they had been told once', async () => {
   const { server, fake, polls, say } = await plane({ key })
   fake.publish({ limit: 1 })
-  const node = await rig.program(fake, { bus: server.newBus(), websocket: false })
-  await until(() => node.source.status().via === 'bus' && node.applied.length === 1)
-  const before = polls.length
-  // The least of so many random times would be now.
-  for (let i = 0; i < 30_000; i++) await say({ type: 'moved', config: fake.config, number: 2, spreadMs: 43_200_000 })
-  // A shorter span counts all the same.
+  const join = () => rig.program(fake, { bus: server.newBus(), websocket: false })
+  const nodes = await Promise.all(Array.from({ length: 12 }, join))
+  await until(() => nodes.every(({ source, applied }) => source.status().via === 'bus' && applied.length === 1))
+  const spreadMs = 2_000
+  // Whatever they asked last is longer ago than that.
+  await new Promise((resolve) => setTimeout(resolve, spreadMs + 100))
   fake.publish({ limit: 2 })
-  expect(polls.length).toBe(before)
-  await say({ type: 'moved', config: fake.config, number: 2, spreadMs: 10 })
-  await until(() => node.applied.length === 2)
-  expect(polls.length).toBe(before + 1)
+  const before = polls.length
+  const began = performance.now()
+  // The least of so many random times would be now.
+  await say({ type: 'moved', config: fake.config, number: 2, spreadMs }, 100)
+  await until(() => nodes.every(({ applied }) => applied.length === 2))
+  const later = polls.slice(before).filter(({ atMs }) => atMs - began > spreadMs / 2)
+  expect(later.length).toBeGreaterThan(0)
+})
+
+test('a node without a connection reports after it has said hello, so that its start is no warning', async () => {
+  const { server, fake } = await plane({ key })
+  fake.publish({ limit: 1 })
+  const node = await rig.program(fake, { bus: server.newBus(), websocket: false })
+  await fake.heard('report', ({ status }) => status === 'APPLIED')
+  expect(fake.said[0]?.message.type).toBe('hello')
+  expect(node.warnings).toEqual([])
 })

@@ -9,8 +9,8 @@ import { decodeFromAgent, reportFormat, reportTopic, unseal, type Report } from 
 import { callerOf, type Principal } from '../access.ts'
 
 export interface BusReports {
-  /** For a node that has said hello as itself just now. Base64url. */
-  keyFor(uid: string, config: string, identity: Principal): string
+  /** For a node that has said hello as itself just now. Base64url. `undefined` while a bus is not heard: by HTTP, then. */
+  keyFor(uid: string, config: string, identity: Principal): string | undefined
   readonly counts: { readonly taken: number; readonly refused: number }
 }
 
@@ -21,6 +21,8 @@ export interface BusReportOptions {
   readonly leaseMs: number
   tell(config: string, uid: string, report: Report, identity: Principal): Promise<unknown>
   problem(error: unknown): void
+  /** What is reported over a bus is not heard any more, and why; it is again. */
+  readonly onHeard?: ((bus: string, unheard: string | undefined) => void) | undefined
 }
 
 interface Key {
@@ -79,12 +81,27 @@ export function createBusReports(options: BusReportOptions): BusReports {
     }
   }
 
+  const heard = new Set<Bus>()
+  const lost = new Set<Bus>()
   for (const bus of options.buses) {
-    bus.subscribe(reportTopic, { message: take, listening() {}, lost() {} })
+    bus.subscribe(reportTopic, {
+      message: take,
+      listening() {
+        heard.add(bus)
+        if (lost.delete(bus)) options.onHeard?.(bus.name, undefined)
+      },
+      lost({ message }) {
+        heard.delete(bus)
+        if (!lost.has(bus)) options.onHeard?.(bus.name, message)
+        lost.add(bus)
+      },
+    })
   }
 
   return {
     keyFor(uid, config, identity) {
+      // Which of them the node is on is not known.
+      if (heard.size < options.buses.length) return undefined
       const before = known.get(uid)
       const isSame = before?.config === config && callerOf(before.identity) === callerOf(identity)
       const bytes = randomBytes(32)

@@ -20,6 +20,8 @@ export interface BusOptions {
   publicKey(): string
   /** Something is known of a bus that was not: it is away, and why; it is back. Once for each reason and outage. */
   readonly onChange?: (bus: string, away: string | undefined) => void
+  /** As `onChange`, of what nodes report over it: it is not heard, and why; it is heard again. */
+  readonly onHeard?: (bus: string, unheard: string | undefined) => void
 }
 
 export interface BusCounts {

@@ -91,7 +91,7 @@ export function createHub(options: HubOptions): Hub {
   const busPush = bus && createBusPush({ ...bus, frames, ...forBuses() })
   const busReports =
     bus?.takesReports === true
-      ? createBusReports({ buses: bus.buses, nowMs, leaseMs: limits.leaseMs, tell: requests.report, problem })
+      ? createBusReports({ ...bus, nowMs, leaseMs: limits.leaseMs, tell: requests.report, problem })
       : undefined
   const events: LinkEvents = { nowMs, message, alive, gone, closing, limits }
   const upgrades = createUpgrades(events)

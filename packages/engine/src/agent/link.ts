@@ -307,7 +307,7 @@ export class Link {
   #sendWaiting(): void {
     if (this.#connection.kind === 'online') {
       for (const report of this.#waiting.splice(0)) this.#say(report)
-    } else if (this.#polling.standsIn) {
+    } else if (this.#polling.standsIn && this.#polling.isKnown) {
       this.#posting ??= this.#postWaiting().finally(() => (this.#posting = undefined))
     }
   }

@@ -56,6 +56,7 @@ export class Polling {
   #failures = 0
   #helloAt = -Infinity
   #working = false
+  #isKnown = false
   #wantsWhole = false
   /** There may be news: ask then, whatever the plan would wait for. */
   #askAt = Infinity
@@ -79,6 +80,11 @@ export class Polling {
 
   get standsIn(): boolean {
     return this.#plan === 'instead'
+  }
+
+  /** The control plane knows this node, and can be told how it goes by HTTP. */
+  get isKnown(): boolean {
+    return this.#isKnown
   }
 
   follow(plan: PollPlan): void {
@@ -227,6 +233,7 @@ export class Polling {
   async #sayHello(signal: AbortSignal): Promise<void> {
     const welcome = await sayHello(this.#remote, this.#end.hello(), signal)
     this.#helloAt = performance.now()
+    this.#isKnown = true
     this.#contact.take(welcome)
     this.#news.welcomed(welcome)
     this.#end.head(welcome.head, welcome.auditHead)
