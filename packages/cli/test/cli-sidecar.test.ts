@@ -325,7 +325,6 @@ describe('a sidecar.yaml that cannot be used: where, what was wanted, and nothin
       (yaml) => yaml.replace('path: app.env', 'path: ../app.env'),
       /sidecar\.yaml:\d+:\d+ programs\.0\.generic .*not a path below the directory/,
     ],
-    ['a relative directory', (yaml) => yaml.replace(/directory: .*/, 'directory: app'), /want an absolute path/],
     [
       'a mode that is a number',
       (yaml) => yaml.replace('as: env', 'as: env, mode: 644'),

@@ -3,7 +3,7 @@
  * engine says of each program, all with places. Paths in it count from where it is. Nothing is opened or touched here.
  */
 import { readFileSync } from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { examine, jsonSchema, parsePath, type AnySchema, type Issue, type Json } from 'midflight'
 import {
   caddy,
@@ -121,7 +121,7 @@ function meaning(directory: string, programs: ProgramOptions[]): AnySchema {
       const files = options.files.map((one, j) => tried(issues, [...at, 'files', j], () => fileOf(one, directory)))
       if (files.includes(undefined)) return
       tried(issues, at, () => {
-        const made = presets[preset]({ ...options, files } as never)
+        const made = presets[preset]({ ...(placed(options, directory) as object), files } as never)
         program(made)
         programs.push(made)
       })
@@ -137,6 +137,20 @@ function meaning(directory: string, programs: ProgramOptions[]): AnySchema {
     return issues.length > 0 ? { issues } : { value }
   }
   return { '~standard': { version: 1, vendor: 'midflight', validate } }
+}
+
+const paths = ['directory', 'pidFile', 'statsSocket']
+
+/** The same with absolute paths, those inside of reload and probes too. */
+function placed(value: unknown, directory: string): unknown {
+  if (Array.isArray(value)) return value.map((one: unknown) => placed(one, directory))
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(
+    Object.entries(value).map(([key, inner]: [string, unknown]) => [
+      key,
+      paths.includes(key) && typeof inner === 'string' ? resolve(directory, inner) : placed(inner, directory),
+    ]),
+  )
 }
 
 function tried<T>(issues: Pick<Issue, 'path' | 'message'>[], path: Issue['path'], work: () => T): T | undefined {
@@ -158,7 +172,7 @@ function fileOf(written: WrittenFile, directory: string): FileOptions {
       contents.length === 0 ? 'neither as, template nor templateFile' : contents.map(([key]) => key).join(' and ')
     throw new Error(`has ${found}; want one of as, template and templateFile`)
   }
-  const text = templateFile === undefined ? template : templateIn(join(directory, '.'), templateFile)
+  const text = templateFile === undefined ? template : templateIn(directory, templateFile)
   return {
     ...file,
     ...(text !== undefined && { template: text }),
