@@ -25,26 +25,19 @@ export class NodeDirectory {
   private readonly nodes = new Map<string, KnownNode>()
   /** `cloud/ip` → id; `null`: several have it, so that it names none of them. */
   private readonly ids = new Map<string, string | null>()
+  /** As they were declared. */
   private readonly addresses = new Map<string, Pick<Host, 'ip' | 'cloud'>>()
-  /** `key=value` → ids. */
-  private readonly labelled = new Map<string, string[]>()
+  /** `key=value` → ids. Made for the first who asks: most targets name their hosts. */
+  private labelled: Map<string, string[]> | undefined
 
   /** @param declared targets that name hosts both ways say more than the fleet does, the last of them most. */
   constructor(nodes: Iterable<KnownNode>, ...declared: readonly (Targets | null)[]) {
     for (const node of nodes) {
       this.nodes.set(node.id, node)
       const address = addressOf(node)
-      if (address !== undefined) {
-        const other = this.ids.get(address)
-        this.ids.set(address, other === undefined || other === node.id ? node.id : null)
-        this.addresses.set(node.id, { ip: node.ip as string, cloud: node.cloud ?? '0' })
-      }
-      for (const pair of Object.entries(node.labels)) {
-        const name = pair.join('=')
-        const ids = this.labelled.get(name)
-        if (ids === undefined) this.labelled.set(name, [node.id])
-        else ids.push(node.id)
-      }
+      if (address === undefined) continue
+      const other = this.ids.get(address)
+      this.ids.set(address, other === undefined || other === node.id ? node.id : null)
     }
     for (const targets of declared) if (targets !== null) this.noteIn(targets)
   }
@@ -68,8 +61,11 @@ export class NodeDirectory {
   /** With all that is known of it. */
   hostOf(host: Host): TargetNode {
     const key = this.keyOf(host)
-    const known = this.nodes.has(key) || host.id !== undefined || this.addresses.has(key)
-    return known ? { ...host, ...this.addresses.get(key), key, id: key } : { ...host, key }
+    const address = this.addresses.get(key)
+    if (address !== undefined) return { ...host, ...address, key, id: key }
+    const node = this.nodes.get(key)
+    if (node?.ip !== undefined) return { ...host, ip: node.ip, cloud: node.cloud ?? '0', key, id: key }
+    return node !== undefined || host.id !== undefined ? { ...host, key, id: key } : { ...host, key }
   }
 
   known(id: string): KnownNode | undefined {
@@ -96,11 +92,25 @@ export class NodeDirectory {
   private idsBy(target: Target): readonly string[] {
     const pairs =
       'labels' in target ? Object.entries(target.labels) : [pairOf(target as { object: string; instance: string })]
-    const lists = pairs.map((pair) => this.labelled.get(pair.join('=')) ?? [])
+    const labelled = (this.labelled ??= idsByLabel(this.nodes.values()))
+    const lists = pairs.map((pair) => labelled.get(pair.join('=')) ?? [])
     const [smallest = []] = lists.toSorted((a, b) => a.length - b.length)
     if (pairs.length === 1) return smallest
     return smallest.filter((id) => pairs.every(([key, value]) => this.nodes.get(id)?.labels[key] === value))
   }
+}
+
+function idsByLabel(nodes: Iterable<KnownNode>): Map<string, string[]> {
+  const labelled = new Map<string, string[]>()
+  for (const { id, labels } of nodes) {
+    for (const pair of Object.entries(labels)) {
+      const name = pair.join('=')
+      const ids = labelled.get(name)
+      if (ids === undefined) labelled.set(name, [id])
+      else ids.push(id)
+    }
+  }
+  return labelled
 }
 
 function pairOf({ object, instance }: { readonly object: string; readonly instance: string }): [string, string] {
