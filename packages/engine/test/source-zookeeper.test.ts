@@ -5,6 +5,8 @@ import zookeeperClient from 'node-zookeeper-client'
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest'
 import { start, type JsonObject } from '../src/index.ts'
 import { zookeeper, type ZookeeperOptions } from '../src/sources/zookeeper.ts'
+import { accessOf, connected } from '../src/sources/zookeeper/access.ts'
+import { Tree } from '../src/sources/zookeeper/tree.ts'
 import type { StandardSchemaV1 } from '../src/schema/types.ts'
 import { addressOf, done, proxied, withoutZookeeper, Zookeeper } from './source-zookeeper-rig.ts'
 
@@ -193,6 +195,37 @@ describe.skipIf(withoutZookeeper !== undefined)(`zookeeper()${why}`, { timeout: 
     await lives({ a: { b: 2, c: 3 } })
     await write('/app/a/b', '4')
     await lives({ a: { b: 4, c: 3 } })
+  })
+
+  test('after the first look only what changed is told, however many znodes there are', async () => {
+    const { write, remove, proxy, place } = await serving()
+    for (const name of ['a', 'b', 'c', 'd/e', 'd/f']) await write(`/app/${name}`, '1')
+    const session = await connected(accessOf({ servers: addressOf(proxy) }), soon())
+    const tree = new Tree({ path: `${place}/app`, chroot: place, isKey: false, maxBytes: 10 }, session)
+    onTestFinished(() => tree.close())
+    const told = async () => {
+      await tree.heard()
+      await tree.settled()
+      const news = tree.news()
+      if (news.kind === 'whole') return [news.kind, [...news.entries.keys()].sort(), news.emptied]
+      if (news.kind !== 'changes') return [news.kind]
+      return [news.kind, news.changes.map(({ key, value }) => `${key}=${String(value)}`).sort()]
+    }
+    expect(await told()).toEqual(['whole', ['/app/a', '/app/b', '/app/c', '/app/d/e', '/app/d/f'], false])
+    await write('/app/b', '2')
+    expect(await told()).toEqual(['changes', ['/app/b=2']])
+    await write('/app/c', '3')
+    await remove('/app/d')
+    await write('/app/d/e', '4')
+    expect((await told())[1]).toEqual(expect.arrayContaining(['/app/c=3', '/app/d/e=4', '/app/d/f=undefined']))
+    expect(await told()).toEqual(['changes', []])
+    // What was refused is told whole, as nothing but the change of it would be told otherwise.
+    await write('/app/c', 'x'.repeat(20))
+    expect(await told()).toEqual(['unusable'])
+    await write('/app/c', '3')
+    expect(await told()).toEqual(['whole', ['/app/a', '/app/b', '/app/c', '/app/d/e'], false])
+    await remove('/app')
+    expect(await told()).toEqual(['whole', [], true])
   })
 
   test('a value that changes all the time holds up no other', async () => {

@@ -4,7 +4,7 @@
  * was there at one moment: the server tells of a change before it answers with anything newer.
  */
 import type * as Library from 'node-zookeeper-client'
-import type { News } from '../watching.ts'
+import type { KeyChange, News } from '../watching.ts'
 import { childrenChanged, created, deleted, type Session, type Stat } from './session.ts'
 
 /** Where to read. */
@@ -48,6 +48,10 @@ export class Tree {
   readonly #tooLarge = new Set<Node>()
   /** Of all values, also of those not read. */
   #sizeBytes = 0
+  /** How many have a value. */
+  #values = 0
+  /** Paths of those that may have another value than the one that was told. Undefined: all is to be told. */
+  #untold: Set<string> | undefined
   #settling: Promise<void> | undefined
   #event = new AbortController()
   /** When the root was created, as the server counts. Undefined if it is not there. */
@@ -90,6 +94,7 @@ export class Tree {
    * and takes the watch away all the same.
    */
   readAnew(): void {
+    this.#untold = undefined
     for (const node of this.#nodes.values()) {
       node.isDataStale = node.areChildrenStale = true
       this.#stale.add(node)
@@ -108,23 +113,44 @@ export class Tree {
     return this.#settling
   }
 
+  /** All, and after that what changed: what a change costs is not to depend on how many znodes there are. */
   news(): News {
     for (const { path, sizeBytes } of this.#tooLarge) {
+      this.#untold = undefined
       const message = `is ${sizeBytes} bytes, with all others ${this.#sizeBytes}; want at most ${this.#at.maxBytes}`
       return { kind: 'unusable', key: this.#nameOf(path), code: 'limit', message }
     }
-    const entries = new Map<string, Uint8Array>()
-    for (const { path, data } of this.#nodes.values()) {
-      // Without a value it is there for those below it.
-      if (data && (data.length > 0 || this.#at.isKey)) entries.set(this.#nameOf(path), data)
-    }
-    if (entries.size > 0) {
+    const untold = this.#untold
+    this.#untold = new Set()
+    if (this.#values > 0) {
       this.#hasHeld = true
       this.#heldBy = this.#createdAt
+      if (untold) return { kind: 'changes', changes: [...untold].map((path) => this.#changeAt(path)) }
     }
+    const entries = new Map<string, Uint8Array>()
+    for (const { path, data } of this.#nodes.values()) if (this.#isValue(data)) entries.set(this.#nameOf(path), data)
     // The same root is still there, so what was below it did not get lost with it: it was deleted.
     const isKnown = this.#hasHeld || (this.#createdAt !== undefined && this.#createdAt === this.#heldBy)
     return { kind: 'whole', entries, emptied: entries.size === 0 && isKnown }
+  }
+
+  #changeAt(path: string): KeyChange {
+    const data = this.#nodes.get(path)?.data
+    return { key: this.#nameOf(path), value: this.#isValue(data) ? data : undefined }
+  }
+
+  /** Without a value it is there for those below it. */
+  #isValue(data: Uint8Array | undefined): data is Uint8Array {
+    return data !== undefined && (data.length > 0 || this.#at.isKey)
+  }
+
+  /** @param data undefined: it is gone, or not read */
+  #replaced(node: Node, data: Uint8Array | undefined, sizeBytes: number): void {
+    this.#values += Number(this.#isValue(data)) - Number(this.#isValue(node.data))
+    this.#sizeBytes += sizeBytes - node.sizeBytes
+    node.sizeBytes = sizeBytes
+    node.data = data
+    this.#untold?.add(node.path)
   }
 
   async #settle(): Promise<void> {
@@ -186,9 +212,7 @@ export class Tree {
   #setData(node: Node, data: Uint8Array | undefined, sizeBytes: number): void {
     // It was deleted meanwhile, and may be there again as another.
     if (this.#nodes.get(node.path) !== node) return
-    this.#sizeBytes += sizeBytes - node.sizeBytes
-    node.sizeBytes = sizeBytes
-    node.data = data
+    this.#replaced(node, data, sizeBytes)
     if (data) this.#tooLarge.delete(node)
     else this.#tooLarge.add(node)
   }
@@ -252,7 +276,7 @@ export class Tree {
     this.#nodes.delete(path)
     this.#stale.delete(node)
     this.#tooLarge.delete(node)
-    this.#sizeBytes -= node.sizeBytes
+    this.#replaced(node, undefined, 0)
   }
 
   #nameOf(path: string): string {
