@@ -21,6 +21,10 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true })
 })
 
+/** Besides what says that the directory belongs to packages. */
+const namesIn = async (directory: string): Promise<string[]> =>
+  (await readdir(directory)).filter((name) => name !== '.midflight-packages')
+
 interface Node {
   readonly directory: string
   /** What was started and not stopped. */
@@ -96,16 +100,16 @@ test('installed, updated and uninstalled: the files are on the nodes, and gone',
   expect([...one.working.values()].map(({ version }) => version)).toEqual(['1.2'])
   expect(await readdir(join(one.directory, encodeURIComponent(String(id))))).toEqual(['parameters.json'])
   expect([...two.working.keys()]).toEqual([])
-  expect(await readdir(two.directory)).toEqual([])
+  expect(await namesIn(two.directory)).toEqual([])
 
   expect((await here.post('uninstall')).json().detail).toMatch(/stop it before/)
   expect((await here.post('stop')).status).toBe(202)
   await here.settled()
   expect([...one.working.keys()]).toEqual([])
-  expect(await readdir(one.directory)).toHaveLength(1)
+  expect(await namesIn(one.directory)).toHaveLength(1)
   expect((await here.post('uninstall')).status).toBe(202)
   expect(await here.settled()).toMatchObject({ targets: null, number: null, last: { phase: 'applied' } })
-  expect(await readdir(one.directory)).toEqual([])
+  expect(await namesIn(one.directory)).toEqual([])
 })
 
 test('a node that cannot is said to be failed, with its reason and no secret; retry tries it again', async () => {

@@ -5,8 +5,8 @@
  *
  *   directory/monitor%2Fmysql%231/parameters.json, files/…
  */
-import { randomUUID } from 'node:crypto'
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { createHash, randomUUID } from 'node:crypto'
+import { lstat, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { Component, Prepared } from '../component.ts'
 import { errorText } from '../deadline.ts'
@@ -25,7 +25,7 @@ export interface InstalledPackage {
 }
 
 export interface PackagesOptions {
-  /** Belongs to this component alone: what is in it and was not brought is removed. */
+  /** Made by this component, and belongs to it alone: what is in it and was not brought is removed. */
   readonly directory: string
   /** A package is in its folder and is to work. What it throws undoes the release. */
   readonly start?: (installed: InstalledPackage) => Promise<void> | void
@@ -50,6 +50,9 @@ interface Entry {
 
 type Entries = Readonly<Record<string, Entry>>
 
+/** In a directory that was made here. In another one nothing is touched. */
+const marker = '.midflight-packages'
+const named = /^[A-Za-z0-9][\w.:-]{0,127}$/
 const safePath = /^(?!.*(?:^|\/)\.{1,2}(?:\/|$))[^/\0\\]{1,255}(?:\/[^/\0\\]{1,255}){0,7}$/
 
 /** For `start({ components: [packages({ … })] })` in a process that runs a config `nodes/…`. */
@@ -71,7 +74,24 @@ export function packages(options: PackagesOptions): Component<Entries> {
   }, inspectMs)
   timer.unref()
 
-  const folderOf = (id: string): string => join(directory, encodeURIComponent(id))
+  const folderOf = (id: string): string => join(directory, folderName(id))
+
+  async function started(id: string, entry: Entry): Promise<void> {
+    try {
+      await options.start?.(described(id, entry))
+    } catch (error) {
+      throw new Error(`package ${id} does not start: ${errorText(error)}`, { cause: error })
+    }
+  }
+
+  async function stopped(id: string, entry: Entry): Promise<void> {
+    try {
+      await options.stop?.(described(id, entry))
+    } catch (error) {
+      throw new Error(`package ${id} does not stop: ${errorText(error)}`, { cause: error })
+    }
+  }
+
   const described = (id: string, { package: { name, version }, parameters }: Entry): InstalledPackage => ({
     id,
     name,
@@ -87,8 +107,10 @@ export function packages(options: PackagesOptions): Component<Entries> {
       try {
         for (const [path, text] of textsOf(entry)) {
           const file = join(folderOf(id), path)
-          if ((await textIn(file)) === text) continue
+          const crooked = await crookedIn(directory, join(folderName(id), path))
+          if (crooked === undefined && (await textIn(file)) === text) continue
           changed.push(path)
+          if (crooked !== undefined) await rm(crooked, { recursive: true, force: true })
           await written(file, text)
         }
         if (changed.length > 0) options.onRepair?.(id, changed)
@@ -104,6 +126,8 @@ export function packages(options: PackagesOptions): Component<Entries> {
     paths: ['deployments'],
     slice: ([value]) => (value ?? {}) as unknown as Entries,
     hot: 'full',
+    // Starting and stopping what is in packages takes longer than a swap.
+    deadlines: { commitMs: 120_000, rollbackMs: 120_000 },
     validate: ({ after }) =>
       Object.entries(after as unknown as JsonObject).flatMap(([id, entry]) => issuesIn(id, entry)),
 
@@ -112,11 +136,12 @@ export function packages(options: PackagesOptions): Component<Entries> {
       const changed = Object.keys(after).filter((id) => forced || !isAlike(before?.[id], after[id] as Entry))
       const removed = Object.keys(before ?? {}).filter((id) => !Object.hasOwn(after, id))
       try {
-        await mkdir(staging, { recursive: true, mode: 0o700 })
+        await claim(directory)
+        await mkdir(staging, { mode: 0o700 })
         for (const id of changed) {
           signal.throwIfAborted()
           for (const [path, text] of textsOf(after[id] as Entry)) {
-            await written(join(staging, encodeURIComponent(id), path), text)
+            await written(join(staging, folderName(id), path), text)
           }
         }
       } catch (error) {
@@ -130,10 +155,10 @@ export function packages(options: PackagesOptions): Component<Entries> {
       async function takeAway(id: string): Promise<void> {
         const entry = before?.[id]
         if (entry?.enabled) {
-          await options.stop?.(described(id, entry))
-          undo.push(async () => await options.start?.(described(id, entry)))
+          await stopped(id, entry)
+          undo.push(() => started(id, entry))
         }
-        await putAside(encodeURIComponent(id))
+        await putAside(folderName(id))
       }
 
       async function putAside(name: string): Promise<void> {
@@ -142,11 +167,11 @@ export function packages(options: PackagesOptions): Component<Entries> {
       }
 
       async function bring(id: string, entry: Entry): Promise<void> {
-        await moved(join(staging, encodeURIComponent(id)), folderOf(id))
+        await moved(join(staging, folderName(id)), folderOf(id))
         undo.push(() => rm(folderOf(id), { recursive: true, force: true }))
         if (!entry.enabled) return
-        undo.push(async () => await options.stop?.(described(id, entry)))
-        await options.start?.(described(id, entry))
+        undo.push(() => stopped(id, entry))
+        await started(id, entry)
       }
 
       return {
@@ -155,7 +180,7 @@ export function packages(options: PackagesOptions): Component<Entries> {
             await mkdir(aside, { recursive: true, mode: 0o700 })
             // What another process left here, and nobody wants any more.
             if (before === undefined) {
-              const own = [staging, aside].map((folder) => basename(folder))
+              const own = [staging, aside, marker].map((folder) => basename(folder))
               for (const name of await readdir(directory)) if (!own.includes(name)) await putAside(name)
             }
             for (const id of [...removed, ...changed]) await takeAway(id)
@@ -177,7 +202,11 @@ export function packages(options: PackagesOptions): Component<Entries> {
     async close() {
       clearInterval(timer)
       await inLine(async () => {
-        for (const [id, entry] of Object.entries(live)) if (entry.enabled) await options.stop?.(described(id, entry))
+        const errors: unknown[] = []
+        for (const [id, entry] of Object.entries(live)) {
+          if (entry.enabled) await stopped(id, entry).catch((error: unknown) => errors.push(error))
+        }
+        if (errors.length > 0) throw new AggregateError(errors, errors.map((error) => errorText(error)).join('; '))
       })
     },
   }
@@ -199,14 +228,63 @@ function issuesIn(id: string, entry: Json | undefined): Issue[] {
   ]
   if (!isObject(entry) || typeof entry['enabled'] !== 'boolean')
     return wrong('is no package; want one of a control plane')
+  if (!id.isWellFormed() || id === '' || id.startsWith('.')) return wrong('is no id of a subscription')
   const { package: brought, parameters } = entry
   const files = isObject(brought) ? brought['files'] : undefined
   if (!isObject(brought) || !isObject(files) || !isObject(parameters))
     return wrong('has no package, files or parameters')
+  for (const field of ['name', 'version']) {
+    const text = brought[field]
+    if (typeof text !== 'string' || !named.test(text)) return wrong('is no name', 'package', field)
+  }
   return Object.entries(files).flatMap(([path, text]) => {
     if (!safePath.test(path)) return wrong('is no path below the folder of the package', 'package', 'files', path)
+    if (placesAbove(path).some((one) => Object.hasOwn(files, one)))
+      return wrong('lies in what is a file itself', 'package', 'files', path)
     return typeof text === 'string' ? [] : wrong('is no text', 'package', 'files', path)
   })
+}
+
+/** `a/b/c` → `a`, `a/b`. */
+function placesAbove(path: string): string[] {
+  const steps = path.split('/').slice(0, -1)
+  return steps.map((_, i) => steps.slice(0, i + 1).join('/'))
+}
+
+/** A name that every file system takes, another for each id. */
+function folderName(id: string): string {
+  const name = encodeURIComponent(id)
+  if (name.length <= 200) return name
+  return `${name.slice(0, 150)}~${createHash('sha256').update(id).digest('hex').slice(0, 40)}`
+}
+
+/** @throws Error for a directory that holds something and was not made here: it would be removed. */
+async function claim(directory: string): Promise<void> {
+  await mkdir(directory, { recursive: true, mode: 0o700 })
+  const names = await readdir(directory)
+  if (names.includes(marker)) return
+  if (names.length > 0) {
+    throw new Error(`packages(): ${directory} holds what is no package; want a directory that is empty or not there`)
+  }
+  await writeFile(join(directory, marker), '')
+}
+
+/**
+ * The first place on the way that is no plain folder, or at its end no plain file: what is read or written there would
+ * be somewhere else, behind a link.
+ */
+async function crookedIn(directory: string, path: string): Promise<string | undefined> {
+  for (const place of [...placesAbove(path), path]) {
+    const at = join(directory, place)
+    try {
+      const found = await lstat(at)
+      if (place === path ? !found.isFile() : !found.isDirectory()) return at
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+      throw error
+    }
+  }
+  return undefined
 }
 
 /** Readable by the owner only: parameters may hold secrets. Renamed into place, so that nobody reads a part. */
