@@ -77,7 +77,8 @@ export function packageOf(specifier: string): string {
 export function readPackages(root: string): Package[] {
   return ['packages', 'examples'].flatMap((group) =>
     readdirSync(join(root, group), { withFileTypes: true })
-      .filter((entry) => entry.isDirectory())
+      // An example may be files only.
+      .filter((entry) => entry.isDirectory() && existsSync(join(root, group, entry.name, 'package.json')))
       .map((entry) => readPackage(root, `${group}/${entry.name}`)),
   )
 }

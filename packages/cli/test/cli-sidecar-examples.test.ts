@@ -75,16 +75,26 @@ describe('manifests (not applied: no cluster and no container engine here)', () 
     const limits = { maxBytes: 1e6, maxDepth: 50, maxAliases: 100, maxAliasedValues: 1000, maxMergedKeys: 100 }
     const parse = async (part: string) =>
       (await parseText(Buffer.from(part), { file: 'kubernetes.yaml', format: 'yaml', limits })).config as never
-    const documents: readonly Record<string, any>[] = await Promise.all(text.split(/^---$/m).map(parse))
+    interface Container {
+      readonly securityContext: unknown
+      readonly volumeMounts: readonly { readonly name: string }[]
+    }
+    interface Pod {
+      readonly initContainers: readonly Container[]
+      readonly containers: readonly Container[]
+      readonly volumes: readonly { readonly name: string }[]
+    }
+    const documents: readonly { readonly data: Record<string, string>; readonly spec: { template: { spec: Pod } } }[] =
+      await Promise.all(text.split(/^---$/m).map(parse))
     const [config, , deployment] = documents
-    const { spec } = deployment!['spec'].template
+    const { spec } = deployment!.spec.template
     expect(spec).toMatchObject({ shareProcessNamespace: true, securityContext: { runAsNonRoot: true } })
     for (const container of [...spec.initContainers, ...spec.containers]) {
       expect(container.securityContext).toMatchObject({ readOnlyRootFilesystem: true, allowPrivilegeEscalation: false })
-      const volumes = spec.volumes.map(({ name }: { name: string }) => name)
+      const volumes = spec.volumes.map(({ name }) => name)
       for (const { name } of container.volumeMounts) expect(volumes).toContain(name)
     }
-    const cwd = await folder(config!['data'])
+    const cwd = await folder(config!.data)
     const ran = await midflight(['sidecar', 'sidecar.yaml', '--check'], { cwd })
     expect([ran.code, ran.err]).toEqual([0, ''])
   })

@@ -65,6 +65,7 @@ const fileOptions = [
   '--admin-token-file',
   '--to',
   '--state',
+  '--volume-dir',
 ]
 
 function valueOf(option: Option): CompletedOption['value'] {
