@@ -23,7 +23,9 @@ const besideDoors = ['debounce', 'deadline', 'triggers/access'].map((name) => `$
 const besidePrograms = ['lock', 'probe-check'].map((name) => `${engine}agent/${name}.ts`)
 
 /** What sources of servers are made with: their own files say only how their server speaks. */
-const ofSources = ['watching', 'watching/pace', 'watching/request'].map((name) => `${engine}sources/${name}.ts`)
+const ofSources = ['watching', 'watching/pace', 'watching/request', 'watching/sockets'].map(
+  (name) => `${engine}sources/${name}.ts`,
+)
 
 /** What the protocol stands on: pure, and without node: modules. */
 const browserSafe = ['json', 'issue', 'canonical', 'check', 'outcome'].map((name) => `${engine}${name}.ts`)
@@ -142,13 +144,15 @@ const rules: readonly Rule[] = [
     forbids: ({ from, to }) => from === `${engine}writers/put-if-changed.ts` && to.startsWith(`${engine}sources/`),
   },
   {
-    name: 'a bus imports deadline.ts and bus.ts only, and others as types',
-    why: 'it carries bytes for both ends: what they mean, and what is believed, is not its business',
-    forbids: ({ from, to, kind }) =>
-      from.startsWith(`${engine}buses/`) &&
-      kind !== 'type' &&
-      to.startsWith(engine) &&
-      ![`${engine}deadline.ts`, `${engine}buses/bus.ts`].includes(to),
+    name: 'a bus imports deadline.ts, bus.ts and the client of the source of its name only, and others as types',
+    why: 'it carries bytes for both ends: what they mean is not its business; how its server is reached is said once',
+    forbids: ({ from, to, kind }) => {
+      const name = new RegExp(`^${engine}buses/([\\w-]+)\\.ts$`).exec(from)?.[1]
+      if (!name || kind === 'type' || !to.startsWith(engine)) return false
+      return (
+        ![`${engine}deadline.ts`, `${engine}buses/bus.ts`].includes(to) && !to.startsWith(`${engine}sources/${name}/`)
+      )
+    },
   },
   {
     name: 'text/ imports json.ts, issue.ts and source.ts only',
@@ -350,7 +354,7 @@ describe('the rules themselves', () => {
       `${engine}writers/put-if-changed.ts`,
       `import { FollowError } from '../sources/watching.ts'`,
     ],
-    'a bus imports deadline.ts and bus.ts only, and others as types': [
+    'a bus imports deadline.ts, bus.ts and the client of the source of its name only, and others as types': [
       `${engine}buses/nats.ts`,
       `import { unseal } from '../protocol/bus.ts'`,
     ],

@@ -1,40 +1,27 @@
 /** A bus over NATS: core subjects, no JetStream. What is said while nobody listens is gone. */
-import type { ConnectionOptions, NatsConnection, Subscription } from '@nats-io/transport-node'
-import { within } from '../deadline.ts'
-import type { TlsOptions, Token } from '../sources/watching/request.ts'
+import type { NatsConnection, Subscription } from '@nats-io/transport-node'
+import { connected } from '../sources/nats/client.ts'
+import { serverOf, type NatsConnectionOptions } from '../sources/nats/server.ts'
 import { busOver, busUrl, checkedPrefix, checkedTimeoutMs, defaultPrefix, imported } from './bus.ts'
 import type { Bus, BusConnection } from './bus.ts'
 
-export interface NatsBusOptions {
-  /** `nats://host:4222`, or `tls://` where the server must be one with TLS. */
-  readonly servers: string | readonly string[]
-  readonly user?: string
-  /** A function is asked at each connection. */
-  readonly password?: Token
-  readonly token?: Token
-  /** The text of a credentials file. */
-  readonly creds?: Token
-  readonly tls?: TlsOptions
+export interface NatsBusOptions extends Omit<NatsConnectionOptions, 'domain'> {
   /** Before each subject, default `midflight`. */
   readonly prefix?: string
-  /** How often the server is asked whether it is there, milliseconds, default 10,000. */
-  readonly pingMs?: number
-  /** How long a connection and each message may take, milliseconds, default 5,000. */
-  readonly timeoutMs?: number
 }
 
 /** @throws TypeError, RangeError at the call, if an option cannot be meant */
 export function natsBus(options: NatsBusOptions): Bus {
-  const servers = typeof options.servers === 'string' ? [options.servers] : options.servers
-  const urls = servers.map((server) => busUrl('natsBus()', server, ['nats', 'tls']))
-  const [first] = urls
+  const timeoutMs = checkedTimeoutMs('natsBus()', options.timeoutMs ?? 5_000)
+  const server = serverOf('natsBus()', { ...options, timeoutMs })
+  const [first] = server.servers.map((one) => busUrl('natsBus()', one, ['nats', 'tls']))
   if (first === undefined) throw new TypeError('natsBus(): servers is empty; want at least one')
   const prefix = checkedPrefix('natsBus()', options.prefix ?? defaultPrefix)
-  const timeoutMs = checkedTimeoutMs('natsBus()', options.timeoutMs ?? 5_000)
+  const library = () => imported('@nats-io/transport-node', () => import('@nats-io/transport-node'))
   return busOver({
     name: `${first.protocol}//${first.host}`,
     timeoutMs,
-    connect: async (signal) => connectionOf(await connected(options, urls, timeoutMs, signal), prefix),
+    connect: async (signal) => connectionOf(await connected(server, signal, library), prefix),
   })
 }
 
@@ -90,42 +77,3 @@ function permissionRefused(connection: NatsConnection) {
 }
 
 const maxRefused = 100
-
-async function connected(
-  options: NatsBusOptions,
-  urls: readonly URL[],
-  timeoutMs: number,
-  signal: AbortSignal,
-): Promise<NatsConnection> {
-  const { connect, credsAuthenticator } = await imported(
-    '@nats-io/transport-node',
-    () => import('@nats-io/transport-node'),
-  )
-  const [password, token, creds] = await Promise.all([options.password, options.token, options.creds].map(textOf))
-  const isSecure = options.tls !== undefined || urls.some(({ protocol }) => protocol === 'tls:')
-  const settings: Parameters<typeof connect>[0] = {
-    servers: urls.map(({ host }) => host),
-    ...(options.user !== undefined && { user: options.user }),
-    ...(password !== undefined && { pass: password }),
-    ...(token !== undefined && { token }),
-    ...(creds !== undefined && { authenticator: credsAuthenticator(new TextEncoder().encode(creds)) }),
-    // Its type lacks what it hands on to Node.
-    ...(isSecure && { tls: { ...options.tls } as NonNullable<ConnectionOptions['tls']> }),
-    name: 'midflight',
-    timeout: timeoutMs,
-    pingInterval: options.pingMs ?? 10_000,
-    maxPingOut: 1,
-    // Whoever listens is to know that it missed something; and the pauses between tries are ours.
-    reconnect: false,
-    ignoreClusterUpdates: true,
-  }
-  // It cannot be stopped, and ends within its time.
-  const late = (result: PromiseSettledResult<NatsConnection>) => {
-    if (result.status === 'fulfilled') void result.value.close()
-  }
-  return await within(timeoutMs, signal, () => connect(settings), late)
-}
-
-async function textOf(token: Token | undefined): Promise<string | undefined> {
-  return typeof token === 'function' ? token() : token
-}

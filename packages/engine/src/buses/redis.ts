@@ -1,5 +1,7 @@
 /** A bus over Redis: plain publish and subscribe. What is said while nobody listens is gone. */
-import type { Redis, RedisOptions } from 'ioredis'
+import type { Redis } from 'ioredis'
+import { settingsOf } from '../sources/redis/client.ts'
+import type { Server } from '../sources/redis/server.ts'
 import type { TlsOptions, Token } from '../sources/watching/request.ts'
 import { busOver, busUrl, checkedPrefix, checkedTimeoutMs, defaultPrefix, imported } from './bus.ts'
 import type { Bus, BusConnection } from './bus.ts'
@@ -26,44 +28,26 @@ export function redisBus(options: RedisBusOptions): Bus {
   const url = busUrl('redisBus()', options.url, ['redis', 'rediss'])
   const prefix = checkedPrefix('redisBus()', options.prefix ?? defaultPrefix)
   const timeoutMs = checkedTimeoutMs('redisBus()', options.timeoutMs ?? 5_000)
-  const { maxBytes = 4 * 1024 * 1024 } = options
+  const { username, password, tls, maxBytes = 4 * 1024 * 1024, pingMs = 10_000 } = options
+  const server: Server = { url, username, password, tls, timeoutMs }
   return busOver({
     name: `${url.protocol}//${url.host}`,
     timeoutMs,
-    connect: (signal) => connected(options, { url, prefix, timeoutMs, maxBytes }, signal),
+    connect: (signal) => connected(server, { prefix, maxBytes, pingMs }, signal),
   })
 }
 
 interface Place {
-  readonly url: URL
   readonly prefix: string
-  readonly timeoutMs: number
   readonly maxBytes: number
+  readonly pingMs: number
 }
 
 /** Two connections: one that listens can say nothing else. */
-async function connected(options: RedisBusOptions, place: Place, signal: AbortSignal): Promise<BusConnection> {
-  const { url, prefix, timeoutMs, maxBytes } = place
+async function connected(server: Server, place: Place, signal: AbortSignal): Promise<BusConnection> {
+  const { prefix, maxBytes, pingMs } = place
   const ioredis = await imported('ioredis', () => import('ioredis'))
-  const password = typeof options.password === 'function' ? await options.password() : options.password
-  const { ca, ...tls } = options.tls ?? {}
-  const settings: RedisOptions = {
-    host: url.hostname.replace(/^\[|\]$/g, ''),
-    port: Number(url.port || 6379),
-    ...(options.username !== undefined && { username: options.username }),
-    ...(password !== undefined && { password }),
-    ...(url.protocol === 'rediss:' && { tls: { ...tls, ...(ca && { ca: ca as string | string[] }) } }),
-    lazyConnect: true,
-    connectTimeout: timeoutMs,
-    commandTimeout: timeoutMs,
-    disconnectTimeout: 100,
-    // Whoever listens is to know that it missed something; and the pauses between tries are ours.
-    retryStrategy: null,
-    maxRetriesPerRequest: 0,
-    autoResubscribe: false,
-    enableReadyCheck: false,
-    disableClientInfo: true,
-  }
+  const settings = await settingsOf(server)
   const speaking = new ioredis.Redis(settings)
   const listening = new ioredis.Redis(settings)
   const both = [speaking, listening]
@@ -74,7 +58,7 @@ async function connected(options: RedisBusOptions, place: Place, signal: AbortSi
     clearInterval(asking)
     for (const one of both) one.disconnect()
   }
-  const asking = setInterval(() => both.forEach((one) => void asked(one)), options.pingMs ?? 10_000)
+  const asking = setInterval(() => both.forEach((one) => void asked(one)), pingMs)
   const asked = (one: Redis) =>
     one.ping().catch((error: Error) => {
       failure ??= error

@@ -34,7 +34,7 @@ export interface NatsOptions extends NatsConnectionOptions, WatchingOptions {
 export function nats(options: NatsOptions): WatchingSource {
   const { bucket, key, prefix, separator = '.', pollMs = 300_000 } = options
   const { maxBytes = 16 * 1024 * 1024 } = options
-  const server = serverOf(options)
+  const server = serverOf('nats()', options)
   const { servers, timeoutMs } = server
   checkBucket(bucket)
   const name = key ?? prefix

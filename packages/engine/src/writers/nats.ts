@@ -31,7 +31,7 @@ interface Last {
 /** @throws TypeError, RangeError at the call, if an option cannot be meant. */
 export function natsWriter(options: NatsWriterOptions): Writer {
   const { bucket, domain } = options
-  const server = serverOf(options)
+  const server = serverOf('natsWriter()', options)
   checkBucket(bucket)
   const { timeoutMs } = server
   const name = `nats:${server.servers[0]?.replace(/^\w+:\/\//, '')}/${bucket}`

@@ -11,10 +11,20 @@ export function isMarker(headers: { has(name: string): boolean } | undefined): b
   return headers !== undefined && (headers.has('KV-Operation') || headers.has('Nats-Marker-Reason'))
 }
 
-/** Ends for good when it is cut off. @throws FollowError */
-export async function connected(server: Server, signal: AbortSignal): Promise<NatsConnection> {
+type Transport = Pick<typeof import('@nats-io/transport-node'), 'connect' | 'credsAuthenticator'>
+
+/**
+ * Ends for good when it is cut off.
+ * @param load for whoever needs less of the library
+ * @throws FollowError, and what `load` throws
+ */
+export async function connected(
+  server: Server,
+  signal: AbortSignal,
+  load: () => Promise<Transport> = library,
+): Promise<NatsConnection> {
   const { options, servers, pingMs, timeoutMs } = server
-  const { connect, credsAuthenticator } = await library()
+  const { connect, credsAuthenticator } = await load()
   const [password, token, creds] = await Promise.all([options.password, options.token, options.creds].map(textOf))
   const isSecure = options.tls !== undefined || servers.some((server) => server.startsWith('tls:'))
   const sockets = new Sockets()
@@ -30,7 +40,7 @@ export async function connected(server: Server, signal: AbortSignal): Promise<Na
     timeout: timeoutMs,
     pingInterval: pingMs,
     maxPingOut: 1,
-    // Whoever follows begins anew with all; the library would go on as if nothing had been missed.
+    // Whoever listens is to know that it missed something, and begins anew; and the pauses between tries are ours.
     reconnect: false,
     ignoreClusterUpdates: true,
   }

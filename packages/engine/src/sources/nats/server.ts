@@ -26,12 +26,12 @@ export interface Server {
   readonly timeoutMs: number
 }
 
-/** @throws TypeError, RangeError if an option cannot be meant. */
-export function serverOf(options: NatsConnectionOptions): Server {
+/** @throws TypeError, RangeError if an option cannot be meant. `what` begins the message. */
+export function serverOf(what: string, options: NatsConnectionOptions): Server {
   const { pingMs = 10_000, timeoutMs = 5_000 } = options
-  inRange('pingMs', pingMs, 10, 3_600_000)
-  inRange('timeoutMs', timeoutMs, 1, 3_600_000)
-  return { options, servers: serversOf(options.servers), pingMs, timeoutMs }
+  inRange(what, 'pingMs', pingMs, 10, 3_600_000)
+  inRange(what, 'timeoutMs', timeoutMs, 1, 3_600_000)
+  return { options, servers: serversOf(what, options.servers), pingMs, timeoutMs }
 }
 
 /** @throws TypeError */
@@ -40,15 +40,15 @@ export function checkBucket(bucket: string): void {
   throw new TypeError(`nats(): the bucket is ${JSON.stringify(bucket)}; want letters, digits, - and _`)
 }
 
-function serversOf(servers: string | readonly string[]): readonly string[] {
+function serversOf(what: string, servers: string | readonly string[]): readonly string[] {
   const all = typeof servers === 'string' ? [servers] : servers
   // Without the text itself: it may hold a password.
   if (all.length === 0 || !all.every((server) => /^((nats|tls):\/\/)?[-\w.[\]:]+$/.test(server))) {
-    throw new TypeError('nats(): want servers as nats://host:port or tls://host:port, and credentials in options')
+    throw new TypeError(`${what}: want servers as nats://host:port or tls://host:port, and credentials in options`)
   }
   return all
 }
 
-function inRange(name: string, value: number, min: number, max: number): void {
-  if (!(value >= min && value <= max)) throw new RangeError(`nats(): ${name} is ${value}; want ${min} to ${max}`)
+function inRange(what: string, name: string, value: number, min: number, max: number): void {
+  if (!(value >= min && value <= max)) throw new RangeError(`${what}: ${name} is ${value}; want ${min} to ${max}`)
 }

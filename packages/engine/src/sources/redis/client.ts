@@ -1,5 +1,5 @@
 /** One connection to a server of Redis, which ends for good when it is cut off, and errors that hold no password. */
-import type { Redis } from 'ioredis'
+import type { Redis, RedisOptions } from 'ioredis'
 import { errorText } from '../../deadline.ts'
 import { FollowError } from '../watching.ts'
 import type { Server } from './server.ts'
@@ -14,27 +14,9 @@ export interface Client {
 }
 
 export async function connected(server: Server, signal: AbortSignal): Promise<Client> {
-  const ioredis = await library()
-  const { url, timeoutMs, username } = server
-  const password = typeof server.password === 'function' ? await server.password() : server.password
-  const { ca, ...tls } = server.tls ?? {}
-  const redis = new ioredis.Redis({
-    host: url.hostname.replace(/^\[|\]$/g, ''),
-    port: Number(url.port || 6379),
-    db: Number(url.pathname.slice(1) || 0),
-    ...(username !== undefined && { username }),
-    ...(password !== undefined && { password }),
-    ...(url.protocol === 'rediss:' && { tls: { ...tls, ...(ca && { ca: ca as string | string[] }) } }),
-    lazyConnect: true,
-    connectTimeout: timeoutMs,
-    commandTimeout: timeoutMs,
-    disconnectTimeout: 100,
-    // Whoever follows begins anew with a look at all; the library would go on as if nothing had been missed.
-    retryStrategy: null,
-    maxRetriesPerRequest: 0,
-    enableReadyCheck: false,
-    disableClientInfo: true,
-  })
+  const { Redis } = await library()
+  const { url } = server
+  const redis = new Redis(await settingsOf(server))
   let failure: unknown
   redis.on('error', (error) => (failure ??= error))
   const ended = new Promise<void>((resolve) => redis.once('end', resolve))
@@ -61,6 +43,29 @@ export async function connected(server: Server, signal: AbortSignal): Promise<Cl
     throw explained(error)
   }
   return { redis, ended, explained, end }
+}
+
+/** For a connection that ends for good when it is cut off. The password is asked for. */
+export async function settingsOf({ url, username, password, tls, timeoutMs }: Server): Promise<RedisOptions> {
+  const secret = typeof password === 'function' ? await password() : password
+  const { ca, ...others } = tls ?? {}
+  return {
+    host: url.hostname.replace(/^\[|\]$/g, ''),
+    port: Number(url.port || 6379),
+    db: Number(url.pathname.slice(1) || 0),
+    ...(username !== undefined && { username }),
+    ...(secret !== undefined && { password: secret }),
+    ...(url.protocol === 'rediss:' && { tls: { ...others, ...(ca && { ca: ca as string | string[] }) } }),
+    lazyConnect: true,
+    connectTimeout: timeoutMs,
+    commandTimeout: timeoutMs,
+    disconnectTimeout: 100,
+    // Whoever listens is to know that it missed something, and begins anew; and the pauses between tries are ours.
+    retryStrategy: null,
+    maxRetriesPerRequest: 0,
+    enableReadyCheck: false,
+    disableClientInfo: true,
+  }
 }
 
 async function library() {
