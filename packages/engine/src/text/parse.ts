@@ -88,7 +88,7 @@ function readOther(source: SourceText, format: Format, limits: TextLimits): Pars
 
 function readJson(bytes: Uint8Array, options: ParseOptions, before: JsonText | undefined): JsonReading {
   const { file, format, limits } = options
-  if (format === 'json' && before !== undefined && bytes.length <= limits.maxBytes) {
+  if (format === 'json' && before?.root !== undefined && bytes.length <= limits.maxBytes) {
     // What did not change was found to be UTF-8 before, and what changed is looked at as it is read.
     const unchecked = new SourceText(file, bytes)
     const json = parseChanged(before, unchecked.bytes, limits.maxDepth)
