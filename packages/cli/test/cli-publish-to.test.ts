@@ -135,6 +135,25 @@ test.skipIf(withoutRedis !== undefined)(
   },
 )
 
+test('a place that a URL takes for another one, or whose user nobody would be told, is refused before it is asked', async () => {
+  const cwd = await folder({ 'a.json': '{"a":1}' })
+  const refused = {
+    'etcd://127.0.0.1:1/app/a#b': 'want %23',
+    'etcd://127.0.0.1:1/app/../a': 'a step . or ..',
+    'etcd://127.0.0.1:1/app/%2E%2e/a': 'a step . or ..',
+    'consul://127.0.0.1:1/app/%ff': 'want %25',
+    'redis://u%:canary@127.0.0.1:1/0/a': 'want %25',
+    'https://u:canary@127.0.0.1:1/a.json': 'MIDFLIGHT_PLACE_TOKEN',
+    's3://bucket/a.json': 'AWS_REGION',
+  }
+  for (const [to, wanted] of Object.entries(refused)) {
+    const { code, out, err } = await midflight(['publish', 'a.json', '--to', to], { cwd, env: { AWS_REGION: '' } })
+    expect({ code, out }).toEqual({ code: 1, out: '' })
+    expect(err).toContain(wanted)
+    expect(err).not.toMatch(/canary|this is a bug|ECONNREFUSED/)
+  }
+})
+
 test('a file is replaced whole, and that nobody could be guarded against is said', async () => {
   const cwd = await folder({ 'a.yaml': 'a: 1\nb: [x]\n' })
   const put = () => midflight(['publish', 'a.yaml', '--to', 'file:out.json'], { cwd })

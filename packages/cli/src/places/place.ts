@@ -36,6 +36,8 @@ export class PlaceUrl {
     }
     this.#url = new URL(head + first + rest)
     this.#hosts = [this.#url.host, ...others]
+    const meant = whatIsNotMeant(rest, this.#url)
+    if (meant !== undefined) throw new Refusal('usage', `a place ${meant}`)
   }
 
   get scheme(): string {
@@ -109,6 +111,20 @@ export class PlaceUrl {
       throw new Refusal('unreadable', `${path} cannot be read (${code})`)
     }
   }
+}
+
+/** What would be taken for another key than was typed. @returns why, without what was typed: it may hold a password. */
+function whatIsNotMeant(path: string, url: URL): string | undefined {
+  if (path.includes('#')) return 'holds a #, which begins what no server is told; want %23 in a key'
+  if (/(^|\/)(\.|%2e){1,2}(\/|$)/i.test(path.replace(/\?.*$/s, ''))) {
+    return 'has a step . or .., which a URL takes for another place; want the key itself'
+  }
+  try {
+    for (const part of [url.pathname, url.username, url.password]) decodeURIComponent(part)
+  } catch {
+    return 'holds a % that begins no character of UTF-8; want %25 for the sign itself'
+  }
+  return undefined
 }
 
 /** A name that ends in the separator, or none, stands for what is below it. */

@@ -207,13 +207,30 @@ export async function placeAt(text: string): Promise<Place> {
   try {
     const opened = await store.open(url, text)
     url.check()
-    return { name: url.name, ...opened }
+    const { name = url.name, layout } = opened
+    return {
+      name,
+      layout,
+      source: () => meant(url, () => opened.source()),
+      writer: () => meant(url, () => opened.writer()),
+    }
   } catch (error) {
-    // Sources and writers check what they are given, in their own words.
-    if (error instanceof TypeError || error instanceof RangeError)
-      throw url.refusal(`cannot be meant: ${error.message}`)
-    throw error
+    throw inItsWords(url, error)
   }
+}
+
+function meant<T>(url: PlaceUrl, open: () => T): T {
+  try {
+    return open()
+  } catch (error) {
+    throw inItsWords(url, error)
+  }
+}
+
+/** Sources and writers check what they are given. */
+function inItsWords(url: PlaceUrl, error: unknown): unknown {
+  if (!(error instanceof TypeError || error instanceof RangeError)) return error
+  return url.refusal(`cannot be meant: ${error.message}`)
 }
 
 function ofStore(layout: Layout, source: (at: At) => Source & Trigger, writer: () => Writer): Omit<Place, 'name'> {
@@ -249,7 +266,9 @@ async function httpAt(url: PlaceUrl, text: string): Promise<Omit<Place, 'name'>>
   // Its query is a part of the address: what is said of the command is not in it.
   const target = new URL(text)
   for (const name of [...target.searchParams.keys()]) url.option(name)
-  target.username = target.password = ''
+  if (target.username !== '' || target.password !== '') {
+    throw url.refusal('is given a user or a password, which are not sent; want a token in MIDFLIGHT_PLACE_TOKEN')
+  }
   const token = process.env['MIDFLIGHT_PLACE_TOKEN'] || undefined
   const options = token === undefined ? {} : { token }
   return {
