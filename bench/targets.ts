@@ -148,8 +148,8 @@ for (const [what, before, after] of cases) {
   const pointer = undefined
   const fromHosts = (from?.nodes ?? []) as readonly Host[]
   const toHosts = to.nodes as readonly Host[]
-  // Where hosts are written as selectors, neither of the others has anything to compare.
-  const isHosts = to.kind === 'INSTANCE'
+  // Selectors, and what is the first, give neither of the others anything to compare.
+  const isHosts = from?.kind === 'INSTANCE'
   const text = JSON.stringify(after)
   const parse = msOf(30, () => JSON.parse(text))
   const planMs = msOf(30, plan)

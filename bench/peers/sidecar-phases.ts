@@ -52,10 +52,9 @@ function wasTold(): void {
 }
 
 subscribe('child_process', (message) => {
-  const { process: child } = message as { readonly process: ChildProcess }
-  // The first is the check; one after the swap tells it.
-  if (moments.swapped !== undefined) return wasTold()
+  // The check: none of these programs is told by a process.
   if (moments.stage === undefined || moments.checking !== undefined) return
+  const { process: child } = message as { readonly process: ChildProcess }
   reached('checking')
   child.once('exit', () => reached('checked'))
 })
