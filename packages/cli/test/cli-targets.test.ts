@@ -30,9 +30,11 @@ async function here(): Promise<Here> {
   const url = `http://127.0.0.1:${port}`
   const cwd = await folder({
     'peer.token': 'a-token\n',
-    'installers.json': JSON.stringify({ fleet: { url, tokenFile: 'peer.token' } }),
   })
-  await writeFile(join(cwd, 'installers.json'), JSON.stringify({ fleet: { url, tokenFile: join(cwd, 'peer.token') } }))
+  await writeFile(
+    join(cwd, 'installers.json'),
+    JSON.stringify({ fleet: { url, tokenFile: join(cwd, 'peer.token'), configs: ['monitor'] } }),
+  )
   const to = await plane({ cwd, more: ['--installers', 'installers.json'] })
   expect((await to.run('config', 'create', config)).code).toBe(0)
   return {

@@ -226,7 +226,9 @@ describe('against a foreign API (a peer process that speaks the protocol of docs
     const asked = { method: 'PUT', token: publisher, headers: { 'if-match': '"1"' } }
     expect((await here.plane.ask(at(config, '/targets'), { ...asked, body: toAgents })).json()).toMatchObject({
       code: 'denied',
-      detail: 'packages come to agents by the configs nodes/…, which this token may not publish',
+      detail: expect.stringMatching(
+        /nodes\/…, which this token may not publish, and monitor\/mysql is not among those/,
+      ),
     })
     expect((await here.plane.ask(at(config, '/targets'), { ...asked, body: base })).status).toBe(200)
     const elsewhere = await here.plane.token('publisher', 'shop')
@@ -241,7 +243,9 @@ describe('against a foreign API (a peer process that speaks the protocol of docs
     const wrong = await here.post('plan', { ...base, nodes: [{ bk_host_id: {} }] })
     expect(wrong.json()).toMatchObject({ status: 422, issues: [{ path: 'nodes.0.bk_host_id' }] })
     const nobody = await here.post('plan', { ...base, installer: 'nobody' })
-    expect(nobody.json().detail).toMatch(/the installer "nobody" is not configured here; there is agents, peer/)
+    expect(nobody.json().detail).toMatch(
+      /the installer "nobody" is not configured for monitor\/mysql; there is agents, peer/,
+    )
     expect(await here.newCalls()).toEqual([])
   })
 })

@@ -84,7 +84,7 @@ export async function targetsRig(pace: Partial<Pace> = {}, options: Partial<Serv
   const tokenFile = join(folder, 'token')
   await writeFile(tokenFile, `${secret}\n`, { mode: 0o600 })
   const other = await peer(secret)
-  const installers = { peer: { url: other.url, tokenFile } }
+  const installers = { peer: { url: other.url, tokenFile, configs: ['monitor'] } }
   const plane = await rig({ ...options, deploy: { installers, pace: { ...quick, ...pace } } })
   await plane.ask('/v1/configs', { method: 'POST', body: { name: config } })
   let seen = 0

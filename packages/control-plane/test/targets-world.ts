@@ -178,6 +178,7 @@ export async function live(world: World, death?: Death, over: Partial<typeof pac
     epoch,
     nodes: () => [],
     installers: new Map([['agents', installer]]),
+    mayUse: () => true,
     onProblem: (error) => world.wrongs.push(String(error)),
     pace: { ...pace, ...over },
   })

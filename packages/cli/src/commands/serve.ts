@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import process from 'node:process'
 import { Command, Option } from 'commander'
 import type { JsonObject } from 'midflight'
-import type { ControlPlane, HttpInstallerOptions, ServeOptions } from '@midflight/control-plane'
+import type { ControlPlane, ServeOptions } from '@midflight/control-plane'
 import { openBackupDoor } from '../fleet/backup-door.ts'
 import { busAt, busExamples } from '../fleet/bus.ts'
 import { controlPlaneCode, storeRefusal, writeSecret } from '../fleet/control-plane.ts'
@@ -62,7 +62,10 @@ export function serve(terminal: Terminal): Command {
         .default('by-risk'),
     )
     .option('--gates <file>', 'where health gates ask: { prometheus, webhooks } (.json, .yaml, .toml)')
-    .option('--installers <file>', 'node-management APIs by name: { fleet: { url, tokenFile } } (.json, .yaml, .toml)')
+    .option(
+      '--installers <file>',
+      'who may bring packages: { agents: { configs }, fleet: { url, tokenFile, configs } } (.json, .yaml, .toml)',
+    )
     .option('--bus <url>', `announce releases over it too: ${busExamples}; may be repeated`, collected)
     .option('--bus-words-only', 'put no release on a bus, only word that there is one')
     .option('--bus-reports', 'take what nodes report over a bus')
@@ -124,7 +127,7 @@ async function optionsOf(terminal: Terminal, flags: ServeFlags): Promise<ServeOp
     ...(!flags.authentication && { authentication: 'none' as const }),
     ...(flags.newAdminToken && { newAdminToken: true }),
     ...(flags.gates !== undefined && { gates: await gatesIn(flags.gates) }),
-    ...(flags.installers !== undefined && { deploy: { installers: await installersIn(flags.installers) } }),
+    ...(flags.installers !== undefined && { deploy: await installersIn(flags.installers) }),
     ...(await busesOf(flags)),
     ...(flags.strategy !== 'none' && { strategy: { kind: flags.strategy } }),
     ...tlsOf(flags),
@@ -150,20 +153,25 @@ async function gatesIn(path: string): Promise<NonNullable<ServeOptions['gates']>
   return found as NonNullable<ServeOptions['gates']>
 }
 
-async function installersIn(path: string): Promise<Readonly<Record<string, HttpInstallerOptions>>> {
+async function installersIn(path: string): Promise<NonNullable<ServeOptions['deploy']>> {
   const found = await jsonIn(path, 'the installers')
   const wrong = (what: string): Refusal =>
-    new Refusal('usage', `--installers ${path} ${what}; want { name: { url, tokenFile } }`)
+    new Refusal('usage', `--installers ${path} ${what}; want { name: { url, tokenFile, configs: ["shop"] } }`)
   const isObject = (value: unknown): value is JsonObject =>
     typeof value === 'object' && value !== null && !Array.isArray(value)
   if (!isObject(found)) throw wrong('is no object')
   for (const [name, one] of Object.entries(found)) {
+    const texts = name === 'agents' ? [] : ['url', 'tokenFile']
     const fields = isObject(one) ? Object.entries(one) : []
-    const isWell = fields.every(([field, value]) => ['url', 'tokenFile'].includes(field) && typeof value === 'string')
-    if (!isWell || !isObject(one) || one['url'] === undefined)
+    const isWell = fields.every(([field, value]) =>
+      field === 'configs' ? Array.isArray(value) : texts.includes(field) && typeof value === 'string',
+    )
+    const needed = name === 'agents' ? ['configs'] : ['url', 'configs']
+    if (!isWell || !isObject(one) || needed.some((field) => one[field] === undefined))
       throw wrong(`has a ${JSON.stringify(name)} that is no installer`)
   }
-  return found as unknown as Readonly<Record<string, HttpInstallerOptions>>
+  const { agents, ...installers } = found
+  return { installers, ...(agents !== undefined && { agents }) } as unknown as NonNullable<ServeOptions['deploy']>
 }
 
 function tlsOf({ tlsCert, tlsKey, clientCa }: ServeFlags): Pick<ServeOptions, 'tls'> {

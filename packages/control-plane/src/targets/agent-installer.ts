@@ -5,7 +5,7 @@
  */
 import { digest, pointerText, type Json, type JsonObject } from 'midflight'
 import { configNameProblem } from 'midflight/protocol'
-import { createConfig } from '../configs.ts'
+import { changeDemands, createConfig } from '../configs.ts'
 import type { Domain } from '../domain.ts'
 import { publish, type PublishResult } from '../publish.ts'
 import { RefusedError, type ConfigChange } from '../release.ts'
@@ -223,7 +223,6 @@ class AgentInstaller implements Installer {
     for (let i = 0; i < all.length; i += atOnce) {
       if (signal.aborted) throw new InstallerError('was stopped', true)
       const part = all.slice(i, i + atOnce)
-      await this.makeConfigs(part.filter(([, entry]) => entry !== null).map(([name]) => name))
       const edits = await domain.store.read((read) => {
         const newest = this.configs.newest(read)
         return part.flatMap(([name, entry]) => {
@@ -233,6 +232,7 @@ class AgentInstaller implements Installer {
       })
       if (edits.length === 0) continue
       try {
+        await this.makeConfigs(edits.map(({ config }) => nodeOf(config)))
         const wanted = edits.map((edit) => (forced.has(nodeOf(edit.config)) ? { ...edit, force: true } : edit))
         published(await publish(domain, { author, changes: wanted }))
       } catch (error) {
@@ -244,10 +244,14 @@ class AgentInstaller implements Installer {
 
   private async makeConfigs(names: readonly string[]): Promise<void> {
     const { domain } = this.options
-    const missing = await domain.store.read((read) =>
-      names.filter((name) => read.config(nodesPrefix + name) === undefined),
-    )
-    const make = async (name: string): Promise<void> => {
+    const { missing, bare } = await domain.store.read((read) => {
+      const found = names.map((name) => ({ name, config: read.config(nodesPrefix + name) }))
+      return {
+        missing: found.filter(({ config }) => config === undefined),
+        bare: found.filter(({ config }) => config?.schema === null),
+      }
+    })
+    const make = async ({ name }: { readonly name: string }): Promise<void> => {
       try {
         await createConfig(domain, { name: nodesPrefix + name, actor: author, schema })
       } catch (error) {
@@ -257,6 +261,8 @@ class AgentInstaller implements Installer {
     }
     // At once, so that the store writes them in one go.
     await Promise.all(missing.map(make))
+    // One that was made by hand: parameters are secret in its diffs too.
+    await Promise.all(bare.map(({ name }) => changeDemands(domain, nodesPrefix + name, { schema }, author)))
   }
 
   private async heldBy(id: string): Promise<ReadonlySet<string>> {

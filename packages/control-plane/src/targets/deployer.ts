@@ -25,6 +25,7 @@ import { again, defaultPace, type Pace } from './pace.ts'
 import { planTargets, statesOf, targetsAfter, targetsOf, wantedOf, type TargetsPlan } from './plan.ts'
 import { scrubber } from './secrets.ts'
 import { Taking } from './step.ts'
+import { ownAgents } from './targets.ts'
 
 export interface DeployerOptions {
   readonly domain: Domain
@@ -34,6 +35,8 @@ export interface DeployerOptions {
   readonly nodes: () => readonly KnownNode[]
   /** By name. */
   readonly installers: ReadonlyMap<string, Installer>
+  /** Whether the publishers of a config may use an installer. */
+  readonly mayUse: (installer: string, config: string) => boolean
   /** A deployment has moved, and that is durable. Must not throw. */
   readonly onMoved?: (record: DeploymentRecord) => void
   readonly onProblem: (error: unknown) => void
@@ -87,13 +90,13 @@ export class Deployer {
   async plan(config: string, value: unknown): Promise<TargetsPlan> {
     const { domain, nodes } = this.options
     const plan = await domain.store.read((read) => planTargets(read, config, value, nodes()))
-    this.installer(plan.after.installer)
+    this.requireInstaller(plan.after.installer, config)
     return plan
   }
 
   /** Puts a deployment on record that brings these targets; none, if nothing is to be done. @throws RefusedError */
   async set(config: string, value: unknown, asked: Asked): Promise<Ordered> {
-    return await this.ordered(config, (around) => orderTargets(around, value, asked))
+    return await this.ordered(config, asked, (around) => orderTargets(around, value, asked))
   }
 
   /**
@@ -101,13 +104,13 @@ export class Deployer {
    * @throws RefusedError `not-applied` if they never held.
    */
   async rollBack(config: string, to: number | undefined, asked: Asked): Promise<Ordered> {
-    return await this.ordered(config, (around) => orderRollback(around, to, asked))
+    return await this.ordered(config, asked, (around) => orderRollback(around, to, asked))
   }
 
   /** @throws RefusedError `state` if that cannot be done now. */
   async control(config: string, control: Control, asked: Asked): Promise<DeploymentRecord> {
     const order = (around: Around) => ({ deployment: orderControl(around, control, asked) })
-    return (await this.ordered(config, order)).deployment
+    return (await this.ordered(config, asked, order)).deployment
   }
 
   /** How the nodes are, asked now. @throws InstallerError if it cannot be found out. */
@@ -121,12 +124,14 @@ export class Deployer {
     const { pointer, targets } = seen
     const scrub = scrubber(targets)
     const { id, installer } = pointer.subscription
-    const status = await this.installer(installer)
-      .status(id, this.bound())
-      .catch((error: unknown) => {
-        // It may quote what it was given.
-        throw new InstallerError(scrub(error instanceof Error ? error.message : String(error)), true)
-      })
+    const asked = this.options.installers.get(installer)
+    if (asked === undefined) {
+      throw new InstallerError(`the installer ${JSON.stringify(installer)} is not configured any more`, true)
+    }
+    const status = await asked.status(id, this.bound()).catch((error: unknown) => {
+      // It may quote what it was given.
+      throw new InstallerError(scrub(error instanceof Error ? error.message : String(error)), true)
+    })
     const wanted = wantedOf(config, targets, new NodeDirectory(this.options.nodes(), targets))
     const nodes = statesOf(status, wanted).map((node) => ({
       ...node,
@@ -142,6 +147,7 @@ export class Deployer {
   /** On record first; only then anything follows. */
   private async ordered<T extends { readonly deployment: DeploymentRecord | null }>(
     config: string,
+    asked: Asked,
     order: (around: Around) => T,
   ): Promise<T> {
     const { domain, epoch, nodes, onMoved } = this.options
@@ -153,7 +159,8 @@ export class Deployer {
           epoch,
           at: this.at(),
           nodes: nodes(),
-          requireInstaller: (name) => void this.installer(name),
+          requireInstaller: (name) => this.requireInstaller(name, config),
+          requireReach: (name) => this.requireReach(name, config, asked),
         }),
       )
       if (made.deployment === null) return made
@@ -256,13 +263,22 @@ export class Deployer {
     return await new Taking(taking).result(known)
   }
 
-  /** @throws RefusedError */
-  private installer(name: string): Installer {
-    const { installers } = this.options
-    const found = installers.get(name)
-    if (found !== undefined) return found
-    const there = [...installers.keys()].join(', ')
-    throw new RefusedError('invalid', `the installer ${JSON.stringify(name)} is not configured here; there is ${there}`)
+  /** One that this config may not use is as one that is not there. @throws RefusedError `invalid` */
+  private requireInstaller(name: string, config: string): void {
+    const { installers, mayUse } = this.options
+    const there = [...installers.keys()].filter((one) => one === ownAgents || mayUse(one, config))
+    if (there.includes(name)) return
+    const found = `the installer ${JSON.stringify(name)} is not configured for ${config}`
+    throw new RefusedError('invalid', `${found}; there is ${there.join(', ')}`)
+  }
+
+  /** What agents get they get by their configs: nobody reaches nodes by way of another one. @throws RefusedError `denied` */
+  private requireReach(name: string, config: string, { mayPublishNodes }: Asked): void {
+    if (name !== ownAgents || mayPublishNodes === true || this.options.mayUse(name, config)) return
+    throw new RefusedError(
+      'denied',
+      `what is on agents is in the configs nodes/…, which this token may not publish, and ${config} is not among those whose publishers may`,
+    )
   }
 
   private bound(): AbortSignal {

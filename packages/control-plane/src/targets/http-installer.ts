@@ -84,7 +84,11 @@ export function httpInstaller(name: string, options: HttpInstallerOptions): Inst
       if (!isWell || !(typeof digest === 'string' || digest === null) || !Array.isArray(nodes)) {
         throw new InstallerError(`${name} answers no status; want {enabled, inspected, digest, nodes}`, true)
       }
-      return { enabled, inspected, digest, nodes: nodes.map((node) => nodeIn(name, node)) }
+      const states = nodes.map((node) => nodeIn(name, node))
+      if (new Set(states.map(({ node }) => node)).size < states.length) {
+        throw new InstallerError(`${name} answers a status that has a node twice; want each once`, true)
+      }
+      return { enabled, inspected, digest, nodes: states }
     },
   }
 }

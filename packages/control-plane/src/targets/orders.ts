@@ -27,6 +27,8 @@ export interface Asked {
   readonly message?: string
   /** The number of the deployment whose targets were seen; 0: that there are none. */
   readonly ifMatch?: number
+  /** Whoever it is may publish the configs of agents. */
+  readonly mayPublishNodes?: boolean
 }
 
 export type Control = 'start' | 'stop' | 'uninstall' | 'retry' | 'revoke'
@@ -47,6 +49,8 @@ export interface Around {
   readonly nodes: readonly KnownNode[]
   /** @throws RefusedError if nobody of that name is there. */
   readonly requireInstaller: (name: string) => void
+  /** @throws RefusedError `denied` if whoever wants it may not change what is on the nodes of this installer. */
+  readonly requireReach: (installer: string) => void
 }
 
 /** @throws RefusedError */
@@ -82,11 +86,12 @@ export function orderControl(around: Around, control: Control, asked: Asked): De
   if (control === 'revoke' || (control === 'retry' && open !== undefined)) return steered(around, open, control, asked)
   const pointer = tx.deployments.pointer(config)
   if (pointer === undefined) throw new RefusedError('state', `${config} has nothing on any node`)
+  around.requireReach(pointer.subscription.installer)
   return added(around, lifeCycle(control, pointer, targetsOf(tx, config, pointer.number)), asked)
 }
 
 function orderPlanned(around: Around, plan: TargetsPlan, asked: Asked, rollbackOf?: number): DeploymentRecord | null {
-  const { tx, config, requireInstaller } = around
+  const { tx, config, requireInstaller, requireReach } = around
   const { operation, after, pointer } = plan
   const seen = pointer?.number ?? 0
   if (asked.ifMatch !== undefined && asked.ifMatch !== seen) {
@@ -94,6 +99,7 @@ function orderPlanned(around: Around, plan: TargetsPlan, asked: Asked, rollbackO
     throw new RefusedError('conflict', `${found}; the request was made against ${asked.ifMatch || 'none'}`)
   }
   requireInstaller(after.installer)
+  for (const name of [after.installer, pointer?.subscription.installer ?? after.installer]) requireReach(name)
   requireNothingOpen(tx, config)
   if (operation.kind === 'nothing') return null
   const number = nextNumber(tx, config)
@@ -154,12 +160,13 @@ function added(around: Around, what: What, { by, message = '' }: Asked): Deploym
 }
 
 function steered(
-  { tx, config, epoch, at }: Around,
+  { tx, config, epoch, at, requireReach }: Around,
   open: DeploymentRecord | undefined,
   control: 'retry' | 'revoke',
   { by }: Asked,
 ): DeploymentRecord {
   if (open === undefined) throw new RefusedError('state', `${config} has no deployment under way`)
+  for (const one of [open.before, open.after]) if (one !== null) requireReach(one.subscription.installer)
   const { number, state } = open
   const which = `deployment ${number} of ${config}`
   if (control === 'revoke' && !mayReturn(state)) {

@@ -161,7 +161,7 @@ class Reader {
     this.only(value, path, ['labels'])
     const entries = Object.entries(labels)
     for (const [key, text] of entries) {
-      if (!label.test(key) || typeof text !== 'string' || !label.test(text)) {
+      if (key === '__proto__' || !label.test(key) || typeof text !== 'string' || !label.test(text)) {
         return this.wrong([...path, 'labels', key], 'is no text of 1 to 256 characters')
       }
     }
@@ -199,12 +199,20 @@ class Reader {
     const bytes = entries.reduce((sum, [, text]) => sum + (typeof text === 'string' ? Buffer.byteLength(text) : 0), 0)
     if (bytes > maxFileBytes) this.wrong(path, `has ${bytes} bytes; want at most ${maxFileBytes}`)
     for (const [name, text] of entries) {
-      if (!filePath.test(name)) this.wrong([...path, name], 'is no path below the folder of the package')
+      if (name === '__proto__' || !filePath.test(name))
+        this.wrong([...path, name], 'is no path below the folder of the package')
       if (typeof text !== 'string') this.wrong([...path, name], `is ${kindOf(text)}; want a text`)
     }
-    const names = new Set(entries.map(([name]) => name))
+    // Some file systems do not tell the cases apart.
+    const names = new Map<string, string>()
+    for (const [name] of entries) {
+      const other = names.get(name.toLowerCase())
+      if (other !== undefined) this.wrong([...path, name], `differs from ${other} by the case of letters only`)
+      names.set(name.toLowerCase(), name)
+    }
     for (const [name] of entries) {
       const above = name
+        .toLowerCase()
         .split('/')
         .slice(0, -1)
         .map((_, i, all) => all.slice(0, i + 1).join('/'))

@@ -7,7 +7,6 @@ import { stepText, type DeploymentRecord } from '../../targets/deployment.ts'
 import type { Asked, Control, Ordered } from '../../targets/orders.ts'
 import { shownDiff, targetsOf, type TargetsPlan } from '../../targets/plan.ts'
 import { shownTargets } from '../../targets/secrets.ts'
-import { ownAgents } from '../../targets/targets.ts'
 import { json } from '../body.ts'
 import { may, principalOf } from '../permit.ts'
 import { etagOf, tagsIn } from '../precondition.ts'
@@ -93,7 +92,6 @@ export function targetRoutes(app: App, parts: Parts): void {
       const { name } = request.params
       const { message } = request.query
       const asked = { ...askedBy(request, message), ...ifMatchOf(request) }
-      requireReach(request)
       return answered(reply, name, await deployer.set(name, request.body, asked))
     },
   )
@@ -233,15 +231,6 @@ export function targetRoutes(app: App, parts: Parts): void {
   )
 }
 
-/** What our own agents get they get by their configs: nobody reaches nodes by way of another config. */
-function requireReach(request: FastifyRequest): void {
-  const { installer = ownAgents } = request.body as { readonly installer?: unknown }
-  if (installer !== ownAgents || may(principalOf(request), 'publish', 'nodes')) return
-  throw new Problem('denied', 'packages come to agents by the configs nodes/…, which this token may not publish', {
-    holds: 'nothing was changed',
-  })
-}
-
 function answered(reply: FastifyReply, config: string, { plan, deployment }: Ordered): unknown {
   reply.code(deployment === null ? 200 : 202)
   if (deployment !== null) reply.header('location', locationOf(config, deployment.number))
@@ -282,7 +271,9 @@ function locationOf(config: string, number: number): string {
 }
 
 function askedBy(request: FastifyRequest, message: string | undefined): Asked {
-  return { by: principalOf(request).name, ...(message !== undefined && { message }) }
+  const principal = principalOf(request)
+  const mayPublishNodes = may(principal, 'publish', 'nodes')
+  return { by: principal.name, mayPublishNodes, ...(message !== undefined && { message }) }
 }
 
 /** The entity tag of targets is the number of the deployment that brought them. */
