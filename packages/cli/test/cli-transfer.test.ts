@@ -92,6 +92,24 @@ describe.skipIf(skip !== undefined)(`import and export, on real servers${skipped
     expect(JSON.parse(await readFile(join(cwd, 'b.json'), 'utf8'))).toEqual(JSON.parse(text))
   })
 
+  test('what would make a value lie below another is not written: nobody could read it', async () => {
+    const cwd = await folder({ 'deep.json': '{"a":{"b":1}}', 'flat.json': '{"a":1}' })
+    await redis.admin.mset('below:a', '5', 'above:a:x', '5')
+    for (const [file, place] of [
+      ['deep.json', 'below:'],
+      ['flat.json', 'above:'],
+    ] as const) {
+      const before = await keysIn(place)
+      const refused = await midflight(['import', file, redisAt(place)], { cwd })
+      expect(refused).toMatchObject({ code: 1, out: '' })
+      expect(refused.err).toMatch(/:a:[bx] would lie below a key that has a value; nothing was written/)
+      expect(await keysIn(place)).toEqual(before)
+      expect(await brought('import', join(cwd, file), redisAt(place), '--delete')).toMatchObject({ removed: 1 })
+      await brought('export', redisAt(place), join(cwd, 'back.json'))
+      expect(await readFile(join(cwd, 'back.json'), 'utf8')).toBe(await readFile(join(cwd, file), 'utf8'))
+    }
+  })
+
   test('a store becomes one release of a config, the same again none; a config becomes keys', async () => {
     const to: Plane = await made()
     await etcd.putAll({ 'shop/server/port': '8081', 'shop/log/level': 'info', 'shop/rules': '[{"id":"r1"}]' })

@@ -82,6 +82,7 @@ class KeysTarget implements Target {
     const wanted = keysOf(content, this.#layout)
     const there = await listed(this.#writer, this.#layout, order)
     const gone = [...(there?.keys() ?? [])].filter((key) => !wanted.has(key))
+    if (!order.delete) refuseUnreadable(this.name, this.#layout.separator, wanted, gone)
     let done = 0
     const total = wanted.size + (order.delete ? gone.length : 0)
     const step = () => order.onProgress(++done, total)
@@ -132,6 +133,32 @@ class KeysTarget implements Target {
   close(): Promise<void> {
     return this.#writer.close()
   }
+}
+
+/** @throws Refusal if a value would lie below another: nobody could read that as one tree. */
+function refuseUnreadable(
+  name: string,
+  separator: string,
+  wanted: ReadonlyMap<string, Json>,
+  others: readonly string[],
+): void {
+  const kept = new Set(others)
+  const below =
+    [...wanted.keys()].find((key) => isBelow(key, separator, kept)) ??
+    others.find((key) => isBelow(key, separator, wanted))
+  if (below === undefined) return
+  throw new Refusal(
+    'refused',
+    `${name}: ${below} would lie below a key that has a value; nothing was written`,
+    'one of the two is there, and the source has it not: --delete removes what the source has not',
+  )
+}
+
+function isBelow(key: string, separator: string, keys: { has(key: string): boolean }): boolean {
+  for (let at = key.lastIndexOf(separator); at > 0; at = key.lastIndexOf(separator, at - 1)) {
+    if (keys.has(key.slice(0, at))) return true
+  }
+  return false
 }
 
 /** Undefined where the store has no lists: then each key is read before it is written. */
