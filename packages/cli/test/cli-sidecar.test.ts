@@ -3,7 +3,7 @@ import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { chmod, mkdir, readdir, readFile, rename, stat, symlink, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { agentToken, plane } from './fleet-rig.ts'
@@ -298,6 +298,39 @@ test('--exec with a program that is not there or fails ends with its reason and 
   const stopped = sidecar(cwd, ['sidecar.yaml', '--exec', '--', 'sleep', '600'])
   await stopped.until(/started/)
   expect((await stopped.end()).code).toBe(0)
+})
+
+test('--exec: while its source is away the program starts with the last good, and without one it is not started', async () => {
+  const cwd = await generic('stateDir: state\n')
+  await writeFile(join(cwd, 'app.yaml'), ': [\n')
+  const args = ['sidecar.yaml', '--exec', '--', 'cp', 'app/app.env', 'seen']
+  const none = await sidecar(cwd, args).ran
+  expect([none.code, none.err]).toEqual([1, expect.stringContaining('there is no last good configuration')])
+  expect(await readdir(cwd)).not.toContain('seen')
+  await writeFile(join(cwd, 'app.yaml'), 'app: { NAME: Ada }\n')
+  await sidecar(cwd, ['sidecar.yaml', '--exec', '--', 'true']).ran
+  await writeFile(join(cwd, 'app.yaml'), ': [\n')
+  expect((await sidecar(cwd, args).ran).code).toBe(0)
+  expect(await readFile(join(cwd, 'seen'), 'utf8')).toBe('NAME=Ada\n')
+})
+
+test('SIGTERM in the middle of a change: what is under way comes to its end, and nothing is left over', async () => {
+  const slow = ['sh', '-c', 'touch ../begun; sleep 1; ! grep -q Bad app.env'].map((word) => JSON.stringify(word))
+  const cwd = await generic(`      reload: { command: [${slow.join(', ')}] }\n`)
+  for (const [name, end] of [
+    ['Grace', 'Grace'],
+    ['Bad', 'Grace'],
+  ]) {
+    const one = sidecar(cwd, ['sidecar.yaml'])
+    await one.until(/started/)
+    await rm(join(cwd, 'begun'), { force: true })
+    await writeFile(join(cwd, 'app.yaml'), `app: { NAME: ${name} }\n`)
+    await until('it is told', async () => (await readdir(cwd)).includes('begun'))
+    expect((await one.end()).code).toBe(0)
+    expect(await readFile(join(cwd, 'app/app.env'), 'utf8')).toBe(`NAME=${end}\n`)
+    expect(await readdir(join(cwd, 'app'))).toEqual(['app.env'])
+    await writeFile(join(cwd, 'app.yaml'), `app: { NAME: ${end} }\n`)
+  }
 })
 
 describe('a sidecar.yaml that cannot be used: where, what was wanted, and nothing is touched', () => {

@@ -50,7 +50,7 @@ export async function run(
   const child = command && new Child(command)
   // Its files are there when it starts. Nothing is to be told then.
   if (child) {
-    await (await startOnce(untold(sidecar), ended)).close()
+    await (await startOnce(untold(sidecar), ended, stateOf(sidecar))).close()
     if (ended.aborted) return
     child.start()
   }
@@ -89,13 +89,7 @@ export async function over(ended: AbortSignal, other: AbortSignal | undefined): 
 
 async function applyOnce(terminal: Terminal, sidecar: Sidecar, { json }: RunFlags, ended: AbortSignal): Promise<void> {
   const before = marksOf(sidecar.programs)
-  let engine: Engine<unknown>
-  try {
-    engine = await startOnce(sidecar, ended)
-  } catch (error) {
-    if (error instanceof StartError) throw new Refusal('refused', error.message)
-    throw error
-  }
+  const engine = await startOnce(sidecar, ended, {})
   await engine.close()
   const after = marksOf(sidecar.programs)
   const files = Object.keys(after).filter((path) => after[path] !== before[path])
@@ -118,10 +112,27 @@ function marksOf(programs: readonly ProgramOptions[]): Record<string, string> {
   )
 }
 
-/** Only its first configuration, and no doors. @throws StartError */
-async function startOnce(sidecar: Sidecar, ended: AbortSignal): Promise<Engine<unknown>> {
+/**
+ * Only its first configuration, and no doors.
+ * @param state with a directory, it may be the last good one.
+ * @throws Refusal
+ */
+async function startOnce(sidecar: Sidecar, ended: AbortSignal, state: State): Promise<Engine<unknown>> {
   const { sources } = await sourcesOf(sidecar, ended)
-  return start({ ...(await common(sidecar)), sources })
+  try {
+    return await start({ ...(await common(sidecar)), ...state, sources })
+  } catch (error) {
+    if (error instanceof StartError) throw new Refusal('refused', error.message)
+    throw error
+  }
+}
+
+interface State {
+  readonly stateDir?: string
+}
+
+function stateOf({ stateDir, directory }: Sidecar): State {
+  return stateDir === undefined ? {} : { stateDir: resolve(directory, stateDir) }
 }
 
 async function common(sidecar: Sidecar) {
@@ -147,7 +158,6 @@ async function started(
   childOver: AbortSignal | undefined,
 ): Promise<Engine<unknown> | undefined> {
   const over = childOver ? AbortSignal.any([ended, childOver]) : ended
-  const stateDir = sidecar.stateDir === undefined ? {} : { stateDir: resolve(sidecar.directory, sidecar.stateDir) }
   let said: string | undefined
   for (let tried = 0; !over.aborted; tried++) {
     const { sources, triggers } = await sourcesOf(sidecar, ended)
@@ -155,7 +165,7 @@ async function started(
     try {
       return await start({
         ...(await common(sidecar)),
-        ...stateDir,
+        ...stateOf(sidecar),
         sources,
         triggers: [...triggers, onSignal('SIGHUP')],
         endpoints,
