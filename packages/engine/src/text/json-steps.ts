@@ -57,8 +57,11 @@ export function sameFrom(bytes: Buffer, p: number, raw: Buffer, from: number): b
   return true
 }
 
+/** Written anew for each step. */
+const words = Buffer.alloc(8)
+
 function stepOf(key: string, raw: Buffer, before: Step | undefined): Step {
-  const words = Buffer.alloc(8)
+  words.fill(0)
   raw.copy(words)
   return {
     key,
