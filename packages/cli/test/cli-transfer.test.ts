@@ -281,15 +281,34 @@ describe.skipIf(skip !== undefined)(`mirror, on real servers${skipped(skip)}`, (
     const target = await RedisServer.start()
     onTestFinished(() => target.close())
     await etcd.putAll({ 'm3/a': '1', 'm3/gone': '1' })
-    const { stop } = mirroring(etcdAt('m3/'), `redis://${new URL(target.url).host}/0/m3:`)
+    const { child, stop } = mirroring(etcdAt('m3/'), `redis://${new URL(target.url).host}/0/m3:`)
+    let err = ''
+    child.stderr?.on('data', (said: string) => (err += said))
     const there = async () => [await target.admin.get('m3:a'), await target.admin.get('m3:gone')]
     await expect.poll(there, { timeout: 30_000 }).toEqual(['1', '1'])
     await target.stop()
     for (const value of ['2', '3', '4']) await etcd.put('m3/a', value)
     await etcd.remove('m3/gone')
+    await expect.poll(() => err, { timeout: 30_000 }).toContain('it is tried again')
     await target.start()
     await expect.poll(there, { timeout: 30_000 }).toEqual(['4', null])
-    expect((await stop()).err).toMatch(/it is tried again(\n.*)*is up to date again/)
+    await expect.poll(() => err, { timeout: 30_000 }).toContain('is up to date again')
+    expect((await stop()).err).not.toContain('not what came after it')
+  })
+
+  test('stopped while its target is away, it does not say that what came last is there', async () => {
+    const target = await RedisServer.start()
+    onTestFinished(() => target.close())
+    await etcd.put('m5/a', '1')
+    const { child, stop } = mirroring(etcdAt('m5/'), `redis://${new URL(target.url).host}/0/m5:`)
+    await expect.poll(() => target.admin.get('m5:a'), { timeout: 30_000 }).toBe('1')
+    const triesAgain = new Promise<void>((resolve) => {
+      child.stderr?.on('data', (said: string) => said.includes('it is tried again') && resolve())
+    })
+    await target.stop()
+    await etcd.put('m5/a', '2')
+    await triesAgain
+    expect((await stop()).err).toMatch(/stopped: .* holds what was brought by [\d:]+, and not what came after it\n$/)
   })
 
   test('two that face each other come to rest: what is the same is not written', async () => {

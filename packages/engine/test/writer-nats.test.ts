@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { nats } from '../src/sources/nats.ts'
 import type { WriterRig } from '../src/testing/index.ts'
 import { natsWriter } from '../src/writers/nats.ts'
@@ -45,4 +45,17 @@ async function open(): Promise<WriterRig> {
 
 describe('natsWriter(), on a real server', () => {
   writerTests({ open }, withoutNats)
+
+  test.skipIf(withoutNats !== undefined)(
+    'a value that is larger than a message may be is refused, not unknown',
+    async () => {
+      const writer = natsWriter({ ...quick, servers: server.url })
+      onTestFinished(() => writer.close())
+      const write = writer.write('large', new Uint8Array(1_100_000), 'any', new AbortController().signal)
+      await expect(write).rejects.toMatchObject({
+        code: 'refused',
+        message: expect.stringContaining('1100000 bytes, more than this server takes; nothing was sent'),
+      })
+    },
+  )
 })

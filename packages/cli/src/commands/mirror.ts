@@ -64,6 +64,7 @@ async function follow(
   const base = { force: false, dryRun: false, signal: ended, onProgress: (d: number, t: number) => bar.draw(d, t) }
   let isFirst = true
   let said: string | undefined
+  let broughtAt: string | undefined
   terminal.note(`mirroring ${printable(from.name)} to ${printable(to.name)}`)
   try {
     for (let failures = 0; !ended.aborted;) {
@@ -76,6 +77,7 @@ async function follow(
         if (ended.aborted) break
         if (report.conflicts.length > 0) throw conflictIn(report, to)
         isFirst = false
+        broughtAt = new Date().toISOString()
         failures = 0
         if (said !== undefined) terminal.note(`${printable(to.name)} is up to date again`)
         said = undefined
@@ -98,9 +100,9 @@ async function follow(
     await news.ended()
     await from.close()
     await to.close()
-    terminal.note(
-      `stopped: ${printable(to.name)} ${isFirst ? 'was not brought up to date' : `holds what was brought by ${clockText(new Date().toISOString())}`}`,
-    )
+    const holds = broughtAt && `holds what was brought by ${clockText(broughtAt)}`
+    const lacks = said !== undefined && broughtAt !== undefined ? ', and not what came after it' : ''
+    terminal.note(`stopped: ${printable(to.name)} ${holds ?? 'was not brought up to date'}${lacks}`)
   }
 }
 

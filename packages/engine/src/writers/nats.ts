@@ -4,6 +4,7 @@
  */
 import type { JetStreamClient, JetStreamManager, JsMsg } from '@nats-io/jetstream'
 import type { MsgHdrs, NatsConnection } from '@nats-io/transport-node'
+import { errorText } from '../deadline.ts'
 import { connected, explained, isMarker, library } from '../sources/nats/client.ts'
 import { checkBucket, serverOf, type NatsConnectionOptions } from '../sources/nats/server.ts'
 import { calling, Kept, type Call } from './calling.ts'
@@ -101,7 +102,10 @@ export function natsWriter(options: NatsWriterOptions): Writer {
       return (await stream.publish(subject, value, { headers: marks, retries: 0, timeout: timeoutMs, ...expect })).seq
     } catch (error) {
       if (isWrongSequence(error)) return undefined
-      throw error
+      // By the client, which sends nothing then.
+      if (!/max_payload/.test(errorText(error))) throw error
+      const message = `${name}: ${subject} would have ${value.length} bytes, more than this server takes; nothing was sent`
+      throw new WriteError('refused', message)
     }
   }
 
