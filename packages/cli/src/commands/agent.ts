@@ -1,4 +1,7 @@
-/** `midflight agent`: a node of a fleet that writes its configuration to a file, for programs in other languages. */
+/**
+ * `midflight agent`: a node of a fleet for programs in other languages: writes its configuration to a file, or the
+ * packages that targets bring to it into a directory.
+ */
 import { resolve } from 'node:path'
 import process from 'node:process'
 import { Command } from 'commander'
@@ -12,11 +15,12 @@ import {
   type Event,
   type Json,
 } from 'midflight'
-import { controlPlane, type ControlPlane, type ControlPlaneOptions } from 'midflight/agent'
+import { controlPlane, packages, type ControlPlane, type ControlPlaneOptions } from 'midflight/agent'
 import { signalOf } from '../admin/by-signal.ts'
 import { busAt, busExamples } from '../fleet/bus.ts'
 import { configPath } from '../fleet/call.ts'
 import { connectionOf, withFleetOptions, type FleetFlags } from '../fleet/connection.ts'
+import { packageCommand } from '../fleet/package-command.ts'
 import { NobodyThereError, tell, writerFor, writeWhole, type Told } from '../fleet/written-config.ts'
 import { printable } from '../printable.ts'
 import { Refusal } from '../refusal.ts'
@@ -25,7 +29,9 @@ import type { Terminal } from '../terminal.ts'
 import { pause } from '../pause.ts'
 
 interface AgentFlags extends FleetFlags {
-  readonly to: string
+  readonly to?: string
+  readonly packages?: string
+  readonly packageCommand?: string
   readonly state?: string
   readonly label?: readonly string[]
   readonly reloadPidFile?: string
@@ -44,11 +50,13 @@ export function agent(terminal: Terminal): Command {
   return withFleetOptions(new Command('agent'))
     .summary('write the configuration of a fleet to a file, and keep it current')
     .description(
-      'Joins the fleet of a config as a node, writes each release to a file (whole or not at all, mode 0600), and has a program read it. A release that the program refuses is reported as failed, and the file before it is put back.',
+      'Joins the fleet of a config as a node, writes each release to a file (whole or not at all, mode 0600), and has a program read it. A release that the program refuses is reported as failed, and the file before it is put back. With --packages it takes what targets bring to the node.',
     )
     .argument('<config>')
-    .requiredOption('--to <path>', 'the file: .json, .yaml (as JSON, which is YAML) or .toml')
-    .option('--state <path>', 'where uid and last release are kept (default: beside the file, PATH.midflight)')
+    .option('--to <path>', 'the file: .json, .yaml (as JSON, which is YAML) or .toml')
+    .option('--packages <directory>', 'take the packages that targets bring to this node, whose config is nodes/ID')
+    .option('--package-command <words>', 'run without a shell for each: WORDS start|stop NAME VERSION FOLDER')
+    .option('--state <path>', 'where uid and last release are kept (default: beside it, PATH.midflight)')
     .option('--label <name=value>', 'what this node is; may be repeated', labelled)
     .option('--reload-pid-file <path>', 'after a change, signal the process whose id is in this file')
     .option('--reload-signal <signal>', 'with which signal', signalOf, 'SIGHUP' as NodeJS.Signals)
@@ -87,7 +95,7 @@ async function run(terminal: Terminal, config: string, flags: AgentFlags): Promi
         url: address.name,
         config,
         labels,
-        stateDir: flags.state ?? `${resolve(flags.to)}.midflight`,
+        stateDir: flags.state ?? `${resolve(place)}.midflight`,
         name: 'midflight agent',
         ...probeOf(flags),
         ...(bus && { bus }),
@@ -98,10 +106,15 @@ async function run(terminal: Terminal, config: string, flags: AgentFlags): Promi
       }),
     )
   }
-  const component = fileComponent(terminal, flags, address.timeoutMs)
-  const engine = await started(terminal, source, component, { signal: ended, once: flags.once === true })
+  const leaving = new AbortController()
+  const { components, bundled, place } = partsOf(terminal, config, flags, address.timeoutMs, leaving.signal)
+  const engine = await started(terminal, source, components, { bundled, signal: ended, once: flags.once === true })
   if (engine === undefined) return
-  terminal.lastly(() => engine.close())
+  const close = () => {
+    leaving.abort()
+    return engine.close()
+  }
+  terminal.lastly(close)
   const show = (event: Event) => {
     if (flags.json) terminal.jsonLine(event)
     else if (event.kind !== 'reload-began') terminal.print(eventLine(event, terminal.look()))
@@ -111,7 +124,61 @@ async function run(terminal: Terminal, config: string, flags: AgentFlags): Promi
   if (!flags.once && !ended.aborted) {
     await new Promise<void>((resolve) => ended.addEventListener('abort', () => resolve(), { once: true }))
   }
-  await engine.close()
+  await close()
+}
+
+interface AgentParts {
+  /** New ones for each try to start. */
+  readonly components: () => readonly Component[]
+  /** A node that nothing was brought to yet is one all the same. */
+  readonly bundled: Json | undefined
+  /** Beside which the state is. */
+  readonly place: string
+}
+
+function partsOf(
+  terminal: Terminal,
+  config: string,
+  flags: AgentFlags,
+  timeoutMs: number,
+  leaving: AbortSignal,
+): AgentParts {
+  const { to, packages: directory, reloadPidFile, reloadUrl, packageCommand: command } = flags
+  const usage = (what: string): Refusal => new Refusal('usage', what)
+  if (to === undefined && directory === undefined) throw usage('neither --to nor --packages is given; want one of them')
+  if (to === undefined && (reloadPidFile ?? reloadUrl) !== undefined) {
+    throw usage('a program is to be told of a file, and none is written; want --to')
+  }
+  if (directory === undefined && command !== undefined) throw usage('--package-command is given without --packages')
+  const file = to === undefined ? [] : [fileComponent(terminal, to, flags, timeoutMs)]
+  if (directory === undefined) return { components: () => file, bundled: undefined, place: to as string }
+  if (!/^nodes\/./.test(config)) throw usage(`--packages is for a config nodes/ID, and this is ${printable(config)}`)
+  const run = command === undefined ? undefined : packageCommand(command)
+  return {
+    components: () => [...file, packagesComponent(terminal, resolve(directory), run, leaving)],
+    bundled: to === undefined ? {} : undefined,
+    place: to ?? directory,
+  }
+}
+
+function packagesComponent(
+  terminal: Terminal,
+  directory: string,
+  run: ReturnType<typeof packageCommand> | undefined,
+  leaving: AbortSignal,
+): Component {
+  return packages({
+    directory,
+    ...(run && {
+      start: (one) => run('start', one),
+      // What works goes on when the agent ends: it is to be there again soon.
+      stop: async (one) => (leaving.aborted ? undefined : await run('stop', one)),
+    }),
+    onRepair: (id, files, failure) => {
+      const what = failure === undefined ? 'written again' : `not repaired: ${failure}`
+      terminal.note(printable(`${id} ${files.join(', ')} ${what}`.trim()))
+    },
+  }) as Component
 }
 
 function endOf(terminal: Terminal): AbortSignal {
@@ -146,8 +213,8 @@ function splitLabel(text: string): [name: string, value: string] {
 
 const schema = jsonSchema<Json>(true)
 
-function fileComponent(terminal: Terminal, flags: AgentFlags, timeoutMs: number): Component {
-  const write = writerFor(flags.to)
+function fileComponent(terminal: Terminal, to: string, flags: AgentFlags, timeoutMs: number): Component {
+  const write = writerFor(to)
   const told: Told = { pidFile: flags.reloadPidFile, signal: flags.reloadSignal, url: flags.reloadUrl, timeoutMs }
   let undoing = false
   return componentsFor(schema).value({
@@ -156,7 +223,7 @@ function fileComponent(terminal: Terminal, flags: AgentFlags, timeoutMs: number)
     deadlines: { commitMs: timeoutMs + 5000, rollbackMs: timeoutMs + 5000 },
     prepare: (next: Json) => write(next),
     async apply(_next, text, before) {
-      writeWhole(flags.to, text)
+      writeWhole(to, text)
       try {
         await tell(told)
         undoing = false
@@ -166,7 +233,7 @@ function fileComponent(terminal: Terminal, flags: AgentFlags, timeoutMs: number)
         const mayBeAway = before === undefined || (undoing && error instanceof NobodyThereError)
         undoing = !mayBeAway && error instanceof NobodyThereError
         if (!mayBeAway) throw error
-        terminal.note(`${flags.to} is written, but nobody was told: ${printable((error as Error).message)}`)
+        terminal.note(`${to} is written, but nobody was told: ${printable((error as Error).message)}`)
       }
     },
   }) as Component
@@ -178,8 +245,8 @@ const againMs = 5000
 async function started(
   terminal: Terminal,
   source: () => Promise<ControlPlane>,
-  component: Component,
-  { signal, once }: { readonly signal: AbortSignal; readonly once: boolean },
+  components: AgentParts['components'],
+  { bundled, signal, once }: Pick<AgentParts, 'bundled'> & { readonly signal: AbortSignal; readonly once: boolean },
 ): Promise<Engine<Json> | undefined> {
   let said: string | undefined
   while (!signal.aborted) {
@@ -188,7 +255,14 @@ async function started(
     const leave = () => process.exit(0)
     signal.addEventListener('abort', leave)
     try {
-      return await start({ schema, sources: [asked], components: [component], retries: { limit: 0 }, logger: false })
+      return await start({
+        schema,
+        sources: [asked],
+        components: components(),
+        retries: { limit: 0 },
+        logger: false,
+        ...(bundled !== undefined && { bundled }),
+      })
     } catch (error) {
       if (!(error instanceof StartError)) throw error
       if (once) throw new Refusal('refused', error.message)

@@ -181,11 +181,13 @@ class AgentInstaller implements Installer {
   /** What is said of another package may hold its secrets, which are not for whoever looks at this one. */
   private reason({ read, node, id, standing }: Place, { runs, detail, status }: NodeRecord): string {
     if (detail === undefined) return status
-    if (detail.includes(packageWord(id))) return detail
+    // What stands before is how a reload ends, which is the same for all.
+    const at = detail.indexOf(packageWord(id))
+    if (at >= 0) return detail.slice(at)
     const before = runs === null ? undefined : this.configs.at(read, node, runs.number)
     const ids = [...standing.keys(), ...(before?.keys() ?? [])]
     const other = ids.find((one) => detail.includes(packageWord(one)))
-    return other === undefined ? detail : `${packageWord(other)}, which comes with it, is not taken by the node`
+    return other === undefined ? detail : `${packageWord(other)}comes with it, and is not taken by the node`
   }
 
   private async change(id: string, to: Partial<Pick<Entry, 'enabled' | 'inspected'>>, { signal }: Call): Promise<void> {
@@ -300,7 +302,7 @@ const failures: readonly string[] = ['FAILED', 'ROLLED_BACK', 'RESTART_REQUIRED'
 
 /** As `packages()` on the node says which one it is about. */
 function packageWord(id: string): string {
-  return `package ${id}`
+  return `package ${id} `
 }
 
 function nodeOf(config: string): string {

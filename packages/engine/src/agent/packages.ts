@@ -11,6 +11,7 @@ import { basename, dirname, join } from 'node:path'
 import type { Component, Prepared } from '../component.ts'
 import { errorText } from '../deadline.ts'
 import type { Issue } from '../issue.ts'
+import { redactor, secretsIn } from '../redact.ts'
 import { isObject, type Json, type JsonObject } from '../json.ts'
 
 /** One package as it is to be on this node. */
@@ -80,7 +81,7 @@ export function packages(options: PackagesOptions): Component<Entries> {
     try {
       await options.start?.(described(id, entry))
     } catch (error) {
-      throw new Error(`package ${id} does not start: ${errorText(error)}`, { cause: error })
+      throw saying(id, entry, 'does not start', error)
     }
   }
 
@@ -88,7 +89,7 @@ export function packages(options: PackagesOptions): Component<Entries> {
     try {
       await options.stop?.(described(id, entry))
     } catch (error) {
-      throw new Error(`package ${id} does not stop: ${errorText(error)}`, { cause: error })
+      throw saying(id, entry, 'does not stop', error)
     }
   }
 
@@ -243,6 +244,12 @@ function issuesIn(id: string, entry: Json | undefined): Issue[] {
       return wrong('lies in what is a file itself', 'package', 'files', path)
     return typeof text === 'string' ? [] : wrong('is no text', 'package', 'files', path)
   })
+}
+
+/** What somebody's code says may quote the parameters, and all of them may be secret: they are in neither text nor cause. */
+function saying(id: string, { parameters }: Entry, what: string, error: unknown): Error {
+  const { text } = redactor({ patterns: [], secretValues: secretsIn(parameters, { patterns: ['*'] }) })
+  return new Error(`package ${id} ${what}: ${text(errorText(error))}`)
 }
 
 /** `a/b/c` → `a`, `a/b`. */
