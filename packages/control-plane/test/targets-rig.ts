@@ -79,13 +79,17 @@ export interface TargetsRig {
 
 const secret = 'peer-token-of-the-tests'
 
-export async function targetsRig(pace: Partial<Pace> = {}, options: Partial<ServeOptions> = {}): Promise<TargetsRig> {
+export async function targetsRig(
+  pace: Partial<Pace> = {},
+  options: Partial<ServeOptions> = {},
+  deploy: ServeOptions['deploy'] = {},
+): Promise<TargetsRig> {
   const folder = await mkdtemp(join(tmpdir(), 'midflight-targets-'))
   const tokenFile = join(folder, 'token')
   await writeFile(tokenFile, `${secret}\n`, { mode: 0o600 })
   const other = await peer(secret)
   const installers = { peer: { url: other.url, tokenFile, configs: ['monitor'] } }
-  const plane = await rig({ ...options, deploy: { installers, pace: { ...quick, ...pace } } })
+  const plane = await rig({ ...options, deploy: { ...deploy, installers, pace: { ...quick, ...pace } } })
   await plane.ask('/v1/configs', { method: 'POST', body: { name: config } })
   let seen = 0
   const made: TargetsRig = {

@@ -21,6 +21,11 @@ interface Behaviour {
   done?: boolean
   /** Only calls of this kind. */
   only?: string
+  /** So many answers, to questions too, are none: the connection hangs or is cut in the middle, or they are no sense. */
+  broken?: 'hang' | 'cut' | 'redirect' | 'nonsense' | 'twice' | 'forbidden'
+  brokenTimes?: number
+  /** Only answers to this method. */
+  brokenMethod?: string
   /** States of nodes, by their keys. */
   nodes?: Record<string, { state: string; detail?: string }>
 }
@@ -64,6 +69,19 @@ async function serve(request: IncomingMessage, response: ServerResponse): Promis
     return send(401, { detail: 'who is that?' })
   const [, , encoded = '', verb = ''] = pathname.split('/')
   const id = decodeURIComponent(encoded)
+  const isBroken =
+    behaviour.broken !== undefined &&
+    (behaviour.brokenTimes ?? 0) > 0 &&
+    (behaviour.brokenMethod === undefined || behaviour.brokenMethod === method)
+  if (isBroken) {
+    behaviour.brokenTimes = (behaviour.brokenTimes ?? 0) - 1
+    // What is asked for happens all the same: only the answer is none.
+    if (method !== 'GET') {
+      const kind = kindOf(method, verb)
+      told(kind, kind === 'create' ? (body as { id: string }).id : id, body)
+    }
+    return broken(response, request)
+  }
   if (method === 'GET') return status(id, send)
   const kind = kindOf(method, verb)
   const key = String(request.headers['idempotency-key'])
@@ -71,11 +89,40 @@ async function serve(request: IncomingMessage, response: ServerResponse): Promis
   if (before !== undefined) return send(before.status, before.body)
   const isBad = (behaviour.times ?? 0) > 0 && (behaviour.only === undefined || behaviour.only === kind)
   if (isBad) behaviour.times = (behaviour.times ?? 0) - 1
-  if (isBad && behaviour.done !== true) return send(behaviour.status ?? 503, { detail: `not now: ${JSON.stringify(body?.parameters)}` })
+  if (isBad && behaviour.done !== true)
+    return send(behaviour.status ?? 503, { detail: `not now: ${JSON.stringify(body?.parameters)}` })
   const answer = told(kind, kind === 'create' ? (body as { id: string }).id : id, body)
   answered.set(key, answer)
   if (isBad) return send(behaviour.status ?? 503, { detail: 'done, and the answer lost' })
   send(answer.status, answer.body)
+}
+
+function broken(response: ServerResponse, request: IncomingMessage): void {
+  const node = { node: '1', state: 'success' }
+  switch (behaviour.broken) {
+    case 'hang':
+      return
+    case 'cut':
+      response.writeHead(200, { 'content-type': 'application/json', 'content-length': 1000 }).write('{"enabled":')
+      return void setTimeout(() => response.destroy(), 20)
+    case 'redirect':
+      return void response.writeHead(302, { location: `http://${request.headers.host}/held` }).end()
+    case 'forbidden':
+      return void response.writeHead(403).end()
+    case 'twice':
+      return void response
+        .writeHead(200)
+        .end(
+          JSON.stringify({
+            enabled: true,
+            inspected: false,
+            digest: null,
+            nodes: [node, { ...node, state: 'failed' }],
+          }),
+        )
+    default:
+      return void response.writeHead(200).end('<html>{"enabled": true</html>')
+  }
 }
 
 function kindOf(method: string, verb: string): string {
