@@ -1,7 +1,7 @@
 /**
  * The fleet as it is now, in memory: every node's newest record, who is away, and how many are how far, kept up with
- * every change and never counted anew. What changed is written to the store in groups; a heartbeat that says nothing
- * new is not written at all, but for a sign of life now and then.
+ * every change and never counted anew. What changed is to be written (`roster-writes.ts`); a heartbeat that says
+ * nothing new is not, but for a sign of life now and then.
  *
  * Leases go by the monotonic clock: setting the clock on the wall makes nobody away and nobody present (F31, F32), and
  * the clocks of the nodes do not matter (F33).
@@ -13,7 +13,8 @@ import { beat, givenUp, joined, reported } from './fleet.ts'
 import type { Heard, NodeState, Transition } from './fleet.ts'
 import { configIn } from './publish.ts'
 import { RefusedError } from './release.ts'
-import type { AttemptRecord, NodeRecord, StoreTx } from './store.ts'
+import { RosterWrites } from './roster-writes.ts'
+import type { AttemptRecord, NodeRecord } from './store.ts'
 import { Tally, type Progress } from './tally.ts'
 
 export interface RosterOptions {
@@ -36,10 +37,6 @@ interface Entry {
 }
 
 const pageSize = 1000
-/** Nodes whose records are written in one go: some milliseconds, after which everyone else has a turn. */
-const nodesPerWrite = 512
-/** Attempts that wait to be written; beyond these the oldest go, as reports are repeated by their nodes. */
-const maxWaiting = 100_000
 
 export class Roster {
   private readonly domain: Domain
@@ -48,11 +45,7 @@ export class Roster {
   private readonly tallies = new Map<string, Tally>()
   /** The uids of a config in their order; made when somebody asks. */
   private readonly ordered = new Map<string, readonly string[]>()
-  /** Nodes whose record is to be written, and attempts that are, oldest first. */
-  private readonly dirty = new Set<string>()
-  private readonly waiting = new Map<string, AttemptRecord[]>()
-  private waitingCount = 0
-  private flushing: Promise<void> | undefined
+  private readonly writes: RosterWrites
   private heardLast: Heard & { readonly atMs: number } = { atMs: NaN, at: '', leaseUntil: '' }
 
   private onChange: (node: NodeRecord) => void = () => {}
@@ -60,6 +53,7 @@ export class Roster {
   private constructor(domain: Domain, options: RosterOptions) {
     this.domain = domain
     this.options = options
+    this.writes = new RosterWrites(domain.store, (uid) => this.node(uid))
   }
 
   /** All nodes that the store knows, each with a new lease: they have had no chance yet to say that they live. */
@@ -140,7 +134,7 @@ export class Roster {
   /** What a node tried that is not in the store yet, newest first; what it is at comes first. */
   recent(uid: string): AttemptRecord[] {
     const state = this.entries.get(uid)?.state
-    return [...(this.waiting.get(uid) ?? []), ...(state === undefined ? [] : givenUp(state))].reverse()
+    return [...this.writes.of(uid), ...(state === undefined ? [] : givenUp(state))].reverse()
   }
 
   /** @throws RefusedError `not-found` if there is no such config. */
@@ -153,7 +147,7 @@ export class Roster {
         : { release: read.release(config, runs.number), isApplied: read.appliedAt(config, runs.number) !== undefined }
     })
     const before = this.entries.get(uid)
-    if (before !== undefined) this.remember(givenUp(before.state))
+    if (before !== undefined) this.writes.tried(givenUp(before.state))
     const known = before?.state.node
     const state = joined(before?.state, hello, this.heard())
     this.take(before, state, true)
@@ -181,7 +175,7 @@ export class Roster {
     const entry = this.entries.get(uid)
     if (entry === undefined) return undefined
     const transition = reported(entry.state, report, this.heard())
-    this.remember(transition.ended)
+    this.writes.tried(transition.ended)
     this.take(entry, transition.state, !transition.stale)
     return transition
   }
@@ -222,9 +216,7 @@ export class Roster {
     if (now !== undefined) this.count(now.state.node, now.away, -1)
     this.entries.delete(uid)
     this.ordered.clear()
-    this.dirty.delete(uid)
-    this.waitingCount -= this.waiting.get(uid)?.length ?? 0
-    this.waiting.delete(uid)
+    this.writes.forget(uid)
     if (now !== undefined) this.onChange(now.state.node)
     if (now?.away === false) this.options.onPresence?.('left', now.state.node)
   }
@@ -238,47 +230,8 @@ export class Roster {
    * Writes what is new. Resolves when it is on disk; if that fails, it is still there for the next time.
    * @param free resolves when nothing more urgent is going on; awaited before each part.
    */
-  async flush(free: () => Promise<void> = async () => {}): Promise<void> {
-    while (this.flushing !== undefined) await this.flushing
-    if (this.dirty.size === 0 && this.waiting.size === 0) return
-    this.flushing = this.write(free).finally(() => {
-      this.flushing = undefined
-    })
-    await this.flushing
-  }
-
-  private async write(free: () => Promise<void>): Promise<void> {
-    // In the order of the table: neighbours share a page, which then is written once.
-    const uids = [...new Set([...this.dirty, ...this.waiting.keys()])].sort()
-    for (let i = 0; i < uids.length; i += nodesPerWrite) {
-      await free()
-      await this.writeSome(uids.slice(i, i + nodesPerWrite))
-    }
-  }
-
-  private async writeSome(uids: readonly string[]): Promise<void> {
-    const nodes: NodeRecord[] = []
-    const attempts: AttemptRecord[] = []
-    const counts = uids.map((uid) => this.waiting.get(uid)?.length ?? 0)
-    for (const uid of uids) {
-      const node = this.dirty.has(uid) && this.node(uid)
-      if (node) nodes.push(node)
-      attempts.push(...(this.waiting.get(uid) ?? []))
-    }
-    await this.domain.store.transaction((tx) => {
-      for (const node of nodes) tx.putNode(node)
-      tx.addAttempts(known(tx, attempts))
-    })
-    // What was said meanwhile stays for the next time.
-    for (const node of nodes) if (this.node(node.uid) === node) this.dirty.delete(node.uid)
-    uids.forEach((uid, i) => this.written(uid, counts[i] as number))
-  }
-
-  private written(uid: string, count: number): void {
-    const attempts = this.waiting.get(uid)
-    if (attempts === undefined) return
-    this.waitingCount -= attempts.splice(0, count).length
-    if (attempts.length === 0) this.waiting.delete(uid)
+  flush(free?: () => Promise<void>): Promise<void> {
+    return this.writes.flush(free)
   }
 
   private uidsOf(config: string): readonly string[] {
@@ -315,7 +268,7 @@ export class Roster {
     }
     if (!isNews && nowMs - entry.writtenAtMs < this.options.leaseMs / 2) return
     entry.writtenAtMs = nowMs
-    this.dirty.add(state.node.uid)
+    this.writes.changed(state.node.uid)
   }
 
   private put(before: Entry | undefined, state: NodeState, nowMs: number): Entry {
@@ -351,17 +304,7 @@ export class Roster {
 
   /** It has applied what it runs, though the report of it was lost. */
   private runsUnreported({ uid, config, runs }: NodeRecord): void {
-    if (runs !== null) this.remember([{ uid, config, ...runs, status: 'APPLIED', attempt: 0, at: this.heard().at }])
-  }
-
-  private remember(attempts: readonly AttemptRecord[]): void {
-    for (const attempt of attempts) {
-      const waiting = this.waiting.get(attempt.uid)
-      if (waiting === undefined) this.waiting.set(attempt.uid, [attempt])
-      else waiting.push(attempt)
-      this.waitingCount++
-    }
-    while (this.waitingCount > maxWaiting) this.written(this.waiting.keys().next().value as string, 1)
+    if (runs !== null) this.writes.tried([{ uid, config, ...runs, status: 'APPLIED', attempt: 0, at: this.heard().at }])
   }
 }
 
@@ -383,18 +326,4 @@ function placeBehind(uids: readonly string[], after: string | undefined): number
     else low = middle + 1
   }
   return low
-}
-
-/** What names no release of ours is left out: nobody has applied a release whose content they did not have. */
-function known(tx: StoreTx, attempts: readonly AttemptRecord[]): AttemptRecord[] {
-  let config: string | undefined
-  let release: Wanted | undefined
-  return attempts.filter((attempt) => {
-    // Most are about the release that the one before is about.
-    if (attempt.config !== config || attempt.number !== release?.number) {
-      config = attempt.config
-      release = tx.release(config, attempt.number)
-    }
-    return release?.digest === attempt.digest
-  })
 }
