@@ -100,6 +100,18 @@ describe.each(Object.entries(sources))('%s', (_name, newSource) => {
   }, 30_000)
 })
 
+test.each([
+  ['consul', (url: string) => consul({ url, prefix: 'app/' })],
+  ['http', (url: string) => http(`${url}/app.json`)],
+])('%s: a server without TLS is told in one line, and is not tried again at once', async (_name, newSource) => {
+  const server = await listening('', 'HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n')
+  const source = newSource(`https://127.0.0.1:${server.port}`)
+  onTestFinished(() => source.close())
+  const failed = await source.load(new AbortController().signal).catch((error: unknown) => error)
+  expect(failed).toMatchObject({ transient: false })
+  expect(String(failed)).toMatch(/https:\/\/127\.0\.0\.1:\d+: speaks no TLS that fits \([a-z ]+\)$/)
+})
+
 test('etcd: a process that closed its source ends by itself', async () => {
   const server = await listening('', "-ERR unknown command 'PRI'\r\n")
   const program = `

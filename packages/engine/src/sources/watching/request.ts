@@ -140,7 +140,7 @@ function limited({ signal, limitMs }: Ask) {
     explained(error: unknown, { url }: Ask): FollowError {
       if (error instanceof FollowError) return error
       const isLate = over.signal.aborted && !signal.aborted
-      const why = isLate ? `no whole answer within ${limitMs} ms` : errorText(error) || codeOf(error)
+      const why = isLate ? `no whole answer within ${limitMs} ms` : whyOf(error)
       return new FollowError(`${url.origin}: ${why}`, { transient: !isAboutTls(error), cause: error })
     },
   }
@@ -148,7 +148,14 @@ function limited({ signal, limitMs }: Ask) {
 
 /** Node's codes for a certificate that is not trusted, and of OpenSSL for what is no TLS. */
 function isAboutTls(error: unknown): boolean {
-  return /CERT|SSL|TLS|ISSUER|SIGNED/.test(codeOf(error))
+  return /CERT|SSL|TLS|ISSUER|SIGNED|EPROTO/.test(codeOf(error))
+}
+
+function whyOf(error: unknown): string {
+  const text = errorText(error) || codeOf(error)
+  // OpenSSL's own text has lines of its own, and where in its code it was.
+  const reason = /:SSL routines:[^:]*:([^:]+):/.exec(text)?.[1]
+  return reason === undefined ? text : `speaks no TLS that fits (${reason})`
 }
 
 function codeOf(error: unknown): string {
