@@ -64,7 +64,7 @@ test('errors between do not make a wait longer: a new that cannot be looked at f
   expect(await here.settled()).toMatchObject({ number: 3, nodes: null, trouble: expect.stringContaining('403') })
 })
 
-test('status that turns round: what was well and is not is found when somebody looks', async () => {
+test('prior-art B5: status that turns round: what was well and is not is found when somebody looks', async () => {
   expect((await here.deployed(base)).status).toBe('SUCCESS')
   await here.peer.behave({ nodes: { 1: { state: 'failed' }, 2: { state: 'failed' }, 3: { state: 'failed' } } })
   expect((await here.get('/status')).json().status).toBe('FAILED')
@@ -76,7 +76,7 @@ test('status that turns round: what was well and is not is found when somebody l
   expect((await here.get('/status')).json().status).toBe('SUCCESS')
 })
 
-test('retry when nothing failed calls nobody', async () => {
+test('prior-art B5: retry when nothing failed calls nobody', async () => {
   await here.deployed(base)
   await here.newCalls()
   expect((await here.post('retry')).status).toBe(202)
@@ -84,12 +84,33 @@ test('retry when nothing failed calls nobody', async () => {
   expect(await here.newCalls()).toEqual([])
 })
 
+test('prior-art B6: nothing outside is changed before it is on record, and what holds moves last', async () => {
+  await here.deployed(base)
+  await here.peer.behave({ broken: 'hang', brokenTimes: 1, brokenMethod: 'PUT' })
+  expect((await here.put({ ...base, parameters: { period: 30 } })).status).toBe(202)
+  while ((await here.peer.held())[`${config}#1`]?.parameters.period === 60)
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  const { number, targets, underWay } = (await here.get()).json()
+  expect({ number, targets }).toMatchObject({ number: 1, targets: { parameters: { period: 60 } } })
+  expect(underWay.steps[0]).toEqual({ step: 'update new', state: 'begun' })
+  expect(await here.settled()).toMatchObject({ number: 2, targets: { parameters: { period: 30 } } })
+})
+
+test('prior-art B7: the history says of each deployment what became of it', async () => {
+  await here.deployed(base)
+  await here.peer.behave({ status: 422, times: 1 })
+  await here.deployed({ ...base, parameters: { period: 30 } })
+  await here.deployed({ ...base, parameters: { period: 10 } })
+  const { items } = (await here.plane.ask(at(config, '/deployments'))).json()
+  expect(items.map(({ phase }: { phase: string }) => phase)).toEqual(['applied', 'failed', 'applied'])
+})
+
 test('two who set at once: one does, the other is told that it saw something else or that one is under way', async () => {
   await here.deployed(base)
   const answers = await Promise.all(
     [1, 2, 3, 4].map((period) => here.put({ ...base, parameters: { period } }, { 'if-match': '"1"' })),
   )
-  const statuses = answers.map(({ status }) => status).sort()
+  const statuses = answers.map(({ status }) => status)
   expect(statuses.filter((status) => status === 202)).toHaveLength(1)
   expect(statuses.filter((status) => status !== 202).every((status) => status === 409 || status === 412)).toBe(true)
   await here.settled()
@@ -154,7 +175,7 @@ const wrong: readonly (readonly [string, object, RegExp])[] = [
   ['20,001 targets', { nodes: Array.from({ length: 20_001 }, (_, i) => ({ id: i })) }, /want at most 20000/],
   ['a cloud without an address', { nodes: [{ id: 1, cloud: 2 }] }, /has a cloud and no ip/],
   ['a name twice', { nodes: [{ id: 1, bk_host_id: 1 }] }, /which are one/],
-  ['an unknown field', { nodes: [{ id: 1, zone: 'a' }] }, /is not known here/],
+  ['prior-art B7: an unknown field', { nodes: [{ id: 1, zone: 'a' }] }, /is not known here/],
   ['a negative id', { nodes: [{ id: -1 }] }, /want a text of/],
   ['half a number', { nodes: [{ id: 1.5 }] }, /want a text of/],
   ['a name beyond ASCII', { nodes: [{ id: 'hôte' }] }, /want a text of/],

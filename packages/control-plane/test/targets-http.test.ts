@@ -90,7 +90,7 @@ describe('against a foreign API (a peer process that speaks the protocol of docs
     await here.settled()
   })
 
-  test('B5: an edit that changes nothing: nobody outside is called, and nothing is written', async () => {
+  test('B5: an edit that changes nothing (prior-art B3): nobody outside is called, and nothing is written', async () => {
     await here.deployed(base)
     await here.newCalls()
     const same = {
@@ -131,7 +131,7 @@ describe('against a foreign API (a peer process that speaks the protocol of docs
     expect(told.join('\n')).not.toContain('hunter2')
   })
 
-  test('a new that does not come up is taken away again, and the old was never touched', async () => {
+  test('prior-art B4: a new that does not come up is taken away again, and the old was never touched', async () => {
     const from = { ...base, remoteHost: { ip: '10.0.1.1' } }
     await here.deployed(from)
     await here.newCalls()
@@ -144,7 +144,7 @@ describe('against a foreign API (a peer process that speaks the protocol of docs
     expect((await here.peer.calls()).subscriptions).toEqual([`${config}#1`])
   })
 
-  test('while one is under way another is refused; revoked, what was there before is there', async () => {
+  test('prior-art B5: while one is under way another is refused; revoked, what was there before is there', async () => {
     await here.deployed(base)
     await here.peer.behave({ nodes: { 4: { state: 'pending' } } })
     expect((await here.put({ ...base, nodes: [...base.nodes, { id: 4 }] })).status).toBe(202)
@@ -159,7 +159,7 @@ describe('against a foreign API (a peer process that speaks the protocol of docs
     expect((await here.post('revoke')).json().detail).toMatch(/no deployment under way/)
   })
 
-  test('stop, start, uninstall only when stopped; retry goes to the failed and the pending', async () => {
+  test('prior-art B5: stop, start, uninstall only when stopped; retry goes to the failed and the pending', async () => {
     await here.deployed(base)
     expect((await here.post('uninstall')).json()).toMatchObject({
       code: 'state',
@@ -188,7 +188,7 @@ describe('against a foreign API (a peer process that speaks the protocol of docs
     expect((await here.post('start')).status).toBe(409)
   })
 
-  test('rollback goes to the parent or to one that is named, and only to one that held', async () => {
+  test('prior-art B8: rollback goes to the parent or to one that is named, and only to one that held', async () => {
     await here.deployed(base)
     await here.deployed({ ...base, parameters: { period: 30 } })
     await here.peer.behave({ status: 422, times: 1 })
@@ -209,7 +209,7 @@ describe('against a foreign API (a peer process that speaks the protocol of docs
     })
   })
 
-  test('who has not seen what holds changes nothing; who may only read, neither', async () => {
+  test('prior-art B1: who has not seen what holds changes nothing; who may only read, neither', async () => {
     const first = await here.plane.ask(at(config, '/targets'), { method: 'PUT', body: base })
     expect(first.status).toBe(428)
     expect((await here.put(base, { 'if-none-match': '*' })).status).toBe(202)

@@ -87,7 +87,7 @@ async function killed(operation: Operation, death?: Death): Promise<{ world: Wor
   return { world, died: how === 'died', number }
 }
 
-describe.each(Object.entries(operations))('F2–F4, F63: %s', (_, operation) => {
+describe.each(Object.entries(operations))('F2–F4, F63, prior-art B4: %s', (_, operation) => {
   test('comes to the same end wherever it is killed: old or new whole, nothing orphaned, no call made twice', async () => {
     const undisturbed = await killed(operation)
     expect((await latest(undisturbed.world))?.state.phase).toBe(operation.end)

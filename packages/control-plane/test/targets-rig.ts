@@ -33,7 +33,9 @@ export interface Peer {
   readonly url: string
   calls(): Promise<{ calls: string[]; subscriptions: string[] }>
   /** What each subscription is, by its id. */
-  held(): Promise<Record<string, { parameters: unknown; version: string; enabled: boolean; nodes: string[] }>>
+  held(): Promise<
+    Record<string, { parameters: Record<string, unknown>; version: string; enabled: boolean; nodes: string[] }>
+  >
   behave(how: object): Promise<void>
   close(): Promise<void>
 }

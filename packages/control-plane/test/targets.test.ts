@@ -58,7 +58,7 @@ function plan(before: object | null, after: object, nodes: readonly KnownNode[] 
 }
 
 describe('identity', () => {
-  test('the same host written as id and as ip and cloud is one node, whichever way the fleet or the targets say so', () => {
+  test('prior-art B2: the same host written as id and as ip and cloud is one node, whichever way the fleet or the targets say so', () => {
     const byId = { ...base, nodes: [{ id: 'h1' }, { bk_host_id: 'h2' }] }
     const byAddress = { ...base, nodes: [{ ip: '10.0.0.2', bk_cloud_id: 0 }, { ip: '10.0.0.1' }] }
     expect(plan(byId, byAddress)).toMatchObject({ added: [], removed: [], unchanged: ['h2', 'h1'], kind: 'nothing' })
@@ -70,14 +70,14 @@ describe('identity', () => {
     expect(plan(byId, { ...base, nodes: [{ ip: '10.0.0.2', cloud: '7' }] }).added).toEqual(['h3'])
   })
 
-  test('duplicates are one; an address of two nodes names neither', () => {
+  test('prior-art B2: duplicates are one; an address of two nodes names neither', () => {
     const twice = { ...base, nodes: [{ id: 'h1' }, { ip: '10.0.0.1' }, { id: 'h1', ip: '10.0.0.1' }, { id: 'h1' }] }
     expect(plan(base, twice)).toMatchObject({ unchanged: ['h1'], added: [], kind: 'nothing' })
     const both = [...fleet, { id: 'h9', ip: '10.0.0.1', cloud: '0', labels: {} }]
     expect(plan(null, { ...base, nodes: [{ ip: '10.0.0.1' }] }, both).added).toEqual(['10.0.0.1@0'])
   })
 
-  test('a remote host written another way is the same; another one replaces', () => {
+  test('prior-art B2, B3: a remote host written another way is the same; another one replaces', () => {
     const from = { ...base, remoteHost: { ip: '10.0.0.2' } }
     expect(plan(from, { ...base, remoteHost: { id: 'h2' } }).kind).toBe('nothing')
     expect(plan(from, { ...base, remoteHost: { id: 'h3' } })).toMatchObject({
@@ -93,7 +93,7 @@ function without<T>(all: ReadonlySet<T>, some: ReadonlySet<T>): Set<T> {
 }
 
 describe('the diff', () => {
-  test('on another version the nodes that come and go are shown too, in all four sections', () => {
+  test('prior-art B2: on another version the nodes that come and go are shown too, in all four sections', () => {
     const from = { ...base, nodes: [{ id: 'h1' }, { id: 'h2' }] }
     const to = { ...base, nodes: [{ id: 'h2' }, { id: 'h3' }], package: { name: 'mysql', version: '1.2' } }
     const found = plan(from, to)
@@ -107,7 +107,7 @@ describe('the diff', () => {
     expect(plan(from, { ...to, onVersionChange: 'replace' }).kind).toBe('replace')
   })
 
-  test('parameters are compared by type, without the order of keys', () => {
+  test('prior-art B1: parameters are compared by type, without the order of keys', () => {
     const of = (parameters: object): object => ({ ...base, parameters })
     const [a, b] = [
       { a: 1, b: [1, 2] },
@@ -121,9 +121,14 @@ describe('the diff', () => {
     ]) {
       expect(plan(of(a), of(other))).toMatchObject({ kind: 'update', updated: ['h1'] })
     }
+    const alike = [[1, 23], [12, 3], null, 'None', [], {}, '', 1, '1', '1&b=2']
+    for (const one of alike) {
+      const found = alike.map((another) => plan(of({ a: one }), of({ a: another })).kind)
+      expect(found.filter((kind) => kind === 'nothing')).toHaveLength(1)
+    }
   })
 
-  test('files and options alone reach the outside', () => {
+  test('prior-art B6: files and options alone reach the outside', () => {
     const files = { ...base, package: { ...base.package, files: { 'a.conf': 'x' } } }
     expect(plan(base, files)).toMatchObject({ kind: 'update', updated: ['h1'] })
     expect(plan(base, { ...base, autoInspection: true })).toMatchObject({ kind: 'update', unchanged: ['h1'] })
@@ -279,7 +284,11 @@ test.each([
   ['FAILED', ['failed', 'failed']],
   ['UNKNOWN', ['failed', 'running']],
   ['UNKNOWN', ['success', 'pending']],
-] as const)('the status of all is %s if they are %j', (wanted, states) => {
+  // Running and waiting leave it as it was, whatever the others are.
+  ['UNKNOWN', ['success', 'failed', 'pending']],
+  ['FAILED', ['absent']],
+  ['WARNING', ['absent', 'success']],
+] as const)('prior-art B5: the status of all is %s if they are %j', (wanted, states) => {
   expect(
     aggregate(
       'UNKNOWN',
