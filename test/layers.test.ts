@@ -16,11 +16,14 @@ const interfaces = ['json', 'issue', 'source', 'trigger', 'outcome', 'event', 's
 )
 const core = ['plan', 'diff', 'schema', 'snapshot', 'journal'].map((name) => `${engine}${name}.ts`)
 
-/** Small pure files that several doors need and that know nothing of the engine. */
-const besideDoors = ['debounce', 'deadline', 'triggers/access'].map((name) => `${engine}${name}.ts`)
+/** What everybody needs, and that itself stands on next to nothing: it knows no door, and nothing of the engine. */
+const below = ['credentials', 'deadline', 'http-request', 'optional', 'range'].map((name) => `${engine}${name}.ts`)
+
+/** What several doors need besides. */
+const besideDoors = [...below, ...['debounce', 'triggers/access'].map((name) => `${engine}${name}.ts`)]
 
 /** What watching over a process and its directory takes, in the fleet and beside a program that is not ours. */
-const besidePrograms = ['lock', 'probe-check'].map((name) => `${engine}agent/${name}.ts`)
+const besidePrograms = ['agent/lock', 'agent/probe-check', 'command'].map((name) => `${engine}${name}.ts`)
 
 /** What sources of servers are made with: their own files say only how their server speaks. */
 const ofSources = ['watching', 'watching/pace', 'watching/request', 'watching/sockets'].map(
@@ -107,6 +110,12 @@ const rules: readonly Rule[] = [
     forbids: ({ from, to, kind }) => interfaces.includes(from) && !interfaces.includes(to) && kind !== 'type',
   },
   {
+    name: 'what is below all imports only itself',
+    why: 'sources, writers, buses, the agent and programs stand on it; what it knows of one of them, all would carry',
+    forbids: ({ from, to, kind }) =>
+      [...below, `${engine}command.ts`].includes(from) && isOurs(to) && kind !== 'type' && !below.includes(to),
+  },
+  {
     name: 'a source or trigger imports interface files, text/ and its own folder only',
     why: 'sources hold no policy and triggers carry no data; each must be replaceable by one from outside',
     forbids: ({ from, to }) => {
@@ -134,8 +143,8 @@ const rules: readonly Rule[] = [
       const name = new RegExp(`^${engine}writers/([\\w-]+)\\.ts$`).exec(from)?.[1]
       if (!name || name === 'put-if-changed' || !to.startsWith(engine)) return false
       const own = new RegExp(`^${engine}sources/${name}(\\.ts$|/)`).test(to)
-      const besides = ['writers/writer', 'writers/calling', 'deadline', 'whole-file'].map((one) => `${engine}${one}.ts`)
-      return !own && !besides.includes(to) && !ofSources.includes(to)
+      const besides = ['writers/writer', 'writers/calling', 'whole-file'].map((one) => `${engine}${one}.ts`)
+      return !own && !besides.includes(to) && !ofSources.includes(to) && !below.includes(to)
     },
   },
   {
@@ -144,14 +153,13 @@ const rules: readonly Rule[] = [
     forbids: ({ from, to }) => from === `${engine}writers/put-if-changed.ts` && to.startsWith(`${engine}sources/`),
   },
   {
-    name: 'a bus imports deadline.ts, bus.ts and the client of the source of its name only, and others as types',
+    name: 'a bus imports bus.ts, the client of the source of its name and what is below only, and others as types',
     why: 'it carries bytes for both ends: what they mean is not its business; how its server is reached is said once',
     forbids: ({ from, to, kind }) => {
       const name = new RegExp(`^${engine}buses/([\\w-]+)\\.ts$`).exec(from)?.[1]
       if (!name || kind === 'type' || !to.startsWith(engine)) return false
-      return (
-        ![`${engine}deadline.ts`, `${engine}buses/bus.ts`].includes(to) && !to.startsWith(`${engine}sources/${name}/`)
-      )
+      const isOwn = to === `${engine}buses/bus.ts` || to.startsWith(`${engine}sources/${name}/`)
+      return !isOwn && !below.includes(to)
     },
   },
   {
@@ -338,6 +346,10 @@ describe('the rules themselves', () => {
       `${engine}event.ts`,
       `import { diff } from './diff.ts'`,
     ],
+    'what is below all imports only itself': [
+      `${engine}http-request.ts`,
+      `import { FollowError } from './sources/watching.ts'`,
+    ],
     'a source or trigger imports interface files, text/ and its own folder only': [
       `${engine}sources/file/watch.ts`,
       `import { other } from '../etcd.ts'`,
@@ -354,7 +366,7 @@ describe('the rules themselves', () => {
       `${engine}writers/put-if-changed.ts`,
       `import { FollowError } from '../sources/watching.ts'`,
     ],
-    'a bus imports deadline.ts, bus.ts and the client of the source of its name only, and others as types': [
+    'a bus imports bus.ts, the client of the source of its name and what is below only, and others as types': [
       `${engine}buses/nats.ts`,
       `import { unseal } from '../protocol/bus.ts'`,
     ],

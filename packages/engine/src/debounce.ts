@@ -4,6 +4,7 @@
  * gets which is up to the user and `engine.ts`.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { inRange } from './range.ts'
 import type { ReloadRequest, Trigger } from './trigger.ts'
 
 const longestMs = 86_400_000
@@ -23,8 +24,8 @@ export interface DebounceOptions {
 export function debounced(trigger: Trigger, options: DebounceOptions): Trigger {
   const { quietMs } = options
   const maxMs = options.maxMs ?? Math.min(10 * quietMs, longestMs)
-  inRange('debounced: quietMs', quietMs, 1, longestMs)
-  inRange('debounced: maxMs', maxMs, quietMs, longestMs)
+  inRange('debounced', 'quietMs', quietMs, 1, longestMs)
+  inRange('debounced', 'maxMs', maxMs, quietMs, longestMs)
   const pace: Pace = { dueAt: (held) => Math.min(held.lastAt + quietMs, held.firstAt + maxMs), passed() {} }
   return { name: trigger.name, requests: (signal, warn) => gathered(trigger.requests(signal, warn), pace, signal) }
 }
@@ -57,9 +58,9 @@ export function paced(
   signal: AbortSignal,
 ): AsyncIterable<ReloadRequest> {
   const { firstMs, growth, maxMs } = options
-  inRange('paced: maxMs', maxMs, 1, longestMs)
-  inRange('paced: firstMs', firstMs, 0, maxMs)
-  inRange('paced: growth', growth, 1, 100)
+  inRange('paced', 'maxMs', maxMs, 1, longestMs)
+  inRange('paced', 'firstMs', firstMs, 0, maxMs)
+  inRange('paced', 'growth', growth, 1, 100)
   const firstGapMs = Math.min(Math.max(firstMs, smallestGapMs), maxMs)
   let gapMs = 0
   let passedAt = -Infinity
@@ -160,8 +161,4 @@ function added(held: Held | undefined, request: ReloadRequest): Held {
   if (held === undefined) return { request, count: 1, firstAt: now, lastAt: now }
   const merged = held.request.force && !request.force ? { ...request, force: true } : request
   return { request: merged, count: held.count + 1, firstAt: held.firstAt, lastAt: now }
-}
-
-function inRange(name: string, value: number, min: number, max: number): void {
-  if (!(value >= min && value <= max)) throw new RangeError(`${name} is ${value}; want ${min} to ${max}`)
 }

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, test } from 'vitest'
 import { agentUrl, isExposed, socketUrl, type Remote } from '../src/agent/remote.ts'
-import { retryAfterMs } from '../src/agent/request.ts'
+import { retryAfterMs } from '../src/http-request.ts'
 import { Rig, until } from './agent-rig.ts'
 import { FakeControlPlane, type FakeOptions } from './fake-control-plane.ts'
 
@@ -142,6 +142,6 @@ describe('addresses', () => {
     ['-1', undefined],
     [undefined, undefined],
   ])('Retry-After: %s', (header, ms) => {
-    expect(retryAfterMs(header)).toBe(ms)
+    expect(retryAfterMs(header === undefined ? {} : { 'retry-after': header })).toBe(ms)
   })
 })

@@ -1,13 +1,14 @@
 /** The door to `midflight/agent`: a process that takes its configuration from a control plane, and is in its fleet. */
 import { randomUUID } from 'node:crypto'
-import { Agent as HttpAgent } from 'node:http'
-import { Agent as HttpsAgent } from 'node:https'
+import type { TlsOptions, Token } from '../credentials.ts'
+import { agentFor } from '../http-request.ts'
 import type { Outcome } from '../outcome.ts'
 import { configNameProblem } from '../protocol/names.ts'
 import { maxMessageBytes } from '../protocol/codec.ts'
 import { agentMessage, type Hello } from '../protocol/messages.ts'
 import { mismatchText } from '../protocol/shape.ts'
 import type { Bus } from '../buses/bus.ts'
+import { inRange } from '../range.ts'
 import type { AttachedEngine, Source } from '../source.ts'
 import type { Trigger } from '../trigger.ts'
 import { diskIn, type Disk } from './disk.ts'
@@ -17,7 +18,7 @@ import type { AgentStatus } from './member-shapes.ts'
 import { probeSettings, type ProbeOptions } from './probe.ts'
 import { anyRelease, policyOf, type VerifyOptions } from './policy.ts'
 import { referencesOf, type ReferenceOptions } from './references.ts'
-import { isExposed, type Remote, type TlsOptions, type Token } from './remote.ts'
+import { isExposed, type Remote } from './remote.ts'
 
 export type { Via } from './link.ts'
 export type { AgentStatus } from './member-shapes.ts'
@@ -26,7 +27,7 @@ export type { Check } from './probe-check.ts'
 export { packages, type InstalledPackage, type PackagesOptions } from './packages.ts'
 export type { VerifyOptions } from './policy.ts'
 export type { ReferenceOptions } from './references.ts'
-export type { TlsOptions, Token } from './remote.ts'
+export type { TlsOptions, Token } from '../credentials.ts'
 
 export interface ControlPlaneOptions {
   /** Of the control plane: `https://midflight.example:8710`. A path is kept, for those behind a proxy. */
@@ -100,7 +101,7 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
   checkIdentity(identity)
   const disk = options.stateDir === undefined ? noDisk() : diskIn(options.stateDir, config)
   const policy = options.verify ? policyOf(options.verify) : anyRelease
-  const remote: Remote = { url, config, token: options.token, tls: options.tls, agent: agentFor(url, options.tls) }
+  const remote: Remote = { url, config, token: options.token, tls: options.tls, agent: agentFor(url, options.tls, 4) }
   const references = options.references && referencesOf(options.references)
   const { probe } = options
   if (probe) probeSettings(probe)
@@ -125,8 +126,7 @@ export function controlPlane(options: ControlPlaneOptions): ControlPlane {
 }
 
 function checkedPoisonMs(ms = 30_000): number {
-  if (ms >= 0 && ms <= 86_400_000) return ms
-  throw new RangeError(`controlPlane(): poisonMs is ${ms}; want 0 to 86,400,000`)
+  return inRange('controlPlane()', 'poisonMs', ms, 0, 86_400_000)
 }
 
 function urlOf(text: string): URL {
@@ -147,16 +147,6 @@ function checkIdentity(identity: Pick<Hello, 'config' | 'labels' | 'agent'>): vo
   const bytes = Buffer.byteLength(JSON.stringify(hello))
   const most = maxMessageBytes - besidesIdentityBytes
   if (bytes > most) throw new TypeError(`controlPlane(): the labels make a message of ${bytes} bytes; want ${most}`)
-}
-
-function agentFor(url: URL, tls: TlsOptions | undefined): HttpAgent {
-  const shared = { keepAlive: true, maxSockets: 4 }
-  if (url.protocol !== 'https:') return new HttpAgent(shared)
-  return new HttpsAgent({
-    ...shared,
-    ...tls,
-    ...(tls?.ca && { ca: tls.ca as string | string[] }),
-  } as HttpsAgent['options'])
 }
 
 function noDisk(): Disk {

@@ -3,6 +3,7 @@
  * again and again, one at a time. What is asked and how is in `probe-check.ts`; what becomes of the answer is for others.
  */
 import { DeadlineError, errorText, within } from '../deadline.ts'
+import { inRange } from '../range.ts'
 import { checkOf, type Check } from './probe-check.ts'
 
 export interface ProbeOptions {
@@ -138,16 +139,11 @@ export function createProbe(
 /** @throws RangeError or TypeError for an option that cannot be used. */
 export function probeSettings(options: ProbeOptions) {
   return {
-    everyMs: inRange('everyMs', options.everyMs ?? 5000, 100, 86_400_000),
-    timeoutMs: inRange('timeoutMs', options.timeoutMs ?? 2000, 1, 300_000),
-    limit: inRange('failuresBeforeUnhealthy', options.failuresBeforeUnhealthy ?? 1, 1, 100),
+    everyMs: inRange('probe', 'everyMs', options.everyMs ?? 5000, 100, 86_400_000),
+    timeoutMs: inRange('probe', 'timeoutMs', options.timeoutMs ?? 2000, 1, 300_000),
+    limit: inRange('probe', 'failuresBeforeUnhealthy', options.failuresBeforeUnhealthy ?? 1, 1, 100),
     check: checkOf(options.check),
   }
-}
-
-function inRange(name: string, value: number, least: number, most: number): number {
-  if (value >= least && value <= most) return value
-  throw new RangeError(`probe: ${name} is ${value}; want ${least} to ${most}`)
 }
 
 function oneLine(text: string): string {

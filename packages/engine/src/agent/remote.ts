@@ -1,19 +1,7 @@
 /** Where the control plane is and how to speak to it: addresses, token, TLS. */
 import type { Agent } from 'node:http'
 import { isIP } from 'node:net'
-
-/** PEM texts. For mutual TLS both `cert` and `key`. */
-export interface TlsOptions {
-  /** Certificate authorities to trust instead of the system's. */
-  readonly ca?: string | readonly string[]
-  readonly cert?: string
-  readonly key?: string
-  readonly passphrase?: string
-  /** The name to expect in the server's certificate, where it is not the host of the URL. */
-  readonly servername?: string
-}
-
-export type Token = string | (() => string | Promise<string>)
+import type { TlsOptions, Token } from '../credentials.ts'
 
 export interface Remote {
   readonly url: URL
@@ -22,16 +10,6 @@ export interface Remote {
   readonly tls: TlsOptions | undefined
   /** Connections of plain requests; destroyed when the agent closes. */
   readonly agent: Agent
-}
-
-/** @throws TypeError for a token that would break out of its header. */
-export async function tokenText(token: Token | undefined): Promise<string | undefined> {
-  const text = typeof token === 'function' ? await token() : token
-  if (text === undefined) return undefined
-  if (!/^[\x21-\x7e]{1,4096}$/.test(text)) {
-    throw new TypeError('the token is empty, too long, or holds other than visible ASCII characters')
-  }
-  return text
 }
 
 export function socketUrl({ url }: Remote): string {

@@ -4,11 +4,12 @@
  */
 import type { Socket as NetSocket } from 'node:net'
 import type { WebSocket as WsSocket } from 'ws'
+import { nodeTls, tokenText } from '../credentials.ts'
+import { retryAfterMs } from '../http-request.ts'
 import { maxReleaseBytes } from '../protocol/codec.ts'
 import { subprotocol } from '../protocol/messages.ts'
 import type { Drop } from './connection.ts'
-import { retryAfterMs } from './request.ts'
-import { socketUrl, tokenText, type Remote } from './remote.ts'
+import { socketUrl, type Remote } from './remote.ts'
 
 export interface Socket {
   send(text: string): void
@@ -62,7 +63,7 @@ function viaPackage(
     maxPayload: maxReleaseBytes,
     followRedirects: false,
     ...(token !== undefined && { headers: { authorization: `Bearer ${token}` } }),
-    ...(remote.tls && { ...remote.tls, ca: remote.tls.ca as string | string[] | undefined }),
+    ...nodeTls(remote.tls),
   })
   let live = true
   let wire: NetSocket | undefined
@@ -82,7 +83,7 @@ function viaPackage(
   for (const sign of ['ping', 'pong'] as const) socket.on(sign, () => live && events.alive())
   socket.on('unexpected-response', (request, response) => {
     dropped(`the control plane answers ${response.statusCode} to the WebSocket`, {
-      retryAfterMs: retryAfterMs(response.headers['retry-after']),
+      retryAfterMs: retryAfterMs(response.headers),
     })
     request.destroy()
   })

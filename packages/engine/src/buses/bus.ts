@@ -4,6 +4,8 @@
  * kind of server says how to connect; this one keeps the connection.
  */
 import { backoffMs, errorText, pause, within } from '../deadline.ts'
+import { optional } from '../optional.ts'
+import { inRange } from '../range.ts'
 
 export interface Bus {
   /** Of the server, for people, without credentials: `nats://10.0.0.7:4222`. */
@@ -234,16 +236,10 @@ export function checkedPrefix(maker: string, prefix: string): string {
 
 /** @throws RangeError */
 export function checkedTimeoutMs(maker: string, timeoutMs: number): number {
-  if (timeoutMs >= 10 && timeoutMs <= 3_600_000) return timeoutMs
-  throw new RangeError(`${maker}: timeoutMs is ${timeoutMs}; want 10 to 3,600,000`)
+  return inRange(maker, 'timeoutMs', timeoutMs, 10, 3_600_000)
 }
 
 /** @throws BusError that names the `npm install`. */
-export async function imported<T>(packageName: string, load: () => Promise<T>): Promise<T> {
-  try {
-    return await load()
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND')) throw error
-    throw new BusError(`this bus needs the package ${packageName}: npm install ${packageName}`)
-  }
+export function imported<T>(packageName: string, load: () => Promise<T>): Promise<T> {
+  return optional(load, () => new BusError(`this bus needs the package ${packageName}: npm install ${packageName}`))
 }

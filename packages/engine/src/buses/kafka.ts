@@ -3,7 +3,7 @@
  * is newest when it begins, so that nothing is rebalanced and nothing is committed. What is said while it is away is lost.
  */
 import type { BaseOptions, Consumer } from '@platformatic/kafka'
-import type { TlsOptions, Token } from '../sources/watching/request.ts'
+import { nodeTls, secretText, type TlsOptions, type Token } from '../credentials.ts'
 import { BusError, busOver, busUrl, checkedPrefix, checkedTimeoutMs, defaultPrefix, imported } from './bus.ts'
 import type { Bus, BusConnection } from './bus.ts'
 
@@ -127,8 +127,7 @@ async function closed(client: { close(force: boolean): Promise<void> }): Promise
 
 async function settingsOf(options: KafkaBusOptions, urls: readonly URL[], timeoutMs: number): Promise<BaseOptions> {
   const { user, mechanism = 'SCRAM-SHA-512', tls } = options
-  const password = typeof options.password === 'function' ? await options.password() : options.password
-  const { ca, ...rest } = tls ?? {}
+  const password = await secretText(options.password)
   return {
     clientId: 'midflight',
     bootstrapBrokers: urls.map((url) => ({
@@ -143,7 +142,7 @@ async function settingsOf(options: KafkaBusOptions, urls: readonly URL[], timeou
     // Where the broker allows it.
     autocreateTopics: true,
     ...(user !== undefined && { sasl: { mechanism, username: user, password: password ?? '' } }),
-    ...(tls && { tls: { ...rest, ...(ca && { ca: ca as string | string[] }) } }),
+    ...(tls && { tls: nodeTls(tls) }),
   }
 }
 

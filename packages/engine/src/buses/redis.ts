@@ -2,7 +2,7 @@
 import type { Redis } from 'ioredis'
 import { settingsOf } from '../sources/redis/client.ts'
 import type { Server } from '../sources/redis/server.ts'
-import type { TlsOptions, Token } from '../sources/watching/request.ts'
+import type { TlsOptions, Token } from '../credentials.ts'
 import { busOver, busUrl, checkedPrefix, checkedTimeoutMs, defaultPrefix, imported } from './bus.ts'
 import type { Bus, BusConnection } from './bus.ts'
 

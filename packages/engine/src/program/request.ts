@@ -1,4 +1,5 @@
 /** One HTTP request to a program beside us: a bounded answer, a deadline, no redirects. */
+import { bodyOf, headOf } from '../http-request.ts'
 
 const maxBodyBytes = 65_536
 
@@ -18,7 +19,6 @@ export async function answerOf(
   signal: AbortSignal,
 ): Promise<{ readonly status: number; readonly body: string }> {
   const headers = {
-    connection: 'close',
     // To pack it costs a program beside us more than to send it.
     'accept-encoding': 'identity',
     // What is sent is to be taken also if it is what was sent before: a file that it names may be another.
@@ -26,19 +26,13 @@ export async function answerOf(
     ...(contentType !== undefined && { 'content-type': contentType }),
   }
   try {
-    const response = await fetch(url, { method, signal, redirect: 'manual', headers, ...(body && { body }) })
-    const parts: Uint8Array[] = []
-    let size = 0
-    for await (const part of response.body ?? []) {
-      parts.push(part)
-      size += part.byteLength
-      if (size >= maxBytes) break
-    }
-    return { status: response.status, body: Buffer.concat(parts).toString().slice(0, maxBytes).trim() }
+    const response = await headOf({ url: new URL(url), method, headers, body, agent: false, signal })
+    const said = (await bodyOf(response, maxBytes)).toString().slice(0, maxBytes).trim()
+    return { status: response.statusCode ?? 0, body: said }
   } catch (error) {
     signal.throwIfAborted()
     // Only the code: the rest may quote the URL, or what went over the wire.
-    const { cause } = error as Error & { cause?: NodeJS.ErrnoException }
-    throw new Error(`${what} was not answered: ${cause?.code ?? 'the connection was closed'}`, { cause: error })
+    const { code = 'the connection was closed' } = error as NodeJS.ErrnoException
+    throw new Error(`${what} was not answered: ${code}`, { cause: error })
   }
 }

@@ -3,6 +3,7 @@ import { isAbsolute, normalize } from 'node:path'
 import { constants } from 'node:os'
 import { parsePath } from '../json.ts'
 import { checkOf } from '../agent/probe-check.ts'
+import { inRange } from '../range.ts'
 import type { Command, FileOptions, Probe, ProgramLimits, ProgramOptions, Reload } from './options.ts'
 
 export interface ProgramSettings extends ProgramOptions {
@@ -47,9 +48,7 @@ export function programSettings(options: ProgramOptions): ProgramSettings {
   if (!reload && probes.length > 0) refuse('has probes and no reload; a probe is what shows that a reload has worked')
   const limits = { ...defaults, ...options.limits }
   for (const [key, value] of Object.entries(limits)) {
-    if (!(value >= 1 && value <= 3_600_000)) {
-      throw new RangeError(`program ${name}: limits.${key} is ${value}; want 1 to 3600000`)
-    }
+    inRange(`program ${name}`, `limits.${key}`, value, 1, 3_600_000)
   }
   return { ...options, limits }
 }

@@ -6,6 +6,7 @@
  */
 import type { Ajv, Options, ValidateFunction } from 'ajv'
 import { isArray, isObject, type Json } from '../json.ts'
+import { optional } from '../optional.ts'
 import { formats } from './formats.ts'
 import { regexpsFor, type Matcher } from './regexp.ts'
 import { SchemaError } from './schema-error.ts'
@@ -114,14 +115,11 @@ function draftOf(schema: Json): '2020-12' | '07' {
   )
 }
 
-async function loadAjv(draft: '2020-12' | '07'): Promise<new (options: Options) => Ajv> {
-  try {
-    if (draft === '07') return (await import('ajv')).Ajv
-    return (await import('ajv/dist/2020.js')).Ajv2020
-  } catch (error) {
-    if ((error as { code?: string }).code !== 'ERR_MODULE_NOT_FOUND') throw error
-    throw new SchemaError('JSON Schema needs the package ajv: npm install ajv', { cause: error })
-  }
+function loadAjv(draft: '2020-12' | '07'): Promise<new (options: Options) => Ajv> {
+  return optional(
+    async () => (draft === '07' ? (await import('ajv')).Ajv : (await import('ajv/dist/2020.js')).Ajv2020),
+    (cause) => new SchemaError('JSON Schema needs the package ajv: npm install ajv', { cause }),
+  )
 }
 
 /** Whether the schema speaks of members such as `constructor`. */

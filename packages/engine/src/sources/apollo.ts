@@ -7,20 +7,14 @@ import { createHmac } from 'node:crypto'
 import { pause } from '../deadline.ts'
 import type { IssueCode } from '../issue.ts'
 import type { Json } from '../json.ts'
+import { inRange } from '../range.ts'
 import { FollowError, watching, type News, type Place, type WatchingOptions, type WatchingSource } from './watching.ts'
 import { Pace } from './watching/pace.ts'
-import {
-  agentFor,
-  ask,
-  httpUrl,
-  refusal,
-  type Answer,
-  type Ask,
-  type Peer,
-  type TlsOptions,
-} from './watching/request.ts'
+import type { TlsOptions } from '../credentials.ts'
+import { agentFor } from '../http-request.ts'
+import { ask, httpUrl, refusal, type Answer, type Ask, type Peer } from './watching/request.ts'
 
-export type { TlsOptions } from './watching/request.ts'
+export type { TlsOptions } from '../credentials.ts'
 
 export interface ApolloOptions extends WatchingOptions {
   /** Of a config service, such as `http://config.example:8080`. */
@@ -67,9 +61,9 @@ export function apollo(options: ApolloOptions): WatchingSource {
   for (const [name, value] of Object.entries({ appId, cluster, namespace })) {
     if (typeof value !== 'string' || value === '') throw new TypeError(`apollo(): want a ${name} that is not empty`)
   }
-  inRange('waitMs', waitMs, 1_000, 600_000)
-  inRange('timeoutMs', timeoutMs, 1, 3_600_000)
-  inRange('paceMs', paceMs, 10, 600_000)
+  inRange('apollo()', 'waitMs', waitMs, 1_000, 600_000)
+  inRange('apollo()', 'timeoutMs', timeoutMs, 1, 3_600_000)
+  inRange('apollo()', 'paceMs', paceMs, 10, 600_000)
   const place = placeOf(namespace, options.flat ?? false)
   const settings: Settings = {
     ...{ url, appId, cluster, namespace, place, waitMs, timeoutMs, paceMs },
@@ -231,8 +225,4 @@ function placeOf(namespace: string, flat: boolean): Place {
   if (/\.(json|yaml|yml|xml|txt)$/i.test(namespace)) return { key: namespace }
   // Names of items do not hold this character.
   return { prefix: '', separator: flat ? '\u0000' : '.' }
-}
-
-function inRange(name: string, value: number, min: number, max: number): void {
-  if (!(value >= min && value <= max)) throw new RangeError(`apollo(): ${name} is ${value}; want ${min} to ${max}`)
 }

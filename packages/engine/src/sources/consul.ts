@@ -6,21 +6,15 @@ import { Buffer } from 'node:buffer'
 import { pause } from '../deadline.ts'
 import type { IssueCode } from '../issue.ts'
 import type { Json } from '../json.ts'
+import { inRange } from '../range.ts'
 import { apiUrl, kvPath } from './consul/url.ts'
 import { FollowError, watching, type News, type Place, type WatchingOptions, type WatchingSource } from './watching.ts'
 import { Pace } from './watching/pace.ts'
-import {
-  agentFor,
-  ask,
-  httpUrl,
-  refusal,
-  type Answer,
-  type Peer,
-  type TlsOptions,
-  type Token,
-} from './watching/request.ts'
+import type { TlsOptions, Token } from '../credentials.ts'
+import { agentFor } from '../http-request.ts'
+import { ask, httpUrl, refusal, type Answer, type Peer } from './watching/request.ts'
 
-export type { TlsOptions, Token } from './watching/request.ts'
+export type { TlsOptions, Token } from '../credentials.ts'
 
 export type ConsulOptions = ConsulPlace & ConsulConnection & WatchingOptions
 
@@ -59,9 +53,9 @@ export function consul(options: ConsulOptions): WatchingSource {
   const { waitMs = 60_000, timeoutMs = 10_000, paceMs = 1_000, maxBytes = 16 * 1024 * 1024 } = options
   const url = httpUrl('consul()', options.url ?? 'http://127.0.0.1:8500')
   const place = placeOf(options)
-  inRange('waitMs', waitMs, 1_000, 600_000)
-  inRange('timeoutMs', timeoutMs, 1, 3_600_000)
-  inRange('paceMs', paceMs, 10, 600_000)
+  inRange('consul()', 'waitMs', waitMs, 1_000, 600_000)
+  inRange('consul()', 'timeoutMs', timeoutMs, 1, 3_600_000)
+  inRange('consul()', 'paceMs', paceMs, 10, 600_000)
   const peer: Peer = { agent: agentFor(url, options.tls), token: options.token }
   const held: Held = { index: 0, keys: new Set() }
   const settings = { url: queryUrl(url, place, options), place, waitMs, timeoutMs, paceMs, maxBytes }
@@ -201,8 +195,4 @@ function queryUrl(base: URL, place: Place, { datacenter, consistency = 'default'
   if (consistency !== 'default') url.searchParams.set(consistency, '')
   if (datacenter !== undefined) url.searchParams.set('dc', datacenter)
   return url
-}
-
-function inRange(name: string, value: number, min: number, max: number): void {
-  if (!(value >= min && value <= max)) throw new RangeError(`consul(): ${name} is ${value}; want ${min} to ${max}`)
 }

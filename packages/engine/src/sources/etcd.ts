@@ -8,7 +8,7 @@ import { etcdFeed } from './etcd/follow.ts'
 import { watching, type Place, type WatchingOptions, type WatchingSource } from './watching.ts'
 
 export type { EtcdConnection } from './etcd/cluster.ts'
-export type { TlsOptions, Token } from './watching/request.ts'
+export type { TlsOptions, Token } from '../credentials.ts'
 
 export interface EtcdOptions extends EtcdConnection, WatchingOptions {
   /** The key that holds the whole document. Either this or `prefix`. */

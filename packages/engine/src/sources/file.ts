@@ -4,6 +4,7 @@
  */
 import { debounced } from '../debounce.ts'
 import { parsePath } from '../json.ts'
+import { inRange } from '../range.ts'
 import { SourceError, type Document, type Source } from '../source.ts'
 import { defaultLimits, type Format, type TextLimits } from '../text/parse.ts'
 import type { ReloadRequest, Trigger } from '../trigger.ts'
@@ -153,11 +154,11 @@ function checked(paths: readonly string[], options: FileOptions): Omit<Recipe, '
   if (layers.length > 0 && paths.some(isPattern)) {
     throw new TypeError('file(): layers need files that are named one by one, not a pattern')
   }
-  inRange('settleMs', options.settleMs ?? 0, 0, 1000)
-  inRange('pollMs', options.pollMs ?? 1000, 10, 86_400_000)
-  inRange('debounceMs', options.debounceMs ?? 0, 0, 3_600_000)
+  inRange('file()', 'settleMs', options.settleMs ?? 0, 0, 1000)
+  inRange('file()', 'pollMs', options.pollMs ?? 1000, 10, 86_400_000)
+  inRange('file()', 'debounceMs', options.debounceMs ?? 0, 0, 3_600_000)
   const maxBytes = options.limits?.maxBytes ?? defaultMaxBytes
-  inRange('limits.maxBytes', maxBytes, 1, 2 ** 31)
+  inRange('file()', 'limits.maxBytes', maxBytes, 1, 2 ** 31)
   const settleMs = options.settleMs ?? 3
   return {
     cwd: options.cwd ?? process.cwd(),
@@ -171,8 +172,4 @@ function checked(paths: readonly string[], options: FileOptions): Omit<Recipe, '
     settleMs: settleMs === 0 ? 0 : settleMs + tickMs,
     limits: { ...defaultLimits, ...options.limits, maxBytes },
   }
-}
-
-function inRange(name: string, value: number, min: number, max: number): void {
-  if (!(value >= min && value <= max)) throw new RangeError(`file(): ${name} is ${value}; want ${min} to ${max}`)
 }

@@ -4,22 +4,16 @@
  * `watching.ts`, reading event streams is `http/hints.ts`.
  */
 import { shown, type IssueCode } from '../issue.ts'
+import { inRange } from '../range.ts'
 import { formatOf, type Format } from '../text/parse.ts'
 import { pause } from '../deadline.ts'
 import { Hints } from './http/hints.ts'
 import { watching, type Feed, type News, type WatchingOptions, type WatchingSource } from './watching.ts'
-import {
-  agentFor,
-  ask,
-  httpUrl,
-  refusal,
-  type Answer,
-  type Peer,
-  type TlsOptions,
-  type Token,
-} from './watching/request.ts'
+import type { TlsOptions, Token } from '../credentials.ts'
+import { agentFor } from '../http-request.ts'
+import { ask, httpUrl, refusal, type Answer, type Peer } from './watching/request.ts'
 
-export type { TlsOptions, Token } from './watching/request.ts'
+export type { TlsOptions, Token } from '../credentials.ts'
 
 export interface HttpOptions extends Omit<WatchingOptions, 'format'> {
   /** Default: by the end of the URL's path, else by the answer's content type. */
@@ -53,9 +47,9 @@ const waitedMs = 500
 export function http(url: string | URL, options: HttpOptions = {}): WatchingSource {
   const target = httpUrl('http()', url)
   const { pollMs = 30_000, timeoutMs = 10_000, waitMs, maxBytes = 16 * 1024 * 1024 } = options
-  inRange('pollMs', pollMs, 100, 86_400_000)
-  inRange('timeoutMs', timeoutMs, 1, 3_600_000)
-  if (waitMs !== undefined) inRange('waitMs', waitMs, 1_000, 3_600_000)
+  inRange('http()', 'pollMs', pollMs, 100, 86_400_000)
+  inRange('http()', 'timeoutMs', timeoutMs, 1, 3_600_000)
+  if (waitMs !== undefined) inRange('http()', 'waitMs', waitMs, 1_000, 3_600_000)
   const events = options.events === undefined ? undefined : httpUrl('http(): events', options.events)
   const key = `${target.pathname}${target.search}`
   const peer: Peer = { agent: agentFor(target, options.tls), token: options.token }
@@ -182,8 +176,4 @@ function wrongType(type: string | undefined, encoding: string | undefined, forma
 function accepted(format: Format | undefined): string {
   if (format === undefined) return 'application/json, application/yaml, text/plain;q=0.5'
   return `application/${format}, text/plain;q=0.5, */*;q=0.1`
-}
-
-function inRange(name: string, value: number, min: number, max: number): void {
-  if (!(value >= min && value <= max)) throw new RangeError(`http(): ${name} is ${value}; want ${min} to ${max}`)
 }

@@ -3,13 +3,14 @@
  * partitions to their end, and then what comes. Every process reads all of it by itself, in no group.
  */
 import { pause } from '../deadline.ts'
+import { inRange } from '../range.ts'
 import { Cluster, type Fetched } from './kafka/cluster.ts'
 import { serverOf, type KafkaConnection } from './kafka/server.ts'
 import { TopicLog, type Layout, type Position } from './kafka/topic-log.ts'
 import { watching, type News, type Place, type WatchingOptions, type WatchingSource } from './watching.ts'
 
 export type { KafkaConnection } from './kafka/server.ts'
-export type { TlsOptions, Token } from './watching/request.ts'
+export type { TlsOptions, Token } from '../credentials.ts'
 
 /** With one of `key` and `prefix`. */
 export interface KafkaOptions extends WatchingOptions, KafkaConnection {
@@ -35,7 +36,7 @@ export function kafka(options: KafkaOptions): WatchingSource {
   if (name === undefined || (key !== undefined && prefix !== undefined)) {
     throw new TypeError('kafka(): want one of key and prefix')
   }
-  inRange('lookMs', lookMs, 100, 86_400_000)
+  inRange('kafka()', 'lookMs', lookMs, 100, 86_400_000)
   const place: Place = key === undefined ? { prefix: name, separator } : { key }
   const log = new TopicLog(place, maxBytes)
   return watching(server.name, place, options, {
@@ -104,8 +105,4 @@ function byLeader(positions: readonly Position[]): ReadonlyMap<number, readonly 
 
 function nextLook(lookMs: number): number {
   return performance.now() + lookMs * (0.9 + 0.2 * Math.random())
-}
-
-function inRange(name: string, value: number, min: number, max: number): void {
-  if (!(value >= min && value <= max)) throw new RangeError(`kafka(): ${name} is ${value}; want ${min} to ${max}`)
 }

@@ -4,12 +4,13 @@
  * `watching.ts`. Mounted volumes are files, and are left to `file()`.
  */
 import { at, isArray, isObject, parsePointer, pointerText, type Json, type Path } from '../json.ts'
+import { inRange } from '../range.ts'
 import { SourceError, type Document, type SecretValue } from '../source.ts'
 import { accessOf, type Connection } from './kubernetes/access.ts'
 import { listAndWatch, type Held, type Wanted } from './kubernetes/list-watch.ts'
 import { watching, type Place, type WatchingOptions, type WatchingSource } from './watching.ts'
 
-export type { Token } from './watching/request.ts'
+export type { Token } from '../credentials.ts'
 export type KubernetesConnection = Connection
 
 export type KubernetesOptions = KubernetesPlace & KubernetesConnection & KubernetesWatch & WatchingOptions
@@ -44,9 +45,9 @@ export function kubernetes(options: KubernetesOptions): WatchingSource {
   if (key !== undefined && !keyPattern.test(key)) {
     throw new TypeError(`kubernetes(): key is ${JSON.stringify(key)}; want letters, digits, "-", "_" and "."`)
   }
-  inRange('watchMs', watchMs, 1_000, 3_600_000)
-  inRange('timeoutMs', timeoutMs, 1, 3_600_000)
-  inRange('paceMs', paceMs, 10, 600_000)
+  inRange('kubernetes()', 'watchMs', watchMs, 1_000, 3_600_000)
+  inRange('kubernetes()', 'timeoutMs', timeoutMs, 1, 3_600_000)
+  inRange('kubernetes()', 'paceMs', paceMs, 10, 600_000)
   const wanted: Wanted = { ...object, key, watchMs, timeoutMs, paceMs }
   const access = accessOf(options)
   // Data keys hold no slash: what is joined there is a flat map.
@@ -141,8 +142,4 @@ function objectOf(options: KubernetesPlace): Pick<Wanted, 'kind' | 'name'> {
     throw new TypeError(`kubernetes(): the name is ${JSON.stringify(name)}; want one as Kubernetes takes it`)
   }
   return { kind: configMap === undefined ? 'Secret' : 'ConfigMap', name }
-}
-
-function inRange(name: string, value: number, min: number, max: number): void {
-  if (!(value >= min && value <= max)) throw new RangeError(`kubernetes(): ${name} is ${value}; want ${min} to ${max}`)
 }

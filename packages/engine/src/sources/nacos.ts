@@ -5,13 +5,16 @@
 import { createHash } from 'node:crypto'
 import { pause } from '../deadline.ts'
 import type { IssueCode } from '../issue.ts'
+import { inRange } from '../range.ts'
 import { Login, type NacosCredentials } from './nacos/login.ts'
 import { FollowError, watching, type News, type WatchingOptions, type WatchingSource } from './watching.ts'
 import { Pace } from './watching/pace.ts'
-import { agentFor, httpUrl, refusal, type Answer, type Peer, type TlsOptions } from './watching/request.ts'
+import type { TlsOptions } from '../credentials.ts'
+import { agentFor } from '../http-request.ts'
+import { httpUrl, refusal, type Answer, type Peer } from './watching/request.ts'
 
 export type { NacosCredentials } from './nacos/login.ts'
-export type { TlsOptions, Token } from './watching/request.ts'
+export type { TlsOptions, Token } from '../credentials.ts'
 
 export interface NacosOptions extends WatchingOptions, NacosCredentials {
   /** Of a server, such as `http://nacos.example:8848`; with another path than `/nacos` where it has one. */
@@ -50,9 +53,9 @@ export function nacos(options: NacosOptions): WatchingSource {
     if (isName(value)) continue
     throw new TypeError(`nacos(): ${name} is ${JSON.stringify(value)}; want letters, digits and . : - _, at most 256`)
   }
-  inRange('waitMs', waitMs, 1_000, 600_000)
-  inRange('timeoutMs', timeoutMs, 1, 3_600_000)
-  inRange('paceMs', paceMs, 10, 600_000)
+  inRange('nacos()', 'waitMs', waitMs, 1_000, 600_000)
+  inRange('nacos()', 'timeoutMs', timeoutMs, 1, 3_600_000)
+  inRange('nacos()', 'paceMs', paceMs, 10, 600_000)
   const peer: Peer = { agent: agentFor(url, options.tls) }
   const login = new Login(peer, url, options, timeoutMs)
   const maxBytes = options.maxBytes ?? 16 * 1024 * 1024
@@ -160,8 +163,4 @@ function decoded(text: string): string {
   } catch {
     return text // which names nothing
   }
-}
-
-function inRange(name: string, value: number, min: number, max: number): void {
-  if (!(value >= min && value <= max)) throw new RangeError(`nacos(): ${name} is ${value}; want ${min} to ${max}`)
 }

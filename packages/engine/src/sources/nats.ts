@@ -5,13 +5,14 @@
 import type { JsMsg, PushConsumer } from '@nats-io/jetstream'
 import type { NatsConnection } from '@nats-io/transport-node'
 import { pause } from '../deadline.ts'
+import { inRange } from '../range.ts'
 import { connected, explained, isMarker, library } from './nats/client.ts'
 import { checkBucket, serverOf, type NatsConnectionOptions } from './nats/server.ts'
 import { FollowError, watching, type KeyChange, type News } from './watching.ts'
 import type { Place, WatchingOptions, WatchingSource } from './watching.ts'
 
 export type { NatsConnectionOptions } from './nats/server.ts'
-export type { TlsOptions, Token } from './watching/request.ts'
+export type { TlsOptions, Token } from '../credentials.ts'
 
 /** With one of `key` and `prefix`. */
 export interface NatsOptions extends NatsConnectionOptions, WatchingOptions {
@@ -46,7 +47,7 @@ export function nats(options: NatsOptions): WatchingSource {
       `nats(): ${JSON.stringify(name)} is no key of NATS; want letters, digits and -/=_ parted by dots`,
     )
   }
-  inRange('pollMs', pollMs, 100, 86_400_000)
+  inRange('nats()', 'pollMs', pollMs, 100, 86_400_000)
   const subject = `$KV.${bucket}.${key ?? (name === '' || name.endsWith('.') ? `${name}>` : '>')}`
   const reading: Reading = {
     bucket,
@@ -231,8 +232,4 @@ async function forget(consumer: PushConsumer, connection: NatsConnection): Promi
   const asked = consumer.delete().catch(() => false)
   await Promise.race([asked, pause(forgetMs, over.signal)])
   over.abort()
-}
-
-function inRange(name: string, value: number, min: number, max: number): void {
-  if (!(value >= min && value <= max)) throw new RangeError(`nats(): ${name} is ${value}; want ${min} to ${max}`)
 }

@@ -5,6 +5,7 @@
  */
 import type { Redis } from 'ioredis'
 import { errorText } from '../deadline.ts'
+import { inRange } from '../range.ts'
 import { connected } from './redis/client.ts'
 import { escaped, keysBelow } from './redis/keys.ts'
 import { Seen, type Evictions } from './redis/seen.ts'
@@ -12,7 +13,7 @@ import { serverOf, type RedisConnection } from './redis/server.ts'
 import { watching, type News, type Place, type WatchingOptions, type WatchingSource } from './watching.ts'
 
 export type { RedisConnection } from './redis/server.ts'
-export type { TlsOptions, Token } from './watching/request.ts'
+export type { TlsOptions, Token } from '../credentials.ts'
 
 /** With one of `key`, `prefix` and `hash`. */
 export interface RedisOptions extends RedisConnection, WatchingOptions {
@@ -47,7 +48,7 @@ export function redis(options: RedisOptions): WatchingSource {
   const [name, ...others] = [key, prefix, hash].filter((one) => one !== undefined)
   if (name === undefined || others.length > 0) throw new TypeError('redis(): want one of key, prefix and hash')
   if (hash === '') throw new TypeError('redis(): the hash has no name')
-  inRange('pollMs', pollMs, 100, 86_400_000)
+  inRange('redis()', 'pollMs', pollMs, 100, 86_400_000)
   const kind = prefix !== undefined ? 'prefix' : key !== undefined ? 'key' : 'hash'
   const database = url.pathname.slice(1) || '0'
   const reading: Reading = { kind, name, database, notifications, channel, maxBytes }
@@ -300,8 +301,4 @@ function unusable(key: string, code: 'limit' | 'unreadable', message: string): E
 
 function isNotPermitted(error: unknown): boolean {
   return errorText(error).startsWith('NOPERM')
-}
-
-function inRange(name: string, value: number, min: number, max: number): void {
-  if (!(value >= min && value <= max)) throw new RangeError(`redis(): ${name} is ${value}; want ${min} to ${max}`)
 }

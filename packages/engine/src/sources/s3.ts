@@ -6,13 +6,16 @@
 import type { Buffer } from 'node:buffer'
 import { backoffMs, pause } from '../deadline.ts'
 import type { IssueCode } from '../issue.ts'
+import { inRange } from '../range.ts'
 import { asked, codeOf, locationOf, refused, unspeakable, type Bucket, type S3Place } from './s3/bucket.ts'
 import { bareEtag, list, type Listed } from './s3/listing.ts'
 import { FollowError, watching, type News, type Place, type WatchingOptions, type WatchingSource } from './watching.ts'
-import { agentFor, type Answer, type TlsOptions } from './watching/request.ts'
+import type { TlsOptions } from '../credentials.ts'
+import { agentFor } from '../http-request.ts'
+import type { Answer } from './watching/request.ts'
 
 export type { S3Credentials } from './s3/bucket.ts'
-export type { TlsOptions } from './watching/request.ts'
+export type { TlsOptions } from '../credentials.ts'
 
 /** With one of `key` and `prefix`. */
 export interface S3Options extends S3Place, WatchingOptions {
@@ -45,8 +48,8 @@ export function s3(options: S3Options): WatchingSource {
   }
   const wrong = unspeakable(name)
   if (wrong !== undefined) throw new TypeError(`s3(): ${JSON.stringify(name)} ${wrong}; want a key that a URL can hold`)
-  inRange('pollMs', pollMs, 100, 86_400_000)
-  inRange('timeoutMs', timeoutMs, 1, 3_600_000)
+  inRange('s3()', 'pollMs', pollMs, 100, 86_400_000)
+  inRange('s3()', 'timeoutMs', timeoutMs, 1, 3_600_000)
   const { base, region } = locationOf(options)
   const agent = agentFor(base, options.tls)
   const { credentials } = options
@@ -219,8 +222,4 @@ function unusable(key: string, { headers, body }: Answer, maxBytes: number): New
   }
   if (headers.etag === undefined) return because('unreadable', 'has no ETag; want an answer of S3')
   return undefined
-}
-
-function inRange(name: string, value: number, min: number, max: number): void {
-  if (!(value >= min && value <= max)) throw new RangeError(`s3(): ${name} is ${value}; want ${min} to ${max}`)
 }

@@ -7,6 +7,7 @@
 import { backoffMs, errorText, pause } from '../deadline.ts'
 import { debounced } from '../debounce.ts'
 import { issueText, type Issue, type IssueCode } from '../issue.ts'
+import { inRange } from '../range.ts'
 import { SourceError, type Document, type Source } from '../source.ts'
 import type { ReloadRequest, Trigger } from '../trigger.ts'
 import { FollowError, type Feed, type News } from './watching/feed.ts'
@@ -355,8 +356,4 @@ function checked(name: string, place: Place, options: WatchingOptions): Settings
   inRange(name, 'retry.firstMs', firstMs, 1, 3_600_000)
   inRange(name, 'retry.maxMs', maxMs, firstMs, 86_400_000)
   return { format: options.format, maxBytes, debounceMs, answerMs, firstMs, maxMs }
-}
-
-function inRange(name: string, option: string, value: number, min: number, max: number): void {
-  if (!(value >= min && value <= max)) throw new RangeError(`${name}: ${option} is ${value}; want ${min} to ${max}`)
 }

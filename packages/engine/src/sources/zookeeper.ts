@@ -3,13 +3,14 @@
  * is imported at the first load. What is watched and read is `zookeeper/tree.ts`, the connection `zookeeper/session.ts`.
  */
 import { pause, within } from '../deadline.ts'
+import { inRange } from '../range.ts'
 import { watching, type Feed, type News, type Place } from './watching.ts'
 import type { WatchingOptions, WatchingSource } from './watching.ts'
-import { accessOf, checkedPath, connected, inRange, type Access, type ZookeeperConnection } from './zookeeper/access.ts'
+import { accessOf, checkedPath, connected, type Access, type ZookeeperConnection } from './zookeeper/access.ts'
 import { Tree, type Root } from './zookeeper/tree.ts'
 
 export type { ZookeeperConnection } from './zookeeper/access.ts'
-export type { Token } from './watching/request.ts'
+export type { Token } from '../credentials.ts'
 
 /** With one of `key` and `prefix`. */
 export interface ZookeeperOptions extends ZookeeperConnection, WatchingOptions {
@@ -32,8 +33,8 @@ export function zookeeper(options: ZookeeperOptions): WatchingSource {
   const { pollMs = 300_000, pingMs = 10_000, maxBytes = 16 * 1024 * 1024 } = options
   const access = accessOf(options)
   const place = placeOf(options)
-  inRange('pollMs', pollMs, 100, 86_400_000)
-  inRange('pingMs', pingMs, 10, 3_600_000)
+  inRange('zookeeper()', 'pollMs', pollMs, 100, 86_400_000)
+  inRange('zookeeper()', 'pingMs', pingMs, 10, 3_600_000)
   const name = 'key' in place ? place.key : place.prefix
   const { chroot } = access
   const root: Root = { path: join(chroot, name), chroot, isKey: 'key' in place, maxBytes }

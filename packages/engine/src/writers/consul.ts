@@ -5,7 +5,8 @@
 import { Buffer } from 'node:buffer'
 import type { ConsulConnection } from '../sources/consul.ts'
 import { apiUrl, kvPath } from '../sources/consul/url.ts'
-import { agentFor, ask, httpUrl, refusal, type Answer, type Peer } from '../sources/watching/request.ts'
+import { agentFor } from '../http-request.ts'
+import { ask, httpUrl, refusal, type Answer, type Peer } from '../sources/watching/request.ts'
 import { calling, type Call } from './calling.ts'
 import { WriteError, type Expected, type StoredEntry, type Writer } from './writer.ts'
 

@@ -3,7 +3,8 @@
  * one that tells no strong ETag is written to by force only. How one request is made is `../sources/watching/request.ts`.
  */
 import type { HttpOptions } from '../sources/http.ts'
-import { agentFor, ask, httpUrl, refusal, type Answer, type Peer } from '../sources/watching/request.ts'
+import { agentFor } from '../http-request.ts'
+import { ask, httpUrl, refusal, type Answer, type Peer } from '../sources/watching/request.ts'
 import { calling, type Call } from './calling.ts'
 import { WriteError, type Expected, type Stored, type Writer } from './writer.ts'
 

@@ -3,10 +3,13 @@
  * not know conditions and says so is written to by force only. How a bucket is spoken to is `../sources/s3/bucket.ts`.
  */
 import { Buffer } from 'node:buffer'
+import { inRange } from '../range.ts'
 import { asked, codeOf, locationOf, refused, unspeakable } from '../sources/s3/bucket.ts'
 import type { Bucket, Question, S3Place } from '../sources/s3/bucket.ts'
 import { list } from '../sources/s3/listing.ts'
-import { agentFor, type Answer, type TlsOptions } from '../sources/watching/request.ts'
+import type { TlsOptions } from '../credentials.ts'
+import { agentFor } from '../http-request.ts'
+import type { Answer } from '../sources/watching/request.ts'
 import { calling, type Call } from './calling.ts'
 import { WriteError, type Expected, type Stored, type StoredEntry, type Writer } from './writer.ts'
 
@@ -26,9 +29,7 @@ const atOnce = 8
 /** @throws TypeError, RangeError at the call, if an option cannot be meant. */
 export function s3Writer(options: S3WriterOptions): Writer {
   const { timeoutMs = 10_000, credentials } = options
-  if (!(timeoutMs >= 1 && timeoutMs <= 3_600_000)) {
-    throw new RangeError(`s3Writer(): timeoutMs is ${timeoutMs}; want 1 to 3600000`)
-  }
+  inRange('s3Writer()', 'timeoutMs', timeoutMs, 1, 3_600_000)
   const { base, region } = locationOf(options)
   const agent = agentFor(base, options.tls)
   const bucket: Bucket = { peer: { agent }, base, region, credentials, timeoutMs, derived: new Map() }

@@ -5,8 +5,10 @@
 import { fileURLToPath } from 'node:url'
 import type { SecureContext } from 'node:tls'
 import type * as Grpc from '@grpc/grpc-js'
+import { optional } from '../../optional.ts'
 import { FollowError } from '../watching.ts'
-import { tokenText, type Token } from '../watching/request.ts'
+import type { Token } from '../../credentials.ts'
+import { bearerOf } from '../watching/request.ts'
 import { Sockets } from '../watching/sockets.ts'
 
 /** How to reach a cluster. */
@@ -140,16 +142,15 @@ interface Method<Response> {
 }
 
 const protoFolder = fileURLToPath(new URL('../../../proto/', import.meta.url))
+const missing = 'two packages are missing: npm install @grpc/grpc-js @grpc/proto-loader'
 let loading: Promise<Calls> | undefined
 
 async function calls(): Promise<Calls> {
   try {
-    return await (loading ??= load())
+    return await (loading ??= optional(load, (cause) => new FollowError(missing, { transient: false, cause })))
   } catch (error) {
     loading = undefined
-    if (!(error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND')) throw error
-    const message = 'two packages are missing: npm install @grpc/grpc-js @grpc/proto-loader'
-    throw new FollowError(message, { transient: false, cause: error })
+    throw error
   }
 }
 
@@ -313,7 +314,7 @@ async function tokenOf(
   authenticate: (login: object) => Promise<{ readonly token: string }>,
   warn: (message: string) => void,
 ): Promise<string | undefined> {
-  if (!login) return tokenText(token)
+  if (!login) return bearerOf(token)
   try {
     return (await authenticate({ name: login.username, password: login.password })).token
   } catch (error) {

@@ -1,6 +1,7 @@
 /** How a cluster is reached: what users say of it, checked. */
 import { createSecureContext } from 'node:tls'
-import type { TlsOptions, Token } from '../watching/request.ts'
+import type { TlsOptions, Token } from '../../credentials.ts'
+import { inRange } from '../../range.ts'
 import type { Cluster, Endpoint } from './client.ts'
 
 export interface EtcdConnection {
@@ -23,8 +24,8 @@ const aroundValuesBytes = 4 * 1024 * 1024
 /** @throws TypeError, RangeError if an option cannot be meant; an Error if `tls` holds what is no PEM. */
 export function clusterOf(options: EtcdConnection, maxBytes: number): Cluster {
   const { timeoutMs = 5_000, keepAliveMs = 10_000 } = options
-  inRange('timeoutMs', timeoutMs, 1, 3_600_000)
-  inRange('keepAliveMs', keepAliveMs, 6_000, 3_600_000)
+  inRange('etcd()', 'timeoutMs', timeoutMs, 1, 3_600_000)
+  inRange('etcd()', 'keepAliveMs', keepAliveMs, 6_000, 3_600_000)
   return {
     endpoints: endpointsOf(options),
     tls: options.tls && { context: contextOf(options.tls), servername: options.tls.servername },
@@ -79,8 +80,4 @@ function loginOf({ username, password, token }: EtcdConnection): Cluster['login'
   if (username === undefined || password === undefined) return undefined
   if (token !== undefined) throw new TypeError('etcd(): want a token or a password, not both')
   return { username, password }
-}
-
-function inRange(name: string, value: number, min: number, max: number): void {
-  if (!(value >= min && value <= max)) throw new RangeError(`etcd(): ${name} is ${value}; want ${min} to ${max}`)
 }

@@ -3,6 +3,7 @@
  * is decided by comparing (`watch-disk.ts`), and a poll stands behind the events (`watch-directories.ts`).
  * Reading and understanding the files is the source's part.
  */
+import { inRange } from '../../range.ts'
 import { Directories } from './watch-directories.ts'
 import { Disk, looksUnfinished, stateOf } from './watch-disk.ts'
 import type { Look, WatchSet } from './watch-disk.ts'
@@ -52,8 +53,8 @@ export function watchFiles(
   signal: AbortSignal,
 ): AsyncGenerator<void, void, undefined> {
   const { settleMs = defaultSettleMs, pollMs = defaultPollMs, onWarning = () => {} } = options
-  inRange('settleMs', settleMs, 0, 1000)
-  inRange('pollMs', pollMs, 10, 86_400_000)
+  inRange('watchFiles()', 'settleMs', settleMs, 0, 1000)
+  inRange('watchFiles()', 'pollMs', pollMs, 10, 86_400_000)
   return watching(current, settleMs, pollMs, onWarning, signal)
 }
 
@@ -157,8 +158,4 @@ async function* watching(
 
 function unwatchedMessage(failure: Error): string {
   return `cannot watch files (${failure.message}); looking at them every ${unwatchedPollMs} ms instead`
-}
-
-function inRange(name: string, value: number, min: number, max: number): void {
-  if (!(value >= min && value <= max)) throw new RangeError(`${name} is ${value}; want ${min} to ${max}`)
 }

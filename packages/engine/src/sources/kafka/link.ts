@@ -1,7 +1,9 @@
 /** One connection to a broker, which can be ended at any time and leaves nothing behind, and what its errors mean. */
 import { isIP } from 'node:net'
 import type { Connection, ConnectionOptions } from '@platformatic/kafka'
+import { nodeTls } from '../../credentials.ts'
 import { errorText } from '../../deadline.ts'
+import { optional } from '../../optional.ts'
 import { FollowError } from '../watching.ts'
 import type { Address, LinkOptions } from './server.ts'
 
@@ -38,28 +40,22 @@ export class Link {
 }
 
 function optionsOf(host: string, { tls, login, timeoutMs }: LinkOptions): ConnectionOptions {
-  const { ca, ...rest } = tls ?? {}
   const servername = tls?.servername ?? (isIP(host) === 0 ? host : undefined)
   return {
     connectTimeout: timeoutMs,
     requestTimeout: timeoutMs,
-    ...(tls && {
-      tls: { ...rest, ...(ca !== undefined && { ca: ca as string | string[] }), ...(servername && { servername }) },
-    }),
+    ...(tls && { tls: { ...nodeTls(tls), ...(servername && { servername }) } }),
     ...(login && { sasl: { mechanism: login.mechanism, username: login.user, password: login.password } }),
   }
 }
 
 /** The library, which is large and not everyone's. */
-export async function library(): Promise<Library> {
-  try {
-    const { Connection, fetchV13, listOffsetsV7, metadataV12, murmur2, produceV9 } = await import('@platformatic/kafka')
-    return { Connection, fetchV13, listOffsetsV7, metadataV12, murmur2, produceV9 }
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND')) throw error
-    const message = 'Kafka needs a package: npm install @platformatic/kafka'
-    throw new FollowError(message, { transient: false, cause: error })
-  }
+export function library(): Promise<Library> {
+  const message = 'Kafka needs a package: npm install @platformatic/kafka'
+  return optional(
+    () => import('@platformatic/kafka'),
+    (cause) => new FollowError(message, { transient: false, cause }),
+  )
 }
 
 /** What trying again soon does not mend. */

@@ -1,6 +1,7 @@
 /** Which brokers and topic of Kafka, and who asks them: what may be said of that, apart from the library. */
 import { isIP } from 'node:net'
-import type { TlsOptions, Token } from '../watching/request.ts'
+import type { TlsOptions, Token } from '../../credentials.ts'
+import { inRange } from '../../range.ts'
 
 export interface LinkOptions {
   readonly tls: TlsOptions | undefined
@@ -55,9 +56,7 @@ export function serverOf(what: string, options: KafkaConnection): Server {
     throw new TypeError(`${what}: the topic is ${JSON.stringify(topic)}; want 1 to 249 letters, digits and -._`)
   }
   if ((user === undefined) !== (password === undefined)) throw new TypeError(`${what}: want user and password, or none`)
-  if (!(timeoutMs >= 100 && timeoutMs <= 600_000)) {
-    throw new RangeError(`${what}: timeoutMs is ${timeoutMs}; want 100 to 600000`)
-  }
+  inRange(what, 'timeoutMs', timeoutMs, 100, 600_000)
   const login = user === undefined || password === undefined ? undefined : { mechanism, user, password }
   return { name: `kafka:${textOf(first)}/${topic}`, brokers, login, tls, timeoutMs }
 }

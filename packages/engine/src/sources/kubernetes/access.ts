@@ -6,7 +6,9 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errorText } from '../../deadline.ts'
 import { FollowError } from '../watching.ts'
-import { agentFor, httpUrl, type Peer, type Token } from '../watching/request.ts'
+import type { Token } from '../../credentials.ts'
+import { agentFor } from '../../http-request.ts'
+import { httpUrl, type Peer } from '../watching/request.ts'
 
 export interface Connection {
   /**

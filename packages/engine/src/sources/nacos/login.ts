@@ -1,5 +1,6 @@
 /** Requests to Nacos with the access token that they need: one that was given, or one that a login brings. */
-import { ask, refusal, type Answer, type Ask, type Peer, type Token } from '../watching/request.ts'
+import type { Token } from '../../credentials.ts'
+import { ask, refusal, type Answer, type Ask, type Peer } from '../watching/request.ts'
 import { FollowError } from '../watching.ts'
 
 /** Where authentication is on: a user, or a token that comes from elsewhere. */

@@ -1,8 +1,9 @@
 /** One connection to a server of NATS, which ends for good when it is cut off, and errors that hold no password. */
 import type { ConnectionOptions, NatsConnection } from '@nats-io/transport-node'
+import { secretText } from '../../credentials.ts'
 import { errorText } from '../../deadline.ts'
+import { optional } from '../../optional.ts'
 import { FollowError } from '../watching.ts'
-import type { Token } from '../watching/request.ts'
 import { Sockets } from '../watching/sockets.ts'
 import type { Server } from './server.ts'
 
@@ -25,7 +26,7 @@ export async function connected(
 ): Promise<NatsConnection> {
   const { options, servers, pingMs, timeoutMs } = server
   const { connect, credsAuthenticator } = await load()
-  const [password, token, creds] = await Promise.all([options.password, options.token, options.creds].map(textOf))
+  const [password, token, creds] = await Promise.all([options.password, options.token, options.creds].map(secretText))
   const isSecure = options.tls !== undefined || servers.some((server) => server.startsWith('tls:'))
   const sockets = new Sockets()
   const settings: ConnectionOptions = {
@@ -68,22 +69,18 @@ export async function connected(
   }
 }
 
-async function textOf(token: Token | undefined): Promise<string | undefined> {
-  return typeof token === 'function' ? token() : token
-}
-
-export async function library() {
-  try {
-    const [{ connect, credsAuthenticator, headers }, { jetstream, jetstreamManager }] = await Promise.all([
-      import('@nats-io/transport-node'),
-      import('@nats-io/jetstream'),
-    ])
-    return { connect, credsAuthenticator, headers, jetstream, jetstreamManager }
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND')) throw error
-    const message = 'NATS needs two packages: npm install @nats-io/transport-node @nats-io/jetstream'
-    throw new FollowError(message, { transient: false, cause: error })
-  }
+export function library() {
+  const message = 'NATS needs two packages: npm install @nats-io/transport-node @nats-io/jetstream'
+  return optional(
+    async () => {
+      const [{ connect, credsAuthenticator, headers }, { jetstream, jetstreamManager }] = await Promise.all([
+        import('@nats-io/transport-node'),
+        import('@nats-io/jetstream'),
+      ])
+      return { connect, credsAuthenticator, headers, jetstream, jetstreamManager }
+    },
+    (cause) => new FollowError(message, { transient: false, cause }),
+  )
 }
 
 /** Without the library's error as its cause: it may hold what was sent. */

@@ -1,5 +1,6 @@
 /** Which servers of NATS, and who asks them: what may be said of that, apart from the library. */
-import type { TlsOptions, Token } from '../watching/request.ts'
+import type { TlsOptions, Token } from '../../credentials.ts'
+import { inRange } from '../../range.ts'
 
 export interface NatsConnectionOptions {
   /** `nats://host:4222`, or `tls://` where the server must be one with TLS. */
@@ -47,8 +48,4 @@ function serversOf(what: string, servers: string | readonly string[]): readonly 
     throw new TypeError(`${what}: want servers as nats://host:port or tls://host:port, and credentials in options`)
   }
   return all
-}
-
-function inRange(what: string, name: string, value: number, min: number, max: number): void {
-  if (!(value >= min && value <= max)) throw new RangeError(`${what}: ${name} is ${value}; want ${min} to ${max}`)
 }

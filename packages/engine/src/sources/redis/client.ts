@@ -1,6 +1,8 @@
 /** One connection to a server of Redis, which ends for good when it is cut off, and errors that hold no password. */
 import type { Redis, RedisOptions } from 'ioredis'
+import { nodeTls, secretText } from '../../credentials.ts'
 import { errorText } from '../../deadline.ts'
+import { optional } from '../../optional.ts'
 import { FollowError } from '../watching.ts'
 import type { Server } from './server.ts'
 
@@ -47,15 +49,14 @@ export async function connected(server: Server, signal: AbortSignal): Promise<Cl
 
 /** For a connection that ends for good when it is cut off. The password is asked for. */
 export async function settingsOf({ url, username, password, tls, timeoutMs }: Server): Promise<RedisOptions> {
-  const secret = typeof password === 'function' ? await password() : password
-  const { ca, ...others } = tls ?? {}
+  const secret = await secretText(password)
   return {
     host: url.hostname.replace(/^\[|\]$/g, ''),
     port: Number(url.port || 6379),
     db: Number(url.pathname.slice(1) || 0),
     ...(username !== undefined && { username }),
     ...(secret !== undefined && { password: secret }),
-    ...(url.protocol === 'rediss:' && { tls: { ...others, ...(ca && { ca: ca as string | string[] }) } }),
+    ...(url.protocol === 'rediss:' && { tls: nodeTls(tls) }),
     lazyConnect: true,
     connectTimeout: timeoutMs,
     commandTimeout: timeoutMs,
@@ -68,16 +69,12 @@ export async function settingsOf({ url, username, password, tls, timeoutMs }: Se
   }
 }
 
-async function library() {
-  try {
-    return await import('ioredis')
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND')) throw error
-    throw new FollowError('reading Redis needs the package ioredis: npm install ioredis', {
-      transient: false,
-      cause: error,
-    })
-  }
+function library() {
+  const message = 'reading Redis needs the package ioredis: npm install ioredis'
+  return optional(
+    () => import('ioredis'),
+    (cause) => new FollowError(message, { transient: false, cause }),
+  )
 }
 
 /** Its parser wants what it does not know to be reported to its authors. */

@@ -1,5 +1,6 @@
 /** Which server of Redis, and who asks it: what may be said of that, apart from the library. */
-import type { TlsOptions, Token } from '../watching/request.ts'
+import type { TlsOptions, Token } from '../../credentials.ts'
+import { inRange } from '../../range.ts'
 
 export interface RedisConnection {
   /** `redis://host:6379/0`, or `rediss://` for TLS. The number is that of the database. */
@@ -25,9 +26,7 @@ export function serverOf(options: RedisConnection): Server {
   const { tls, timeoutMs = 10_000 } = options
   const url = redisUrl(options.url)
   if (tls && url.protocol !== 'rediss:') throw new TypeError('redis(): tls is given; want a rediss:// URL')
-  if (!(timeoutMs >= 1 && timeoutMs <= 3_600_000)) {
-    throw new RangeError(`redis(): timeoutMs is ${timeoutMs}; want 1 to 3600000`)
-  }
+  inRange('redis()', 'timeoutMs', timeoutMs, 1, 3_600_000)
   return {
     url,
     username: options.username ?? decoded(url.username),

@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { errorText } from '../../deadline.ts'
+import { optional } from '../../optional.ts'
 import { FollowError } from '../watching.ts'
 import { ask, httpUrl, refusal, type Answer, type Peer } from '../watching/request.ts'
 import { parseXml, textIn } from './xml.ts'
@@ -208,14 +209,10 @@ function reasonOf(code: string, { status, headers, body }: Answer): string | und
   }
 }
 
-async function library() {
-  try {
-    return await import('aws4fetch')
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND')) throw error
-    throw new FollowError('reading S3 needs the package aws4fetch: npm install aws4fetch', {
-      transient: false,
-      cause: error,
-    })
-  }
+function library() {
+  const message = 'reading S3 needs the package aws4fetch: npm install aws4fetch'
+  return optional(
+    () => import('aws4fetch'),
+    (cause) => new FollowError(message, { transient: false, cause }),
+  )
 }

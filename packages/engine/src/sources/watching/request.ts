@@ -2,27 +2,14 @@
  * One HTTP request as sources make them: with a time limit for the whole of it, a limit to the answer, TLS, a token
  * that is asked for each time, and no redirect that leads elsewhere. What an answer means is left to the source.
  */
-import { Agent as HttpAgent, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
-import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
+import type { Agent, IncomingHttpHeaders, IncomingMessage } from 'node:http'
+import { tokenText, type Token } from '../../credentials.ts'
 import { errorText } from '../../deadline.ts'
+import { bodyOf, headOf, retryAfterMs } from '../../http-request.ts'
 import { FollowError } from './feed.ts'
 
-/** PEM texts. For mutual TLS both `cert` and `key`. */
-export interface TlsOptions {
-  /** Certificate authorities to trust instead of the system's. */
-  readonly ca?: string | readonly string[]
-  readonly cert?: string
-  readonly key?: string
-  readonly passphrase?: string
-  /** The name to expect in the server's certificate, where it is not the host of the URL. */
-  readonly servername?: string
-}
-
-/** A function is asked before each request. */
-export type Token = string | (() => string | Promise<string>)
-
 export interface Peer {
-  readonly agent: HttpAgent
+  readonly agent: Agent
   /** Sent as `Authorization: Bearer`. */
   readonly token?: Token | undefined
 }
@@ -48,14 +35,6 @@ export interface Answer {
 
 const maxRedirects = 5
 
-/** Connections of a source. `destroy()` it when the source closes. */
-export function agentFor(url: URL, tls: TlsOptions | undefined): HttpAgent {
-  const shared = { keepAlive: true, maxSockets: 8 }
-  if (url.protocol !== 'https:') return new HttpAgent(shared)
-  const { ca, ...rest } = tls ?? {}
-  return new HttpsAgent({ ...shared, ...rest, ...(ca && { ca: ca as string | string[] }) })
-}
-
 /** @throws TypeError at the call, if it is not http or https, or holds a user name. */
 export function httpUrl(what: string, text: string | URL): URL {
   const url = URL.canParse(String(text)) ? new URL(text) : undefined
@@ -77,16 +56,8 @@ export async function ask(peer: Peer, options: Ask, maxBytes: number): Promise<A
   const limit = limited(options)
   try {
     const { response, url } = await redirected(peer, { ...options, signal: limit.signal })
-    const chunks: Buffer[] = []
-    let sizeBytes = 0
-    for await (const chunk of response as AsyncIterable<Buffer>) {
-      chunks.push(chunk)
-      sizeBytes += chunk.length
-      // Leaving the loop destroys the connection: what else comes is not read.
-      if (sizeBytes > maxBytes) break
-    }
-    if (!response.complete && sizeBytes <= maxBytes) throw new Error('the answer was cut off')
-    return { status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(chunks), url }
+    const body = await bodyOf(response, maxBytes)
+    return { status: response.statusCode ?? 0, headers: response.headers, body, url }
   } catch (error) {
     throw limit.explained(error, options)
   } finally {
@@ -108,14 +79,6 @@ export async function open(peer: Peer, options: Ask): Promise<IncomingMessage> {
     limit.release()
     throw limit.explained(error, options)
   }
-}
-
-/** Seconds or a date, as RFC 9110 has it; at most an hour. */
-export function retryAfterMs(headers: IncomingHttpHeaders): number | undefined {
-  const header = headers['retry-after']
-  if (header === undefined) return undefined
-  const ms = /^\d{1,9}$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.now()
-  return Number.isFinite(ms) && ms >= 0 ? Math.min(ms, 3_600_000) : undefined
 }
 
 /** An answer other than what was hoped for. Only those that say "later" are worth another try soon. */
@@ -165,10 +128,12 @@ function codeOf(error: unknown): string {
 async function redirected(peer: Peer, options: Ask): Promise<{ response: IncomingMessage; url: URL }> {
   let { url } = options
   for (let hops = 0; ; hops++) {
-    const response = await head(peer, { ...options, url })
+    const token = await bearerOf(peer.token)
+    const { method = 'GET', headers, body, signal } = options
+    const response = await headOf({ url, method, ...(headers && { headers }), body, token, agent: peer.agent, signal })
     const to = response.headers.location
     const isRedirect = [301, 302, 303, 307, 308].includes(response.statusCode ?? 0) && to !== undefined
-    if (!isRedirect || (options.method ?? 'GET') !== 'GET') return { response, url }
+    if (!isRedirect || method !== 'GET') return { response, url }
     response.destroy()
     const next = URL.canParse(to, url.href) ? new URL(to, url) : undefined
     if (next?.origin !== url.origin) {
@@ -184,34 +149,7 @@ async function redirected(peer: Peer, options: Ask): Promise<{ response: Incomin
   }
 }
 
-async function head(peer: Peer, { url, method, headers, body, signal }: Ask): Promise<IncomingMessage> {
-  const token = await tokenText(peer.token)
-  const start = url.protocol === 'https:' ? httpsRequest : httpRequest
-  return new Promise((resolve, reject) => {
-    const request = start(
-      url,
-      {
-        method: method ?? 'GET',
-        agent: peer.agent,
-        signal,
-        headers: {
-          ...headers,
-          ...(token !== undefined && { authorization: `Bearer ${token}` }),
-          ...(body !== undefined && { 'content-length': Buffer.byteLength(body) }),
-        },
-      },
-      resolve,
-    )
-    request.on('error', reject)
-    request.end(body)
-  })
-}
-
 /** @throws FollowError, which does not show it, if it cannot be sent. */
-export async function tokenText(token: Token | undefined): Promise<string | undefined> {
-  const text = typeof token === 'function' ? await token() : token
-  if (text === undefined || /^[\x21-\x7e]{1,8192}$/.test(text)) return text
-  throw new FollowError('the token is empty, too long, or holds other than visible ASCII characters', {
-    transient: false,
-  })
+export function bearerOf(token: Token | undefined): Promise<string | undefined> {
+  return tokenText(token, (why) => new FollowError(why, { transient: false }))
 }

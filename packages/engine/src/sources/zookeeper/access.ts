@@ -1,6 +1,7 @@
 /** How to reach ZooKeeper and who to be there, for whoever reads or writes: checked once, and then a session at a time. */
+import { inRange } from '../../range.ts'
 import { FollowError } from '../watching.ts'
-import type { Token } from '../watching/request.ts'
+import { secretText, type Token } from '../../credentials.ts'
 import { Session, type Server } from './session.ts'
 
 export interface ZookeeperConnection {
@@ -25,13 +26,13 @@ export interface Access {
 /** @throws TypeError, RangeError if an option cannot be meant. */
 export function accessOf(options: ZookeeperConnection): Access {
   const { timeoutMs = 5_000 } = options
-  inRange('timeoutMs', timeoutMs, 1, 3_600_000)
+  inRange('zookeeper()', 'timeoutMs', timeoutMs, 1, 3_600_000)
   return { ...placesOf(options.servers), login: loginOf(options), timeoutMs }
 }
 
 /** To any of the servers, so that those who come back at once spread. @throws FollowError that names each of them. */
 export async function connected({ servers, login, timeoutMs }: Access, signal: AbortSignal): Promise<Session> {
-  const said = login && `${login.user}:${await textOf(login.password)}`
+  const said = login && `${login.user}:${await secretText(login.password)}`
   const errors: FollowError[] = []
   const first = Math.floor(Math.random() * servers.length)
   for (const server of [...servers.slice(first), ...servers.slice(0, first)]) {
@@ -54,14 +55,6 @@ export function isPath(path: string): boolean {
 export function checkedPath(path: string): string {
   if (isPath(path)) return path
   throw new TypeError(`zookeeper(): ${JSON.stringify(path)} is no path of ZooKeeper; want /name/name, none . or ..`)
-}
-
-export function inRange(name: string, value: number, min: number, max: number): void {
-  if (!(value >= min && value <= max)) throw new RangeError(`zookeeper(): ${name} is ${value}; want ${min} to ${max}`)
-}
-
-async function textOf(token: Token): Promise<string> {
-  return typeof token === 'function' ? token() : token
 }
 
 function loginOf({ user, password }: ZookeeperConnection): Access['login'] {

@@ -7,6 +7,7 @@
 import type { Socket } from 'node:net'
 import type * as Library from 'node-zookeeper-client'
 import { errorText, pause } from '../../deadline.ts'
+import { optional } from '../../optional.ts'
 import { FollowError } from '../watching.ts'
 
 export interface Server {
@@ -261,12 +262,10 @@ export class Session {
   }
 }
 
-async function library(): Promise<typeof Library> {
-  try {
-    return await import('node-zookeeper-client')
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND')) throw error
-    const message = 'reading ZooKeeper needs a package: npm install node-zookeeper-client'
-    throw new FollowError(message, { transient: false, cause: error })
-  }
+function library(): Promise<typeof Library> {
+  const message = 'reading ZooKeeper needs a package: npm install node-zookeeper-client'
+  return optional(
+    () => import('node-zookeeper-client'),
+    (cause) => new FollowError(message, { transient: false, cause }),
+  )
 }

@@ -1,0 +1,65 @@
+/**
+ * One HTTP request to a server, in parts: its connections, the head of an answer, its body up to a limit, and when to
+ * come again. Time limits, redirects, what an answer means and how errors are told are left to who asks.
+ */
+import { Agent, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
+import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
+import { nodeTls, type TlsOptions } from './credentials.ts'
+
+export interface HttpQuestion {
+  readonly url: URL
+  readonly method: string
+  readonly headers?: Readonly<Record<string, string>>
+  readonly body?: string | Uint8Array | undefined
+  /** Sent as `Authorization: Bearer`. */
+  readonly token?: string | undefined
+  /** `false`: a connection of its own, which says whether others would be accepted. */
+  readonly agent: Agent | false
+  /** Ends it and its body, with the connection. */
+  readonly signal: AbortSignal
+}
+
+/** Connections that are kept; `destroy()` them in the end. */
+export function agentFor(url: URL, tls: TlsOptions | undefined, maxSockets = 8): Agent {
+  const kept = { keepAlive: true, maxSockets }
+  return url.protocol === 'https:' ? new HttpsAgent({ ...kept, ...nodeTls(tls) }) : new Agent(kept)
+}
+
+/** Whatever its status; redirects are not followed. Read its body, or destroy it. */
+export function headOf({ url, method, headers, body, token, agent, signal }: HttpQuestion): Promise<IncomingMessage> {
+  const start = url.protocol === 'https:' ? httpsRequest : httpRequest
+  return new Promise((resolve, reject) => {
+    const all = {
+      ...headers,
+      ...(token !== undefined && { authorization: `Bearer ${token}` }),
+      ...(body !== undefined && { 'content-length': Buffer.byteLength(body) }),
+    }
+    const request = start(url, { method, agent, signal, headers: all }, resolve)
+    request.on('error', reject)
+    request.end(body)
+  })
+}
+
+/** More than `maxBytes` is cut off, with the connection, and told by the length. @throws Error if it is not whole. */
+export async function bodyOf(response: IncomingMessage, maxBytes: number): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  let sizeBytes = 0
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    chunks.push(chunk)
+    sizeBytes += chunk.length
+    // Leaving the loop destroys the connection: what else comes is not read.
+    if (sizeBytes > maxBytes) break
+  }
+  if (!response.complete && sizeBytes <= maxBytes) throw new Error('the answer was cut off')
+  return Buffer.concat(chunks)
+}
+
+const longestRetryAfterMs = 3_600_000
+
+/** Of `Retry-After`: seconds or a date, as RFC 9110 has it; at most an hour. */
+export function retryAfterMs(headers: IncomingHttpHeaders): number | undefined {
+  const header = headers['retry-after']
+  if (header === undefined) return undefined
+  const ms = /^\d{1,9}$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.now()
+  return Number.isFinite(ms) && ms >= 0 ? Math.min(ms, longestRetryAfterMs) : undefined
+}
