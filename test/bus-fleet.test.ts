@@ -152,6 +152,7 @@ describe(`whatever the bus does${skip === undefined ? '' : ` (skipped: ${skip})`
       expect((await plane.call('GET', '/metrics')).text).toMatch(/midflight_bus_away\{bus="nats:[^}]*\} 1/)
       await server.start()
       await until(() => byBus.source.status().via === 'bus' && plane.log.includes('the bus is reached again'))
+      expect(byBus.warnings.join('\n')).toContain('the bus is heard again')
       const spy = await rig.spy(server)
       await plane.publish({ limit: 4 })
       await until(() => byBus.runs() === 4 && spy.whole(4) !== undefined)

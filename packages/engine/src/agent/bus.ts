@@ -61,7 +61,7 @@ export class BusLine {
       message: (bytes) => this.#hear(bytes),
       listening: () => {
         this.#listening = true
-        this.#warned.delete('lost')
+        if (this.#warned.delete('lost')) this.#end.warn('the bus is heard again')
         this.#news.changed()
       },
       lost: ({ message }) => {
