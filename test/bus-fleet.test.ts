@@ -349,4 +349,41 @@ describe(`whatever the bus does${skip === undefined ? '' : ` (skipped: ${skip})`
     },
     slowMs,
   )
+
+  test.skipIf(skip)(
+    'of two control planes that share a prefix by mistake each is heard by its own nodes only',
+    async () => {
+      const server = await rig.bus(nats)
+      const spy = await rig.spy(server)
+      const fleets = []
+      for (const limits of [
+        [1, 2, 3],
+        [101, 102, 103, 104, 105],
+      ]) {
+        const plane = await rig.plane({ buses: [server.newBus()], takesReports: true }, hubLimits(rarely))
+        await plane.publish({ limit: limits[0] })
+        const node = await rig.program(plane.url, {
+          ...{ token: plane.token, bus: server.newBus(), websocket: false, acks: 'bus' },
+        })
+        await until(() => node.source.status().via === 'bus' && node.runs() === 1)
+        fleets.push({ plane, node, limits })
+      }
+      for (const { plane, node, limits } of fleets) {
+        for (const limit of limits.slice(1)) {
+          await plane.publish({ limit })
+          await until(() => node.applied.at(-1) === limit)
+        }
+      }
+      for (const { bytes } of spy.heard.slice()) await spy.say(bytes)
+      for (const { plane, node, limits } of fleets) {
+        await plane.publish({ limit: 9 })
+        await until(() => node.applied.at(-1) === 9)
+        expect(node.applied).toEqual([...limits, 9])
+        await until(async () => (await plane.nodes())[0]?.runs?.number === limits.length + 1)
+        expect(await plane.nodes()).toHaveLength(1)
+        expect(node.warnings.join('\n')).toContain('not signed by the control plane')
+      }
+    },
+    slowMs,
+  )
 })
