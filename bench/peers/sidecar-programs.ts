@@ -11,7 +11,7 @@ import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import * as preset from 'midflight/program'
 import type { Command, FileOptions, ProgramOptions } from 'midflight/program'
-import { freePort } from '../../packages/engine/test/program-rig.ts'
+import { freePort } from '../../test/rig/free-ports.ts'
 
 /** A running program, in a directory of its own. */
 export interface Running {

@@ -7,7 +7,8 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { preview, program, type Probe, type ProgramOptions, type Reload } from '../src/program/index.ts'
-import { closeEngines, engineOf, freePort, leftIn, tree } from './program-rig.ts'
+import { freePort } from '../../../test/rig/free-ports.ts'
+import { closeEngines, engineOf, leftIn, tree } from './program-rig.ts'
 
 const made: string[] = []
 const servers: Server[] = []

@@ -17,7 +17,8 @@ import { afterEach, describe, expect, test } from 'vitest'
 import type { Json } from '../src/index.ts'
 import { program, type FileOptions, type ProgramOptions } from '../src/program/index.ts'
 import { processAt } from '../src/program/processes.ts'
-import { closeEngines, engineOf, freePort, leftIn, tree, until } from './program-rig.ts'
+import { freePort } from '../../../test/rig/free-ports.ts'
+import { closeEngines, engineOf, leftIn, tree, until } from './program-rig.ts'
 
 const made: string[] = []
 const asRoot = process.geteuid?.() === 0

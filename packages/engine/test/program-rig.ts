@@ -1,10 +1,10 @@
 /** Real programs for the tests of `midflight/program`: an nginx or Prometheus of their own, on free ports of loopback. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { ended } from '../../../test/rig/ended.ts'
+import { freePort } from '../../../test/rig/free-ports.ts'
 import { jsonSchema, start, type Component, type Engine, type Json } from '../src/index.ts'
 import { memory } from '../src/testing/index.ts'
 
@@ -57,15 +57,6 @@ export function leftIn(directory: string): string[] {
   return (readdirSync(directory, { recursive: true }) as string[])
     .filter((path) => !/^\.midflight-[\w-]+(\/lock\.\d+)?$/.test(path))
     .sort()
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 /** Asks until it is so. */
@@ -162,9 +153,7 @@ export class Nginx {
     const child = this.#process
     const workers = this.workers()
     this.#process = undefined
-    if (!child || child.exitCode !== null || child.signalCode !== null) return
-    child.kill('SIGKILL')
-    await once(child, 'exit')
+    await ended(child)
     for (const worker of workers) {
       try {
         process.kill(worker, 'SIGKILL')
@@ -235,9 +224,7 @@ export class Prometheus {
   async kill(): Promise<void> {
     const child = this.#process
     this.#process = undefined
-    if (!child || child.exitCode !== null || child.signalCode !== null) return
-    child.kill('SIGKILL')
-    await once(child, 'exit')
+    await ended(child)
   }
 
   async close(): Promise<void> {

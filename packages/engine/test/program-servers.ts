@@ -3,7 +3,8 @@ import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { freePort, textAt, tree, until } from './program-rig.ts'
+import { freePort } from '../../../test/rig/free-ports.ts'
+import { textAt, tree, until } from './program-rig.ts'
 
 const missing = (name: string, argument: string) =>
   spawnSync(name, [argument]).status === 0 ? undefined : `${name} is not installed`
@@ -140,6 +141,7 @@ const caddyfile = (port: number, admin: string, text: string) => `{
   auto_https off
 }
 http://127.0.0.1:${port} {
+  bind tcp4/127.0.0.1
   respond "${text}"
 }
 `
