@@ -31,7 +31,7 @@ export interface Block {
   readonly text: string
 }
 
-const patienceMs = 20_000
+const patienceMs = 90_000
 
 export function blocksOf(markdown: string): readonly Block[] {
   const blocks: Block[] = []
