@@ -93,8 +93,16 @@ class Fleet {
   }
 
   async publish(strategy?: object): Promise<number> {
-    await this.plane.publish({ limit: ++this.#limit }, strategy)
-    return this.#limit
+    const limit = ++this.#limit
+    for (;;) {
+      try {
+        await this.plane.publish({ limit }, strategy)
+        return limit
+      } catch (error) {
+        // A rollout was taken back between the look and this.
+        if (!(error instanceof Error && error.message.includes(': 412 '))) throw error
+      }
+    }
   }
 
   /** One step of the course, by chance. */
@@ -158,9 +166,10 @@ class Fleet {
     // Far longer than it is looked at.
     const steps = [{ labels: { canary: 'yes' }, bakeMs: 600_000 }]
     const limit = await this.publish({ kind: 'staged', steps, bakeMs: 50, applyMs: 30_000, whenBusy: 'supersede' })
-    const { body } = await plane.call('GET', `/v1/configs/${encodeURIComponent(config)}`)
-    const { number } = (body as unknown as { head: { number: number } }).head
-    const rollout = `/v1/configs/${encodeURIComponent(config)}/rollouts/${number}`
+    const under = `/v1/configs/${encodeURIComponent(config)}/rollouts`
+    const { items } = (await plane.call('GET', under)).body as unknown as { items: readonly { number: number }[] }
+    const number = items[0]?.number ?? 0
+    const rollout = `${under}/${number}`
     for (let i = 0; i < 3; i++) {
       await this.#attack()
       await this.#pause(300)
