@@ -129,7 +129,7 @@ server {{.}};
 
   test('line: a value cannot begin a line of its own', async () => {
     expect(await render('{{a}}', { a: 'x y; $z' }, 'line')).toBe('x y; $z')
-    for (const a of ['x\ny', 'x\r', 'x\0', '\t', '\u0085']) {
+    for (const a of ['x\ny', 'x\r', 'x\0', '\t', '\u0085', 'x\u2028y', 'x\u2029']) {
       await expect(render('{{a}}', { a }, 'line')).rejects.toThrow('without control characters')
     }
   })

@@ -1,4 +1,5 @@
 /** What a sidecar must not be brought to do: paths, links, templates, commands. Each attempt is refused, and says so. */
+import { spawnSync } from 'node:child_process'
 import {
   chmodSync,
   chownSync,
@@ -13,6 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, test } from 'vitest'
 import type { Json } from '../src/index.ts'
 import { program, type FileOptions, type ProgramOptions } from '../src/program/index.ts'
@@ -20,6 +22,7 @@ import { processAt } from '../src/program/processes.ts'
 import { freePort } from '../../../test/rig/free-ports.ts'
 import { closeEngines, engineOf, leftIn, tree, until } from './program-rig.ts'
 
+const withoutDescriptor = fileURLToPath(new URL('programs/program-no-descriptor.ts', import.meta.url))
 const made: string[] = []
 const asRoot = process.geteuid?.() === 0
 const onlyRoot = asRoot ? '' : ' (skipped: only root can give files away)'
@@ -280,6 +283,46 @@ describe('commands', () => {
     expect(message).not.toContain('canary')
   })
 
+  test('what is left of a line of a long output is not shown: it may begin within a secret', async () => {
+    const directory = place()
+    const script = 'cat "$0"; head -c 65500 /dev/zero | tr "\\0" x; echo; echo why; exit 3'
+    const check = ['/bin/sh', '-c', script, '{file:a.conf}'] as const
+    const text = `hunter2-${'x'.repeat(40)}-the-canary`
+    const component = program({ name: 'p', directory, files: [one], check })
+    const message = await engineOf([component], { text }, { secrets: ['text'] }).then(
+      () => 'it was taken',
+      (error: Error) => error.message,
+    )
+    expect(message).toMatch(/ended with 3:\nwhy$/)
+  })
+
+  test.for(['check', 'reload'])('a %s without a file descriptor left is refused, and the next one is not', (key) => {
+    const directory = place()
+    const args = ['--conditions=midflight-source', '--disable-warning=ExperimentalWarning', withoutDescriptor]
+    const shell = ['-c', 'ulimit -n 128; exec "$0" "$@"', process.execPath, ...args, directory, key]
+    const { stdout, stderr } = spawnSync('bash', shell, { encoding: 'utf8', timeout: 60_000 })
+    expect(stderr).toBe('')
+    expect(stdout).toMatch(/^[^\n]*the (check|reload) \(true\) cannot be run: EMFILE[^\n]*\ncommitted/)
+    expect(readFileSync(join(directory, 'a.conf'), 'utf8')).toBe('3')
+  })
+
+  test('a pid file that is a pipe, or has no end, holds nobody up', async () => {
+    const directory = place({ 'a.conf': 'old' })
+    const run = place()
+    expect(spawnSync('mkfifo', [join(run, 'pipe')]).status).toBe(0)
+    const limits = { reloadMs: 200, probeMs: 200 }
+    for (const [pidFile, said] of [
+      [join(run, 'pipe'), 'it is no regular file'],
+      ['/dev/zero', 'it is no regular file'],
+      [process.execPath, 'names no process that could be meant'],
+    ] as const) {
+      const reload = { signal: 'SIGKILL', pidFile, process: 'nginx' } as const
+      expect(await refused({ directory, reload, limits }, { text: 'new' }), pidFile).toContain(said)
+      await closeEngines()
+      expect(readFileSync(join(directory, 'a.conf'), 'utf8')).toBe('old')
+    }
+  })
+
   test('a pid file that names another program, ourselves or nobody: nobody is signalled, the old files are back', async () => {
     const directory = place({ 'a.conf': 'old' })
     const run = place()
@@ -317,6 +360,26 @@ test('somebody changes a file between check and swap: nothing is swapped, and th
   expect(await refused({ directory, check }, { text: 'new' })).toContain('was changed by somebody else')
   expect(readFileSync(join(directory, 'a.conf'), 'utf8')).toBe('theirs\n')
   expect(lstatSync(join(directory, 'a.conf')).nlink).toBe(1)
+})
+
+test('somebody adds to a file in its place between check and swap: nothing is swapped, and theirs stays', async () => {
+  const directory = place({ 'a.conf': 'old\n' })
+  const check = ['/bin/sh', '-c', `sleep 0.05; echo theirs >> ${directory}/a.conf`] as const
+  expect(await refused({ directory, check }, { text: 'new' })).toContain('was changed by somebody else')
+  expect(readFileSync(join(directory, 'a.conf'), 'utf8')).toBe('old\ntheirs\n')
+})
+
+test('the way back cannot be recorded: the old files are back all the same, and the program is told', async () => {
+  const directory = place({ 'a.conf': 'good' })
+  const run = place()
+  const script = `cat a.conf >> ${run}/told; grep -q good a.conf || { mkdir .midflight-p/swap.json.new; exit 1; }`
+  const reload = { command: ['/bin/sh', '-c', script] } as const
+  const { set } = await engineOf([program({ name: 'p', directory, files: [one], reload })], { text: 'good 1 ' })
+  expect(await set({ text: 'new ' })).toMatchObject({ kind: 'rolled-back', failed: 'p' })
+  expect(readFileSync(join(directory, 'a.conf'), 'utf8')).toBe('good 1 ')
+  expect(readFileSync(join(run, 'told'), 'utf8')).toBe('good 1 new good 1 ')
+  expect(await set({ text: 'good 2 ' })).toMatchObject({ kind: 'committed' })
+  expect(leftIn(directory)).toEqual(['a.conf'])
 })
 
 test('somebody tidies away what we keep beside the files: the next change makes it anew', async () => {

@@ -1,8 +1,9 @@
 /** One run of somebody's command: no shell, next to no environment, a bounded output, and killed with all it started. */
 import { spawn } from 'node:child_process'
+import type { Readable } from 'node:stream'
 import type { Command } from './options.ts'
 
-/** Of all that a command writes so much is kept: its end, as that is where the error is. */
+/** Of all that a command writes so much is kept, in whole lines: its end, as that is where the error is. */
 const keptBytes = 65_536
 /** After a command has ended: what escaped from its group may hold its output open for ever. */
 const outputEndsMs = 200
@@ -20,11 +21,14 @@ export async function run(what: string, [file, ...args]: Command, cwd: string, s
     // A session and a process group of its own, so that whatever it starts can be killed with it.
     const child = spawn(file, args, { cwd, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
     let tail: Buffer = Buffer.alloc(0)
+    let isCut = false
     const keep = (chunk: Buffer) => {
+      isCut ||= tail.length + chunk.length > keptBytes
       tail = Buffer.concat([tail, chunk.subarray(-keptBytes)]).subarray(-keptBytes)
     }
-    child.stdout.on('data', keep)
-    child.stderr.on('data', keep)
+    // Without file descriptors left there is no process, and no output.
+    const outputs = [child.stdout, child.stderr].filter((output) => (output as Readable | undefined) !== undefined)
+    for (const output of outputs) output.on('data', keep)
     const kill = () => killGroup(child.pid)
     // In another session, it would not even notice that this process ends.
     process.once('exit', kill)
@@ -38,14 +42,15 @@ export async function run(what: string, [file, ...args]: Command, cwd: string, s
       kill()
       letGo()
       drained = setTimeout(() => {
-        child.stdout.destroy()
-        child.stderr.destroy()
+        for (const output of outputs) output.destroy()
       }, outputEndsMs)
     })
     const end = (why: string) => {
       clearTimeout(drained)
       letGo()
-      const said = tail.toString().trim()
+      // The rest of a line may begin within a secret, which nobody would know by its end.
+      const whole = isCut ? tail.subarray(tail.indexOf('\n') + 1 || tail.length) : tail
+      const said = whole.toString().trim()
       const late = signal.aborted ? ', as its time was up' : ''
       reject(new Error(`${what} (${file}) ${why}${late}${said === '' ? '' : `:\n${said}`}`))
     }

@@ -1,10 +1,13 @@
 /** How a program is told that its files have changed: a command, a signal, an HTTP request. */
-import { readFile } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { open, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { run } from './command.ts'
 import type { HttpReload, Reload } from './options.ts'
 import { answerOf } from './request.ts'
 import { processAt } from './processes.ts'
+
+const maxPidBytes = 64
 
 /** @throws Error if the program could not be told, or said no. */
 export async function tell(reload: Reload, directory: string, signal: AbortSignal): Promise<void> {
@@ -27,8 +30,8 @@ async function request(options: HttpReload, directory: string, signal: AbortSign
 
 /** @throws Error if the file names no process, or one of another name. */
 export async function processIn(pidFile: string, name: string | undefined): Promise<number> {
-  const text = await readFile(pidFile, 'utf8').catch(({ code }: NodeJS.ErrnoException) => {
-    throw new Error(`the program does not seem to run: ${pidFile} cannot be read: ${code}`)
+  const text = await startOf(pidFile).catch(({ code, message }: NodeJS.ErrnoException) => {
+    throw new Error(`the program does not seem to run: ${pidFile} cannot be read: ${code ?? message}`)
   })
   const pid = /^\s*(\d{1,10})\s*$/.exec(text)?.[1]
   if (pid === undefined || Number(pid) <= 1 || Number(pid) === process.pid) {
@@ -41,6 +44,18 @@ export async function processIn(pidFile: string, name: string | undefined): Prom
     throw new Error(`process ${pid}, which ${pidFile} names, is ${found.name}; want ${name}`)
   }
   return Number(pid)
+}
+
+/** Another writes it: a pipe in its place would hold a thread of ours for ever, and a file may be of any size. */
+async function startOf(path: string): Promise<string> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    if (!(await file.stat()).isFile()) throw new Error('it is no regular file')
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(maxPidBytes), 0, maxPidBytes, 0)
+    return buffer.toString('utf8', 0, bytesRead)
+  } finally {
+    await file.close()
+  }
 }
 
 /** What follows in a URL may be a token. */

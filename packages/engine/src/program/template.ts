@@ -92,7 +92,7 @@ function textOf(name: string, value: Json | undefined): string {
 
 const escapes: { readonly [E in Escape]: (name: string, text: string) => string } = {
   none: (_name, text) => text,
-  line: (name, text) => allowed(name, text, /^\P{Cc}*$/u, 'a text without control characters'),
+  line: (name, text) => allowed(name, text, /^[^\p{Cc}\p{Zl}\p{Zp}]*$/u, 'a text without control characters'),
   word: (name, text) => allowed(name, text, /^[\w.~:/@%+=,-]+$/, 'letters, digits and . _ ~ : / @ % + = , -'),
   json: (_name, text) => JSON.stringify(text).slice(1, -1),
 }

@@ -27,7 +27,7 @@ export interface Rendered extends FileTarget {
 export interface Staged {
   readonly path: string
   /** What it replaces: `null` where there was nothing. */
-  readonly old: { readonly ino: number; readonly backup: string } | null
+  readonly old: { readonly ino: number; readonly mtimeMs: number; readonly backup: string } | null
 }
 
 interface Swap {
@@ -132,7 +132,7 @@ export class Work {
     const change = randomBytes(8).toString('hex')
     await inSlices(changed.entries(), signal, ([i, { file, was }]) => {
       write(`${this.staged}/${file.path}`, file, was)
-      staged.push({ path: file.path, old: was ? this.#keep(file.path, `${change}-${i}`) : null })
+      staged.push({ path: file.path, old: was ? this.#keep(file.path, `${change}-${i}`, was) : null })
     })
     return staged
   }
@@ -151,7 +151,8 @@ export class Work {
   async record(staged: readonly Staged[]): Promise<void> {
     await inSlices(staged, undefined, ({ path, old }) => {
       const now = fs.lstatSync(this.#place(path), { throwIfNoEntry: false })
-      if (now?.ino === old?.ino) return
+      // By its time too: it may have been written to in place.
+      if (now?.ino === old?.ino && now?.mtimeMs === old?.mtimeMs) return
       throw new Error(`${this.#place(path)} was changed by somebody else since it was looked at; nothing was swapped`)
     })
     await this.#replaceRecord()
@@ -174,8 +175,13 @@ export class Work {
       else await rm(this.#place(path), { force: true })
     }
     await this.syncPlaces(staged)
-    await this.#writeBeside({ midflight: 'swap/1', files: [] })
-    await this.#replaceRecord()
+    try {
+      await this.#writeBeside({ midflight: 'swap/1', files: [] })
+      await this.#replaceRecord()
+    } catch {
+      // No room for it, say. The record from before asks for the same, which is done already; the program has to be
+      // told in any case.
+    }
     await this.clearStaged()
   }
 
@@ -249,12 +255,12 @@ export class Work {
     return stat
   }
 
-  #keep(path: string, backup: string): NonNullable<Staged['old']> {
+  #keep(path: string, backup: string, { mtimeMs }: fs.Stats): NonNullable<Staged['old']> {
     const kept = join(this.#old, backup)
     try {
       fs.linkSync(this.#place(path), kept)
       // Not the number that it had before: a union file system may give another with the link.
-      return { ino: fs.lstatSync(kept).ino, backup }
+      return { ino: fs.lstatSync(kept).ino, mtimeMs, backup }
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException
       const why = `${this.#place(path)} cannot be kept for a way back: ${code ?? message}`
