@@ -145,7 +145,7 @@ test('what is wrong is said with its place; a file of installers that is none is
   expect([wrong.code, wrong.err]).toEqual([1, expect.stringContaining('nodes.2.ip is "10.0.0.300"; want an address')])
   await to.targets(base.replace('installer: fleet', 'installer: other'))
   expect((await to.run('targets', 'plan', config, 'targets.yaml')).err).toContain(
-    'the installer "other" is not configured here',
+    'the installer "other" is not configured for monitor/mysql',
   )
   await writeFile(join(to.cwd, 'bad.json'), '{"fleet": {"uri": "x"}}')
   const served = await to.run('serve', '--data', 'more', '--installers', 'bad.json')

@@ -143,3 +143,77 @@ test('auto-inspection repairs on the node what was changed there; off it does no
   await here.deployed({ ...targets, nodes: [{ id: 'h1' }], autoInspection: false })
   expect((await here.get()).json().inspected).toBe(false)
 })
+
+test('B1: nodes that a plan says are unchanged get no release, and one that lost it is no node of it any more', async () => {
+  await node('h1', {})
+  await node('h2', { ip: '10.0.0.2' })
+  const three = { ...targets, nodes: [...targets.nodes, { id: 'h3' }] }
+  await here.deployed(targets)
+  const headOf = async (name: string) => (await here.plane.ask(`/v1/configs/nodes%2F${name}`)).json().head.number
+  const before = [await headOf('h1'), await headOf('h2')]
+  await node('h3', {})
+  const more = await here.deployed(three)
+  expect(more).toMatchObject({ status: 'SUCCESS', nodes: [{}, {}, { node: 'h3', state: 'success' }] })
+  expect([await headOf('h1'), await headOf('h2')]).toEqual(before)
+  const less = await here.deployed({ ...targets, nodes: [{ id: 'h1' }] })
+  expect(less).toMatchObject({ status: 'SUCCESS', nodes: [{ node: 'h1', state: 'success' }] })
+  expect(less.last.note).toBeNull()
+})
+
+test('an address that no node has is absent, and not a success', async () => {
+  await here.close()
+  here = await targetsRig({ upMs: 200 })
+  await node('h1', {})
+  let found = await here.deployed({ ...targets, nodes: [{ id: 'h1' }, { ip: '10.9.9.9' }] })
+  while (found.status === 'UNKNOWN') found = (await here.get('/status')).json()
+  expect(found.status).toBe('WARNING')
+  expect(found.nodes).toContainEqual({
+    node: '10.9.9.9@0',
+    state: 'absent',
+    detail: 'no node is known by this address',
+  })
+  // Known by its address since, it gets it.
+  await node('h9', { ip: '10.9.9.9' })
+  const isKnown = async (): Promise<boolean> =>
+    (await here.get('/status')).json().nodes.some((one: { node: string }) => one.node === 'h9')
+  while (!(await isKnown())) await new Promise((resolve) => setTimeout(resolve, 10))
+  await here.post('retry')
+  await here.settled()
+  while ((await here.get('/status')).json().status !== 'SUCCESS')
+    await new Promise((resolve) => setTimeout(resolve, 10))
+})
+
+test('one package that does not start leaves another on the same node a success, and is in the way by name of what comes behind it', async () => {
+  const one = await node('h1', {}, (version) => version === 'bad')
+  await here.deployed({ ...targets, nodes: [{ id: 'h1' }] })
+  const other = '/v1/configs/shop%2Fagent/targets'
+  await here.plane.ask('/v1/configs', { method: 'POST', body: { name: 'shop/agent' } })
+  const bad = { ...targets, nodes: [{ id: 'h1' }], package: { name: 'shop', version: 'bad' } }
+  await here.plane.ask(other, { method: 'PUT', body: bad, headers: { 'if-none-match': '*' } })
+  for (;;) {
+    const found = (await here.plane.ask(`${other}/status`)).json()
+    if (found.underWay !== null) continue
+    expect(found.status).toBe('FAILED')
+    expect(found.nodes[0].detail).toMatch(/^package shop\/agent#1 does not start: shop bad does not run here/)
+    break
+  }
+  const first = (await here.get('/status')).json()
+  expect(first).toMatchObject({ status: 'SUCCESS', nodes: [{ node: 'h1', state: 'success' }] })
+  const behind = await here.deployed({ ...targets, nodes: [{ id: 'h1' }], parameters: { period: 1 } })
+  expect(behind.nodes).toEqual([
+    { node: 'h1', state: 'failed', detail: 'package shop/agent#1 comes with it, and is not taken by the node' },
+  ])
+  expect([...one.working.values()].map(({ name }) => name)).toEqual(['mysql'])
+})
+
+test('a node whose config was made by hand tells no parameters by its diffs', async () => {
+  await node('h1', {})
+  await here.deployed({ ...targets, nodes: [{ id: 'h1' }] })
+  await here.deployed({
+    ...targets,
+    nodes: [{ id: 'h1' }],
+    parameters: { ...targets.parameters, password: 'hunter3-of-the-tests' },
+  })
+  const diff = await here.plane.ask('/v1/configs/nodes%2Fh1/releases/1/diff/2')
+  expect([diff.status, diff.text]).toEqual([200, expect.not.stringMatching(/hunter/)])
+})

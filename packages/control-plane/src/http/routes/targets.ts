@@ -172,14 +172,19 @@ export function targetRoutes(app: App, parts: Parts): void {
     },
     async (request, reply) => {
       const { name } = request.params
-      await domain.store.read((read) => configIn(read, name))
       reply.header('cache-control', 'no-store')
-      const found = await deployer.nodes(name).then(
-        (nodes) => ({ nodes, trouble: null }),
-        (error: unknown) => ({ nodes: null, trouble: error instanceof Error ? error.message : String(error) }),
-      )
-      const [last] = await domain.store.read((read) => read.deployments.list(name, undefined, 1))
-      return { ...(await viewOf(name)), ...found, last: last === undefined ? null : deploymentView(last) }
+      for (let before = await viewOf(name), tries = 1; ; tries++) {
+        const found = await deployer.nodes(name).then(
+          (nodes) => ({ nodes, trouble: null }),
+          (error: unknown) => ({ nodes: null, trouble: error instanceof Error ? error.message : String(error) }),
+        )
+        const [last] = await domain.store.read((read) => read.deployments.list(name, undefined, 1))
+        const view = await viewOf(name)
+        // A deployment that ended meanwhile is not shown with the nodes as they were before its end.
+        const isOne = before.number === view.number && before.underWay?.number === view.underWay?.number
+        if (isOne || tries === 3) return { ...view, ...found, last: last === undefined ? null : deploymentView(last) }
+        before = view
+      }
     },
   )
 
