@@ -73,7 +73,7 @@ describe.concurrent('programs print what the page shows', () => {
   for (const { page, blocks } of pages.filter(({ blocks }) => blocks.some(isRun))) {
     const missing = programsOf(blocks).filter((program) => !has(program))
     const why = missing.length > 0 ? ` (skipped: ${missing.join(', ')} is not installed)` : ''
-    test.skipIf(missing.length > 0)(`${page}${why}`, { timeout: 60_000 }, async () => {
+    test.skipIf(missing.length > 0)(`${page}${why}`, { timeout: 120_000 }, async () => {
       const directory = join(made, 'run', nameOf(page))
       mkdirSync(directory, { recursive: true })
       await runPage(blocks, directory, { PATH: searchPath, NODE_COMPILE_CACHE: join(made, 'compiled') })
