@@ -1,6 +1,7 @@
 /** Every bus against its real server, by the suite that all of them pass. */
 import { Admin } from '@platformatic/kafka'
 import { describe, test } from 'vitest'
+import type { Bus } from '../src/buses/bus.ts'
 import { kafkaBus } from '../src/buses/kafka.ts'
 import { natsBus } from '../src/buses/nats.ts'
 import { redisBus } from '../src/buses/redis.ts'
@@ -8,24 +9,37 @@ import { testBus, type BusFactory } from '../src/testing/bus-conformance.ts'
 import { startBroker, withoutKafka } from './kafka-broker.ts'
 import { NatsServer, withoutNats } from './source-nats-rig.ts'
 import { RedisServer, withoutRedis } from './source-redis-rig.ts'
+import type { TcpProxy } from './tcp-proxy.ts'
 
 const wrong = 'nobody-may-read-this'
+
+interface Server {
+  readonly proxy: TcpProxy
+  stop(): Promise<void>
+  start(): Promise<void>
+  close(): Promise<void>
+}
+
+/** @param bus to the server by way of its proxy; `right` is its password. */
+function rigOf(server: Server, bus: (password: string) => Bus): Awaited<ReturnType<BusFactory['open']>> {
+  return {
+    newBus: () => bus('right'),
+    wrongPassword: () => ({ bus: bus(wrong), password: wrong }),
+    stopServer: () => server.stop(),
+    startServer: () => server.start(),
+    silence: () => void (server.proxy.swallow = true),
+    letBack: () => void (server.proxy.swallow = false),
+    connections: () => server.proxy.connections,
+    close: () => server.close(),
+  }
+}
 
 const nats: BusFactory = {
   async open() {
     const server = await NatsServer.start()
     const bus = (password: string) =>
       natsBus({ servers: server.url, user: 'admin', password, pingMs: 200, timeoutMs: 2_000 })
-    return {
-      newBus: () => bus('right'),
-      wrongPassword: () => ({ bus: bus(wrong), password: wrong }),
-      stopServer: () => server.stop(),
-      startServer: () => server.start(),
-      silence: () => void (server.proxy.swallow = true),
-      letBack: () => void (server.proxy.swallow = false),
-      connections: () => server.proxy.connections,
-      close: () => server.close(),
-    }
+    return rigOf(server, bus)
   },
 }
 
@@ -33,16 +47,7 @@ const redis: BusFactory = {
   async open() {
     const server = await RedisServer.start({ password: 'right' })
     const bus = (password: string) => redisBus({ url: server.url, password, pingMs: 200, timeoutMs: 2_000 })
-    return {
-      newBus: () => bus('right'),
-      wrongPassword: () => ({ bus: bus(wrong), password: wrong }),
-      stopServer: () => server.stop(),
-      startServer: () => server.start(),
-      silence: () => void (server.proxy.swallow = true),
-      letBack: () => void (server.proxy.swallow = false),
-      connections: () => server.proxy.connections,
-      close: () => server.close(),
-    }
+    return rigOf(server, bus)
   },
 }
 
@@ -55,16 +60,8 @@ const kafka: BusFactory = {
     await admin.close()
     const bus = (password: string) =>
       kafkaBus({ brokers: `kafka://${broker.proxied}`, user: 'app', password, mechanism: 'PLAIN', timeoutMs: 5_000 })
-    return {
-      newBus: () => bus('right'),
-      wrongPassword: () => ({ bus: bus(wrong), password: wrong }),
-      stopServer: () => broker.kill(),
-      startServer: () => broker.restart(),
-      silence: () => void (broker.proxy.swallow = true),
-      letBack: () => void (broker.proxy.swallow = false),
-      connections: () => broker.proxy.connections,
-      close: () => broker.close(),
-    }
+    const { proxy, kill, restart, close } = broker
+    return rigOf({ proxy, stop: kill, start: restart, close }, bus)
   },
 }
 

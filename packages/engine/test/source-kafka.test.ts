@@ -1,15 +1,11 @@
 import { inspect } from 'node:util'
 import { Consumer, Producer } from '@platformatic/kafka'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
-import { start, type JsonObject } from '../src/index.ts'
 import { kafka, type KafkaOptions } from '../src/sources/kafka.ts'
-import type { StandardSchemaV1 } from '../src/schema/types.ts'
 import { startBroker, withoutKafka, type Broker, type BrokerOptions } from './kafka-broker.ts'
+import { engineOn } from './source-engine-rig.ts'
 import { Hand } from './source-kafka-rig.ts'
 
-const anything: StandardSchemaV1<unknown, JsonObject> = {
-  '~standard': { version: 1, vendor: 'midflight', validate: (value) => ({ value: value as JsonObject }) },
-}
 const soon = () => AbortSignal.timeout(10_000)
 
 /** For all tests that do not end it. */
@@ -32,7 +28,7 @@ async function serving(options: BrokerOptions = {}) {
     broker,
     hand,
     source: (own: Own) => sourceOn(broker, own),
-    engine: (own: Own) => engineOn(broker, own),
+    engine: (own: Own) => engineWith(broker, own),
     async close() {
       await hand.close()
       await broker.close()
@@ -54,24 +50,9 @@ function sourceOn(broker: Broker, own: Own) {
   return made
 }
 
-async function engineOn(broker: Broker, own: Own) {
-  const said: string[] = []
-  const hear = (message: string) => void said.push(message)
+async function engineWith(broker: Broker, own: Own) {
   const source = sourceOn(broker, own)
-  const running = await start({
-    schema: anything,
-    sources: [source],
-    components: [],
-    logger: { info: hear, warn: hear, error: hear },
-  })
-  onTestFinished(() => running.close())
-  const waited = { timeout: 20_000, interval: 5 }
-  return {
-    running,
-    source,
-    lives: (config: unknown) => expect.poll(() => running.live, waited).toEqual(config),
-    says: (text: string) => expect.poll(() => said.join('\n'), waited).toContain(text),
-  }
+  return { ...(await engineOn(source)), source }
 }
 
 /** The way between source and broker is cut, and what is done meanwhile is missed. */

@@ -1,13 +1,9 @@
 import { inspect } from 'node:util'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { start, type JsonObject } from '../src/index.ts'
 import { nats, type NatsOptions } from '../src/sources/nats.ts'
-import type { StandardSchemaV1 } from '../src/schema/types.ts'
+import { engineOn } from './source-engine-rig.ts'
 import { NatsServer, withoutNats } from './source-nats-rig.ts'
 
-const anything: StandardSchemaV1<unknown, JsonObject> = {
-  '~standard': { version: 1, vendor: 'midflight', validate: (value) => ({ value: value as JsonObject }) },
-}
 /** Far beyond any test: what is seen is told by the server. */
 const never = 86_400_000
 const soon = () => AbortSignal.timeout(10_000)
@@ -23,23 +19,7 @@ async function serving(options: Parameters<typeof NatsServer.start>[0] = {}) {
     onTestFinished(() => made.close())
     return made
   }
-  const engine = async (own: Partial<NatsOptions>) => {
-    const said: string[] = []
-    const hear = (message: string) => void said.push(message)
-    const running = await start({
-      schema: anything,
-      sources: [source(own)],
-      components: [],
-      logger: { info: hear, warn: hear, error: hear },
-    })
-    onTestFinished(() => running.close())
-    const waited = { timeout: 10_000, interval: 5 }
-    return {
-      running,
-      lives: (config: unknown) => expect.poll(() => running.live, waited).toEqual(config),
-      says: (text: string) => expect.poll(() => said.join('\n'), waited).toContain(text),
-    }
-  }
+  const engine = (own: Partial<NatsOptions>) => engineOn(source(own))
   const put = async (key: string, value: string) => void (await server.admin.kv.put(key, value))
   const consumers = async () => (await server.admin.manager.streams.info('KV_config')).state.consumer_count
   return { server, source, engine, put, consumers }

@@ -1,13 +1,9 @@
 import { inspect } from 'node:util'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { start, type JsonObject } from '../src/index.ts'
 import { redis, type RedisOptions } from '../src/sources/redis.ts'
-import type { StandardSchemaV1 } from '../src/schema/types.ts'
+import { engineOn } from './source-engine-rig.ts'
 import { RedisServer, withoutRedis } from './source-redis-rig.ts'
 
-const anything: StandardSchemaV1<unknown, JsonObject> = {
-  '~standard': { version: 1, vendor: 'midflight', validate: (value) => ({ value: value as JsonObject }) },
-}
 const notifying = ['--notify-keyspace-events', 'Kg$hxe']
 /** Far beyond any test: what is seen is seen by hints. */
 const never = 86_400_000
@@ -25,20 +21,7 @@ async function serving(args: readonly string[] = notifying, password?: string) {
     onTestFinished(() => made.close())
     return made
   }
-  const engine = async (where: Where, options: Partial<RedisOptions> = {}) => {
-    const said: string[] = []
-    const hear = (message: string) => void said.push(message)
-    const running = await start({
-      schema: anything,
-      sources: [source(where, options)],
-      components: [],
-      logger: { info: hear, warn: hear, error: hear },
-    })
-    onTestFinished(() => running.close())
-    const lives = (config: unknown) => expect.poll(() => running.live, { timeout: 10_000, interval: 5 }).toEqual(config)
-    const says = (text: string) => expect.poll(() => said.join('\n'), { timeout: 10_000, interval: 5 }).toContain(text)
-    return { running, said, lives, says }
-  }
+  const engine = (where: Where, options: Partial<RedisOptions> = {}) => engineOn(source(where, options))
   return { server, admin, source, engine }
 }
 

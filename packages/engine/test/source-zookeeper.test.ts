@@ -3,16 +3,12 @@ import { createServer, type AddressInfo } from 'node:net'
 import { inspect } from 'node:util'
 import zookeeperClient from 'node-zookeeper-client'
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest'
-import { start, type JsonObject } from '../src/index.ts'
 import { zookeeper, type ZookeeperOptions } from '../src/sources/zookeeper.ts'
 import { accessOf, connected } from '../src/sources/zookeeper/access.ts'
 import { Tree } from '../src/sources/zookeeper/tree.ts'
-import type { StandardSchemaV1 } from '../src/schema/types.ts'
+import { engineOn } from './source-engine-rig.ts'
 import { addressOf, done, proxied, withoutZookeeper, Zookeeper } from './source-zookeeper-rig.ts'
 
-const anything: StandardSchemaV1<unknown, JsonObject> = {
-  '~standard': { version: 1, vendor: 'midflight', validate: (value) => ({ value: value as JsonObject }) },
-}
 /** Far beyond any test: what is seen is told by a watch. */
 const never = 3_600_000
 const soon = () => AbortSignal.timeout(20_000)
@@ -65,25 +61,13 @@ function using(servers: string) {
     return made
   }
   const engine = async (own: Partial<ZookeeperOptions>) => {
-    const said: string[] = []
-    const hear = (message: string) => void said.push(message)
-    const running = await start({
-      schema: anything,
-      sources: [source(own)],
-      components: [],
-      logger: { info: hear, warn: hear, error: hear },
-    })
-    onTestFinished(() => running.close())
+    const made = await engineOn(source(own))
+    const { running } = made
     const lived: unknown[] = []
     running.events.subscribe((event) => {
       if (event.kind === 'reload' && event.outcome.kind === 'committed') lived.push(running.live)
     })
-    return {
-      running,
-      lived,
-      lives: (config: unknown) => expect.poll(() => running.live, waited).toEqual(config),
-      says: (text: string) => expect.poll(() => said.join('\n'), waited).toContain(text),
-    }
+    return { ...made, lived }
   }
   return { source, engine }
 }
