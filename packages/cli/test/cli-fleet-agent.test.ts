@@ -134,7 +134,7 @@ test('what the agent cannot use is refused before it joins', async () => {
   expect(name.err).toContain('has an empty segment')
   expect(label.err).toContain('--label is "zone"; want name=value')
   expect(file.err).toContain('want a name that ends in .json, .yaml or .toml')
-  expect(once.err).toContain("required option '--to <path>'")
+  expect(once.err).toContain('neither --to nor --packages is given')
 })
 
 test('the fleet is told whether the program is well', async () => {
