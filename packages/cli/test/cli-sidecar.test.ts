@@ -333,6 +333,25 @@ test('SIGTERM in the middle of a change: what is under way comes to its end, and
   }
 })
 
+test('SIGTERM and Ctrl-C in the middle of --dry and --once: both come to their end, and leave nothing beside the files', async () => {
+  const slow = ['sh', '-c', 'touch ../begun; exec sleep 2'].map((word) => JSON.stringify(word)).join(', ')
+  for (const [flag, option, name] of [
+    ['--dry', 'check', undefined],
+    ['--once', 'reload', 'Ada'],
+  ] as const) {
+    const cwd = await generic(`      ${option}: ${option === 'check' ? `[${slow}]` : `{ command: [${slow}] }`}\n`)
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      await rm(join(cwd, 'begun'), { force: true })
+      await rm(join(cwd, 'app/app.env'), { force: true })
+      const one = sidecar(cwd, ['sidecar.yaml', flag])
+      await until('it has begun', async () => (await readdir(cwd)).includes('begun'))
+      const { code } = await one.end(signal)
+      expect(code).toBe(signal === 'SIGINT' ? 130 : name ? 0 : 1)
+      expect(await readdir(join(cwd, 'app'))).toEqual(name ? ['app.env'] : [])
+    }
+  }
+})
+
 describe('a sidecar.yaml that cannot be used: where, what was wanted, and nothing is touched', () => {
   const bad: readonly [what: string, change: (yaml: string) => string, said: RegExp][] = [
     [

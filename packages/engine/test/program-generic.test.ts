@@ -244,6 +244,21 @@ describe('probes', () => {
 })
 
 describe('limits', () => {
+  test('a reload that never ends on the way back either: that is what is told of it', async () => {
+    const directory = place({ 'x.conf': 'old' })
+    const command = ['/bin/sh', '-c', 'test ! -e hang || exec sleep 1000; touch hang'] as const
+    const limits = { reloadMs: 300, probeMs: 400 }
+    const component = program({ name: 'p', directory, files: files('x.conf', 'p'), reload: { command }, limits })
+    const rig = await engineOf([component], { p: 'first' })
+    const outcome = await rig.set({ p: 'new' })
+    expect(outcome).toMatchObject({ kind: 'degraded', failed: 'p' })
+    expect(outcome).toMatchObject({
+      cause: expect.stringMatching(/did not take them: the reload did not finish within 300 ms/),
+    })
+    rmSync(join(directory, 'hang'))
+    expect(await rig.set({ p: 'newer' })).toMatchObject({ kind: 'committed' })
+  })
+
   test('a reload that never ends is ended with all it has started, and the old files are back', async () => {
     const directory = place({ 'x.conf': 'old' })
     const command = ['/bin/sh', '-c', `grep -q old x.conf || { sleep 1000 & echo $! > pid; wait; }`] as const

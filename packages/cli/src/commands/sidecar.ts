@@ -79,6 +79,10 @@ async function run(
     if (json) return terminal.document({ kind: 'valid', programs: found.programs.map(({ name }) => name) })
     return terminal.print(`${terminal.paint.green('✔')} ${file} can be used`)
   }
-  if (dry) return (await import('../sidecar/dry.ts')).dry(terminal, found, { json })
-  return (await import('../sidecar/run.ts')).run(terminal, found, flags, exec ? command : undefined)
+  const running = dry
+    ? (await import('../sidecar/dry.ts')).dry(terminal, found, { json })
+    : (await import('../sidecar/run.ts')).run(terminal, found, flags, exec ? command : undefined)
+  // Also after Ctrl-C what is under way comes to its end, and nothing is left beside the files.
+  terminal.lastly(() => running)
+  return running
 }

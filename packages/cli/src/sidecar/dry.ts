@@ -25,6 +25,7 @@ import { lineDiff, type Line } from '../show/lines.ts'
 import { remoteIssueLines } from '../show/issues.ts'
 import type { Terminal } from '../terminal.ts'
 import type { Sidecar } from './read.ts'
+import { endOf } from './run.ts'
 import { sourcesOf } from './sources.ts'
 
 interface DryFile {
@@ -33,7 +34,8 @@ interface DryFile {
 }
 
 export async function dry(terminal: Terminal, sidecar: Sidecar, { json }: { readonly json: boolean }): Promise<void> {
-  const { config, shown } = await configOf(terminal, sidecar)
+  const ended = endOf(terminal)
+  const { config, shown } = await configOf(terminal, sidecar, ended)
   const secrets: Path[] = []
   const word = `secret${Math.random().toString(36).slice(2)}`
   const covered = coveredIn(config, shown, word, [], secrets)
@@ -41,7 +43,7 @@ export async function dry(terminal: Terminal, sidecar: Sidecar, { json }: { read
   const found: { readonly name: string; readonly files: readonly DryFile[] }[] = []
   for (const options of sidecar.programs) {
     try {
-      await checked(options, config)
+      await checked(options, config, ended)
       found.push({ name: options.name, files: await filesOf(options, config, covered, word, sidecar.secrets ?? []) })
     } catch (error) {
       throw new Refusal('refused', `${options.name}: ${cover.text((error as Error).message)}`, 'nothing was touched')
@@ -61,13 +63,15 @@ export async function dry(terminal: Terminal, sidecar: Sidecar, { json }: { read
 }
 
 /** @throws Refusal if there is none that is valid. */
-async function configOf(terminal: Terminal, sidecar: Sidecar): Promise<{ config: Json; shown: Json }> {
+async function configOf(
+  terminal: Terminal,
+  sidecar: Sidecar,
+  ended: AbortSignal,
+): Promise<{ config: Json; shown: Json }> {
   const { controlPlane, directory, secrets = [] } = sidecar
   const schema = sidecar.schema === undefined ? undefined : await schemaFrom(resolve(directory, sidecar.schema))
   // Who only looks is no node of the fleet: the release is read as a person reads it, with that person's token.
-  const sources = controlPlane
-    ? [await released(terminal, controlPlane)]
-    : (await sourcesOf(sidecar, terminal.interrupted)).sources
+  const sources = controlPlane ? [await released(controlPlane, ended)] : (await sourcesOf(sidecar, ended)).sources
   try {
     const examined = await examine({ sources, secrets, ...(schema && { schema }) })
     if (examined.kind === 'valid') return examined
@@ -78,17 +82,17 @@ async function configOf(terminal: Terminal, sidecar: Sidecar): Promise<{ config:
   }
 }
 
-async function released(terminal: Terminal, { url, config: name }: NonNullable<Sidecar['controlPlane']>) {
+async function released({ url, config: name }: NonNullable<Sidecar['controlPlane']>, ended: AbortSignal) {
   const reader = configReader(connectionOf({ url }), name)
-  const { config } = await reader.read(terminal.interrupted)
+  const { config } = await reader.read(ended)
   return { name, load: async () => ({ config }), close: () => reader.close() }
 }
 
 /** Prepared as for a change, and let go. Under another name: a sidecar that runs looks after its own. */
-async function checked(options: ProgramOptions, config: Json): Promise<void> {
+async function checked(options: ProgramOptions, config: Json, ended: AbortSignal): Promise<void> {
   const component: Component<unknown> = program({ ...options, name: `${options.name.slice(0, 60)}-dry` }) as Component
   const after = component.slice(component.paths.map((path) => at(config, parsePath(path))))
-  const signal = AbortSignal.timeout(component.deadlines?.prepareMs ?? 60_000)
+  const signal = AbortSignal.any([ended, AbortSignal.timeout(component.deadlines?.prepareMs ?? 60_000)])
   try {
     const prepared = await component.prepare({ before: undefined, after, changes: [], forced: false }, signal)
     await prepared.rollback()

@@ -60,7 +60,6 @@ export async function run(
     await engine.close()
     await child?.end(terminal)
   }
-  terminal.lastly(closed)
   show(terminal, engine, flags)
   await over(ended, child?.over)
   await closed()

@@ -226,14 +226,17 @@ class Target {
   async #tellAgain(): Promise<void> {
     const { limits } = this.#settings
     const signal = AbortSignal.timeout(limits.reloadMs + limits.probeMs)
+    let said: string | undefined
     for (let tried = 0; ; tried++) {
       try {
         await this.#tell(signal)
         this.#owed = undefined
         return
       } catch (error) {
+        // What the end of our time has cut off says less than what was said before it.
+        if (!signal.aborted) said = errorText(error)
         if (!signal.aborted && (await pause(50 + backoffMs(tried, 100, 1_000), signal)) === 'elapsed') continue
-        this.#owed = `the old files are back, but the program did not take them: ${errorText(error)}`
+        this.#owed = `the old files are back, but the program did not take them: ${said ?? errorText(error)}`
         throw new Error(this.#owed, { cause: error })
       }
     }
