@@ -72,6 +72,12 @@ test('prior-art B5: status that turns round: what was well and is not is found w
   expect((await here.get('/status')).json().status).toBe('FAILED')
   await here.peer.behave({ nodes: { 1: { state: 'absent' } } })
   expect((await here.get('/status')).json().status).toBe('WARNING')
+  await here.peer.behave({ broken: 'twice', brokenTimes: 1 })
+  expect((await here.get('/status')).json()).toMatchObject({
+    status: 'WARNING',
+    nodes: null,
+    trouble: expect.stringContaining('has a node twice'),
+  })
   await here.peer.behave({})
   expect((await here.get('/status')).json().status).toBe('SUCCESS')
 })
