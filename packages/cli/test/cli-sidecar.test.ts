@@ -300,6 +300,14 @@ test('--exec with a program that is not there or fails ends with its reason and 
   expect((await stopped.end()).code).toBe(0)
 })
 
+test('--exec: the program is given its environment, less the token of the control plane', async () => {
+  const cwd = await generic()
+  const env = { MIDFLIGHT_TOKEN: 'canary', OTHER: 'kept' }
+  await sidecar(cwd, ['sidecar.yaml', '--exec', '--', 'sh', '-c', 'env > seen'], { env }).ran
+  const seen = await readFile(join(cwd, 'seen'), 'utf8')
+  expect([seen.includes('OTHER=kept'), seen.includes('canary')]).toEqual([true, false])
+})
+
 test('--exec: while its source is away the program starts with the last good, and without one it is not started', async () => {
   const cwd = await generic('stateDir: state\n')
   await writeFile(join(cwd, 'app.yaml'), ': [\n')
@@ -404,6 +412,11 @@ describe('a sidecar.yaml that cannot be used: where, what was wanted, and nothin
     ],
     ['a command that is a text', (yaml) => `${yaml}      check: nginx -t\n`, /check is "nginx -t"; want a list/],
     ['an order that cannot be', (yaml) => `${yaml}      after: [nobody]\n`, /comes after nobody; want one of app/],
+    [
+      'two programs that write one file',
+      (yaml) => `${yaml}${yaml.slice(yaml.indexOf('  - generic')).replace('name: app', 'name: other')}`,
+      /programs\.1 .*writes \S+\/app\/app\.env, as one before it does/,
+    ],
     [
       'a wait that ends before it begins',
       (yaml) => `${yaml}wait: { minMs: 50, maxMs: 5 }\n`,

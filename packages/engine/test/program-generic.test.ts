@@ -1,14 +1,14 @@
 /** Any program: in order with others, with every kind of reload and probe, within its limits, and without a trace in a dry run. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { chownSync, existsSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { chownSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { preview, program, type Probe, type ProgramOptions, type Reload } from '../src/program/index.ts'
 import { freePort } from '../../../test/rig/free-ports.ts'
-import { closeEngines, engineOf, leftIn, tree } from './program-rig.ts'
+import { closeEngines, engineOf, leftIn, tree, until } from './program-rig.ts'
 
 const made: string[] = []
 const servers: Server[] = []
@@ -198,6 +198,14 @@ describe('the check sees the tree as it is going to be', () => {
     expect(readFileSync(join(directory, 'mime.types'), 'utf8')).toBe('types')
   })
 
+  test('what is there under a name that is no UTF-8 is there too', async () => {
+    const directory = place({ 'sub/x': 'old' })
+    writeFileSync(Buffer.concat([Buffer.from(`${directory}/sub/`), Buffer.from([0x63, 0xe9])]), 'latin')
+    const check = ['/bin/sh', '-c', 'cat "$0"/sub/c?', '{staged}'] as const
+    const rig = await engineOf([program({ name: 'p', directory, files: files('sub/x', 'x'), check })], { x: 'new' })
+    expect(rig.engine.status().lastOutcome).toMatchObject({ kind: 'committed' })
+  })
+
   const isRoot = process.geteuid?.() === 0
   test.skipIf(!isRoot)(
     `what did not change and belongs to another user is there too${isRoot ? '' : ' (skipped: needs root)'}`,
@@ -288,7 +296,8 @@ test('a signal goes to the process in the file, by its name', async () => {
   const script = `trap 'cp "$0" "$1"' HUP; echo $$ > "$2"; while :; do sleep 0.05; done`
   const args = ['-c', script, join(directory, 'x.conf'), join(run, 'taken'), join(run, 'pid')]
   children.push(spawn('/bin/sh', args, { stdio: 'ignore' }))
-  while (!existsSync(join(run, 'pid'))) await new Promise((resolve) => setTimeout(resolve, 10))
+  // There and written: in between it is empty.
+  await until('its number is in the file', () => existsSync(join(run, 'pid')) && statSync(join(run, 'pid')).size > 0)
   const reload = { signal: 'SIGHUP', pidFile: join(run, 'pid'), process: 'sh' } as const
   const probes = [{ command: ['cmp', 'x.conf', join(run, 'taken')] }] satisfies Probe[]
   const component = program({ name: 'p', directory, files: files('x.conf', 'p'), reload, probes })

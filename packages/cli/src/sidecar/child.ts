@@ -25,8 +25,8 @@ export class Child {
 
   start(): void {
     const [file = '', ...args] = this.#command
-    // Readiness is the sidecar's to tell.
-    const { NOTIFY_SOCKET: _, WATCHDOG_USEC: __, ...env } = process.env
+    // Readiness is the sidecar's to tell, and what it shows to its control plane is nobody else's.
+    const { NOTIFY_SOCKET: _, WATCHDOG_USEC: __, MIDFLIGHT_TOKEN: ___, ...env } = process.env
     const child = spawn(file, args, { stdio: 'inherit', env })
     this.#process = child
     const pass = passedOn.map((signal) => [signal, () => void child.kill(signal)] as const)

@@ -3,7 +3,7 @@
  * engine says of each program, all with places. Paths in it count from where it is. Nothing is opened or touched here.
  */
 import { readFileSync } from 'node:fs'
-import { dirname, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { examine, jsonSchema, parsePath, type AnySchema, type Issue, type Json } from 'midflight'
 import {
   caddy,
@@ -125,6 +125,12 @@ function meaning(directory: string, programs: ProgramOptions[]): AnySchema {
         program(made)
         programs.push(made)
       })
+    })
+    const places = programs.map(({ directory: root, files }) => files.map((one) => join(root, one.path)))
+    places.forEach((mine, i) => {
+      const twice = mine.find((place) => places.slice(0, i).some((others) => others.includes(place)))
+      if (twice !== undefined)
+        issues.push({ path: ['programs', i], message: `writes ${twice}, as one before it does; want one of them` })
     })
     const names = programs.map(({ name }) => name)
     programs.forEach(({ name, after = [] }, i) => {

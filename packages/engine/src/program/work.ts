@@ -273,12 +273,16 @@ export class Work {
    * file system a twentieth of a symbolic one; by that others', on which a hard link would leave its mark.
    */
   async #mirror(folder: string, made: ReadonlySet<string>, ours: ReadonlySet<string>, signal: AbortSignal) {
-    const names = await readdir(join(this.#directory, folder))
-    await inSlices(names, signal, (name) => {
+    const names = await readdir(join(this.#directory, folder), 'buffer')
+    await inSlices(names, signal, (bytes) => {
+      const name = bytes.toString()
       const path = folder === '' ? name : `${folder}/${name}`
       if (made.has(path) || name.startsWith('.midflight-')) return
       const [place, staged] = [this.#place(path), `${this.staged}/${path}`]
-      if (!ours.has(path) || !linked(place, staged)) fs.symlinkSync(place, staged)
+      if (ours.has(path) && linked(place, staged)) return
+      // Others' names need not be UTF-8.
+      const as = (full: string) => Buffer.concat([Buffer.from(full.slice(0, full.length - name.length)), bytes])
+      fs.symlinkSync(as(place), as(staged))
     })
   }
 }
