@@ -110,9 +110,7 @@ test('what its command refuses is put back, said with its name, and no secret of
   const held = await to.run('targets', 'set', config, 't.yaml')
   expect([held.code, held.out]).toEqual([
     1,
-    expect.stringMatching(
-      /WARNING[^]* h1 +failed +package shop\/agent#1 comes with it, and is not taken/,
-    ),
+    expect.stringMatching(/WARNING[^]* h1 +failed +package shop\/agent#1 comes with it, and is not taken/),
   ])
   const told = [bad, well, held]
   for (const words of [

@@ -110,16 +110,14 @@ function broken(response: ServerResponse, request: IncomingMessage): void {
     case 'forbidden':
       return void response.writeHead(403).end()
     case 'twice':
-      return void response
-        .writeHead(200)
-        .end(
-          JSON.stringify({
-            enabled: true,
-            inspected: false,
-            digest: null,
-            nodes: [node, { ...node, state: 'failed' }],
-          }),
-        )
+      return void response.writeHead(200).end(
+        JSON.stringify({
+          enabled: true,
+          inspected: false,
+          digest: null,
+          nodes: [node, { ...node, state: 'failed' }],
+        }),
+      )
     default:
       return void response.writeHead(200).end('<html>{"enabled": true</html>')
   }
