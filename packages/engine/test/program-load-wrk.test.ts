@@ -133,9 +133,13 @@ interface Counted {
   readonly failed: number
 }
 
+/** Ends those that a failed test has left. */
+const loads: (() => void)[] = []
+
 /** Each request by a connection of its own, until it is stopped. */
 function load(url: string): () => Promise<Counted> {
   const child = spawn('wrk', ['-t1', '-c4', '-d1h', '--timeout', '5s', '-H', 'Connection: close', url])
+  loads.push(() => void child.kill())
   let said = ''
   child.stdout.on('data', (chunk: Buffer) => (said += String(chunk)))
   return async () => {
@@ -154,6 +158,7 @@ for (const [name, { without, start }] of Object.entries(programs)) {
   describe.skipIf(missing !== undefined)(`${name} under load${why}`, () => {
     let served: Served | undefined
     afterEach(async () => {
+      for (const end of loads.splice(0)) end()
       await closeEngines()
       await served?.close()
       served = undefined
