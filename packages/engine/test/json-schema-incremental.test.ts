@@ -76,7 +76,10 @@ const { schemaNode } = fc.letrec<{
       },
       { requiredKeys: ['items'] },
     )
-    .map((node) => node as JsonObject),
+    // ajv's own `uniqueItems` passes over what is of another type than `items`, which is not for those of `prefixItems`.
+    .map(({ uniqueItems, ...node }): JsonObject =>
+      uniqueItems === undefined || 'prefixItems' in node ? node : { ...node, uniqueItems },
+    ),
   combined: fc
     .tuple(
       tie('schemaNode'),

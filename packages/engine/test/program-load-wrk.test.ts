@@ -33,6 +33,8 @@ interface Served {
   /** What is asked by the load. */
   readonly url: string
   isServed(n: number): Promise<boolean>
+  /** Its own reload ends connections that are in use: Caddy 2.6, about one at each. */
+  readonly losesSome?: true
   close(): Promise<void>
 }
 
@@ -105,6 +107,7 @@ const programs: Readonly<Record<string, { without: string | undefined; start(): 
         text: (n) => server.caddyfile(`change ${n}`),
         tell: () => spawnSync('caddy', reload, { encoding: 'utf8' }).stderr,
         url: server.url('/'),
+        losesSome: true,
         isServed: async (n) => (await textAt(server.url('/'))) === `change ${n}`,
         close: () => server.close(),
       }
@@ -169,7 +172,7 @@ for (const [name, { without, start }] of Object.entries(programs)) {
       { timeout: 600_000 },
       async () => {
         served = await start()
-        const { options, text, tell, url, isServed } = served
+        const { options, text, tell, url, isServed, losesSome = false } = served
         const place = join(options.directory, options.files[0]!.path)
         const stopBare = load(url)
         const bareBegan = performance.now()
@@ -192,8 +195,9 @@ for (const [name, { without, start }] of Object.entries(programs)) {
         const ours = await stop()
         if (process.env['MIDFLIGHT_LONG']) console.log(name, { changes, bare, bareMs, ours, ms })
         expect(ours.requests).toBeGreaterThan(changes)
-        // Caddy 2.6 loses a few at each reload; how many is chance, and so is which of both is ahead.
-        expect(ours.failed).toBeLessThanOrEqual(bare.failed === 0 ? 0 : 2 * bare.failed + 10)
+        // What a program loses at its reloads is chance, and so is which of both is ahead.
+        const itself = losesSome ? 2 * bare.failed + changes : bare.failed
+        expect(ours.failed).toBeLessThanOrEqual(itself)
       },
     )
   })

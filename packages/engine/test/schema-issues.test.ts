@@ -94,6 +94,15 @@ describe('JSON Schema', () => {
     )
   })
 
+  test('entries are unique also where they are of another type than those that follow', async () => {
+    const list = { type: 'array', prefixItems: [{ type: 'integer' }], items: { type: 'string' }, uniqueItems: true }
+    const loose = { ...list, prefixItems: [{ type: 'integer' }, { type: 'integer' }] }
+    expect(await told(of({ list }), { list: [1, 'a'] })).toEqual([])
+    expect(await told(of({ list: loose }), { list: [1, 1] })).toEqual([
+      'schema: list has equal entries at 0 and 1; want a list without duplicates',
+    ])
+  })
+
   test('defaults that never end are an issue', async () => {
     const two = { properties: { a: { $ref: '#/$defs/two', default: {} } } }
     expect(await told(of({ x: { $ref: '#/$defs/two' } }, { $defs: { two } }), { x: {} })).toEqual([
