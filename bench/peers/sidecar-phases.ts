@@ -58,7 +58,7 @@ subscribe('child_process', (message) => {
   reached('checking')
   child.once('exit', () => reached('checked'))
 })
-subscribe('undici:request:create', (message) => {
+subscribe('http.client.request.start', (message) => {
   if ((message as { readonly request: { readonly method: string } }).request.method === 'POST') wasTold()
 })
 const kill = process.kill.bind(process)
