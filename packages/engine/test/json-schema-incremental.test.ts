@@ -284,11 +284,8 @@ test('cold, and beside the live tree, a configuration gets the verdict and the d
             ? grow(schema, schema, random, 0)
             : edit(live!, random, random() < 0.5 ? 0.05 : 0.2, fresh)
           const wanted = whole(config)
-          expect(await verdict(validator, JSON.parse(JSON.stringify(config)) as Json, undefined)).toEqual(wanted)
-          if (live !== undefined) {
-            told.lives++
-            expect(await verdict(validator, JSON.parse(JSON.stringify(config)) as Json, live)).toEqual(wanted)
-          }
+          expect(await verdict(validator, config, undefined)).toEqual(wanted)
+          if (live !== undefined) told.lives++
           const saw = await verdict(validator, config, live)
           expect(saw).toEqual(wanted)
           if (wanted === undefined) told.invalid++

@@ -6,6 +6,7 @@ import * as z from 'zod'
 import { issueText } from '../src/issue.ts'
 import type { Json } from '../src/json.ts'
 import { compile, jsonSchema, type AnySchema, type CompileOptions } from '../src/schema.ts'
+import { defaultLimits, parseText } from '../src/text/parse.ts'
 
 async function told(schema: AnySchema, config: Json, options: CompileOptions = {}): Promise<string[]> {
   const result = await (await compile(schema, options)).validate(config, undefined)
@@ -95,12 +96,25 @@ describe('JSON Schema', () => {
   })
 
   test('entries are unique also where they are of another type than those that follow', async () => {
-    const list = { type: 'array', prefixItems: [{ type: 'integer' }], items: { type: 'string' }, uniqueItems: true }
-    const loose = { ...list, prefixItems: [{ type: 'integer' }, { type: 'integer' }] }
-    expect(await told(of({ list }), { list: [1, 'a'] })).toEqual([])
-    expect(await told(of({ list: loose }), { list: [1, 1] })).toEqual([
+    const first = { type: 'integer' }
+    const list = { type: 'array', prefixItems: [first, first], items: { type: 'string' }, uniqueItems: true }
+    expect(await told(of({ list }), { list: [1, 1] })).toEqual([
       'schema: list has equal entries at 0 and 1; want a list without duplicates',
     ])
+  })
+
+  test('a default is written where it belongs, also where one object stands in two places, as aliases of YAML do', async () => {
+    const { config } = await parseText(Buffer.from('list: [&one {}, {a: *one}]'), {
+      file: 'f.yaml',
+      format: 'yaml',
+      limits: defaultLimits,
+    })
+    const schema = of({ list: { type: 'array', items: { properties: { a: { default: {} } } } } })
+    const validator = await compile(schema)
+    const wanted = { config: { list: [{ a: {} }, { a: {} }] } }
+    expect(await validator.validate(config, undefined)).toEqual(wanted)
+    expect(await validator.validate(config, { list: [] })).toEqual(wanted)
+    expect(config).toEqual({ list: [{}, { a: {} }] })
   })
 
   test('defaults that never end are an issue', async () => {

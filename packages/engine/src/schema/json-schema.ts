@@ -47,14 +47,9 @@ export async function compileJsonSchema(schema: Json): Promise<Validator> {
     return walk.issues.length > 0 ? { issues: walk.issues } : { config: valid }
   }
   const decided = (config: Json, live: Json | undefined): ReturnType<typeof walked> => {
-    if (live !== undefined || (parts.fills && Object.isFrozen(config))) return walked(config, live)
-    try {
-      if (whole(config)) return { config }
-    } catch (error) {
-      if (!(error instanceof TypeError)) throw error
-      return walked(config, live) // a part of it is frozen and lacks a default: the walk copies it
-    }
-    // The defaults that were filled in on the way may mend what was wrong; it was refused all the same.
+    // ajv writes defaults into what it is given, which may be live, or stand in two places at once.
+    if (live !== undefined || parts.fills) return walked(config, live)
+    if (whole(config)) return { config }
     const first = issuesOf(whole.errors ?? [], config, [], context)
     const all = walked(config, live)
     return 'issues' in all ? all : { issues: first }

@@ -4,7 +4,7 @@ import type { Json } from '../json.ts'
 
 export interface Validator {
   /**
-   * Checks the whole of `config` and fills in defaults, on `config` itself where it is not frozen.
+   * Checks the whole of `config` and fills in defaults, in copies of what lacks them.
    * `live`: the last validated tree that may share subtrees (same references) with `config`; those need no second
    * look where the schema allows.
    */

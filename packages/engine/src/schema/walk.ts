@@ -3,7 +3,6 @@
  * a subtree that is the same object as one that was valid under the same node of the schema is not looked into.
  * Also the way to all issues of a configuration that was refused, which stops after a bounded number of them.
  */
-import { isDeepStrictEqual } from 'node:util'
 import type { ErrorObject, ValidateFunction } from 'ajv'
 import type { Issue } from '../issue.ts'
 import { isArray, isObject, type Json, type JsonObject } from '../json.ts'
@@ -38,7 +37,8 @@ export class Walk {
 
   /**
    * Checks `value` under `node`. `live` was valid there, or is undefined.
-   * @returns the value with its defaults: the same object where it could take them or needed none.
+   * @returns the value with its defaults: the same object where it needed none. Nothing is written into it, as it may
+   * be live, or stand in other places too.
    */
   value(node: Node, value: Json, live: Json | undefined): Json {
     if (value === live || this.issues.length >= maxIssues) return value
@@ -51,15 +51,15 @@ export class Walk {
   }
 
   private unit(node: UnitNode, value: Json): Json {
-    const own = node.fills ? thawed(value) : value
+    const own = node.fills ? copied(value) : value
     this.passes(node.whole, own)
-    return own !== value && isDeepStrictEqual(own, value) ? value : own
+    return own !== value && sizeOf(own) === sizeOf(value) ? value : own
   }
 
   private object(node: ObjectNode, value: JsonObject, live: JsonObject | undefined): Json {
     let own = value as Record<string, Json>
     const put = (key: string, member: Json): void => {
-      if (own === value && Object.isFrozen(value)) own = { ...value }
+      if (own === value) own = { ...value }
       own[key] = member
     }
     for (const [key, member] of node.defaults) if (!Object.hasOwn(own, key)) put(key, structuredClone(member))
@@ -98,7 +98,7 @@ export class Walk {
       const checked = this.value(item, own[i]!, replaced)
       this.path.pop()
       if (checked !== own[i]) {
-        if (own === value && Object.isFrozen(value)) own = [...value]
+        if (own === value) own = [...value]
         own[i] = checked
       }
       return this.issues.length < maxIssues
@@ -131,19 +131,23 @@ export class Walk {
   }
 }
 
-/** The value, with every frozen object and list in it replaced by a copy, so that defaults can be written. */
-function thawed(value: Json): Json {
+function copied(value: Json): Json {
   if (typeof value !== 'object' || value === null) return value
-  if (Object.isFrozen(value)) {
-    if (isArray(value)) return value.map(thawed)
-    return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, thawed(member)]))
+  if (isArray(value)) return value.map(copied)
+  const own: Record<string, Json> = { ...value }
+  for (const key in own) {
+    const member = own[key]!
+    if (typeof member === 'object' && member !== null) own[key] = copied(member)
   }
-  const own = value as Record<string, Json>
-  for (const [key, member] of Object.entries(own)) {
-    const free = thawed(member)
-    if (free !== member) own[key] = free
-  }
-  return value
+  return own
+}
+
+/** How many members there are at all depths: defaults only ever add some. */
+function sizeOf(value: Json): number {
+  if (typeof value !== 'object' || value === null) return 0
+  let size = 0
+  for (const key in value) size += 1 + sizeOf((value as JsonObject)[key]!)
+  return size
 }
 
 function largerThan(value: Json, limit: number): boolean {

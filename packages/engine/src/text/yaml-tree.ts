@@ -2,8 +2,8 @@
  * From YAML's events to a plain JSON tree, with an exact place for whatever does not fit into one. Knows the core
  * schema, aliases and merge keys (`<<`), and no other tags: what a tag of an application would mean is not known.
  *
- * An alias stands for a copy: where a default of the schema is written into one object, it must not turn up in another.
- * How many values aliases stand for is counted and limited.
+ * An aliased value is one object that stands in several places. That saves memory, and an amount of values that
+ * only aliases make large is counted and limited.
  */
 import { COLLECTION_STYLE, EVENT_ID, getScalarValue, SCALAR_STYLE } from 'js-yaml'
 import type { Event, MappingEvent, ScalarEvent, SequenceEvent } from 'js-yaml'
@@ -106,7 +106,7 @@ class Builder {
         this.#addScalar(event)
       } else if (event.type === EVENT_ID.ALIAS) {
         const anchor = this.#aliasOf(event.anchorStart, event.anchorEnd)
-        this.#add(copied(anchor.value as Tree), anchor.weight, event.anchorStart - 1)
+        this.#add(anchor.value as Tree, anchor.weight, event.anchorStart - 1)
       } else if (event.type === EVENT_ID.SEQUENCE || event.type === EVENT_ID.MAPPING) {
         this.#opened(event)
       }
@@ -354,10 +354,4 @@ class Builder {
 /** Whether a mapping or a list is written in braces or brackets. */
 export function isFlow(event: SequenceEvent | MappingEvent): boolean {
   return event.style === COLLECTION_STYLE.FLOW
-}
-
-function copied(value: Tree): Tree {
-  if (typeof value !== 'object' || value === null) return value
-  if (Array.isArray(value)) return value.map(copied)
-  return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, copied(member)]))
 }
