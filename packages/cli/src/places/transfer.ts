@@ -22,7 +22,7 @@ export async function transfer(terminal: Terminal, from: Reader, to: Target, fla
   const work = bring(terminal, { from, to, bar, report }, flags)
   // What was begun is finished, so that what is said of it is so.
   terminal.lastly(async () => {
-    await work.catch(() => undefined)
+    await work.catch(() => undefined) // what it failed of, `await work` below tells
     terminal.note(stoppedText(report, to.name))
   })
   try {

@@ -54,8 +54,13 @@ export async function watchVolumes(terminal: Terminal, flags: VolumeFlags): Prom
   const bad = webhookUrl.findIndex((url) => !URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol))
   if (bad >= 0) throw new Refusal('usage', `--webhook-url number ${bad + 1} is no URL; want http:// or https://`)
   for (const directory of volumeDir) {
-    const found = await stat(directory).catch(() => undefined)
-    if (!found?.isDirectory()) throw new Refusal('unreadable', `--volume-dir ${directory} is no directory`)
+    const found = await stat(directory).catch(({ code, message }: NodeJS.ErrnoException) => {
+      throw new Refusal(
+        'unreadable',
+        `--volume-dir ${directory} cannot be looked at: ${code ?? message}; want a directory`,
+      )
+    })
+    if (!found.isDirectory()) throw new Refusal('unreadable', `--volume-dir ${directory} is no directory`)
   }
   const ended = endOf(terminal)
   const debt: Debt = { sinceMs: undefined }
