@@ -495,7 +495,7 @@ describe('as configmap-reload', () => {
     const refused = async (...args: string[]) => (await midflight(['sidecar', ...args], { cwd })).err
     expect(await refused('--volume-dir', '.')).toContain('--webhook-url is not given')
     expect(await refused('--volume-dir', 'nowhere', '--webhook-url', 'http://127.0.0.1:1')).toContain(
-      'nowhere is no directory',
+      'nowhere cannot be looked at: ENOENT; want a directory',
     )
     expect(await refused('--volume-dir', '.', '--webhook-url', 'nonsense')).toContain('is no URL')
     expect(await refused('sidecar.yaml', '--volume-dir', '.')).toContain('one or the other')
