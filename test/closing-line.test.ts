@@ -46,6 +46,7 @@ test('it stands alone at the end and counts what passed, failed and was skipped'
   const lines = await linesOf('mixed')
   expect(lines.at(-1)).toBe('1 passed, 1 failed, 1 skipped')
   expect(lines).toContain('  mixed.test.ts: one that cannot run (skipped: wrk is not here)')
+  expect(lines.slice(-4, -1)).toEqual(['failed:', '  mixed.test.ts: one that fails: as it should', ''])
 })
 
 test('a file that cannot be imported is a failure', async () => {
