@@ -84,11 +84,14 @@ export class NatsServer {
     const child = spawn('nats-server', this.#args, { stdio: ['ignore', 'ignore', 'pipe'] })
     this.#process = child
     const lines: string[] = []
+    let isReady = false
     for await (const line of createInterface(child.stderr)) {
       lines.push(line)
-      if (line.includes('Server is ready')) break
+      isReady = line.includes('Server is ready')
+      if (isReady) break
     }
-    if (child.exitCode !== null) throw new Error(`nats-server has ended:\n${lines.join('\n')}`)
+    // What it says ends before its exit is told: `exitCode` may still be null.
+    if (!isReady) throw new Error(`nats-server has ended:\n${lines.join('\n')}`)
     child.stderr.resume()
     const connection = await connect({
       ...{ servers: `127.0.0.1:${this.#port}`, user: 'admin', pass: 'right' },

@@ -73,11 +73,13 @@ export class RedisServer {
     const child = spawn('redis-server', this.#args, { stdio: ['ignore', 'pipe', 'ignore'] })
     this.#process = child
     const lines: string[] = []
+    let isReady = false
     for await (const line of createInterface(child.stdout)) {
       lines.push(line)
-      if (line.includes('Ready to accept connections')) break
+      isReady = line.includes('Ready to accept connections')
+      if (isReady) break
     }
-    if (child.exitCode !== null) throw new Error(`redis-server has ended:\n${lines.join('\n')}`)
+    if (!isReady) throw new Error(`redis-server has ended:\n${lines.join('\n')}`)
     child.stdout.resume()
     const [password, ca] = [this.#password, this.ca]
     this.#admin = new Redis({
