@@ -1,5 +1,6 @@
 /** watch and events --follow: reloads as they happen, across restarts of the process, until Ctrl-C. */
 import { expect, test } from 'vitest'
+import { freePort } from '../../../test/rig/free-ports.ts'
 import { finished, folder, gateway, good, lines, midflight, spawned } from './rig.ts'
 
 test('watch prints a line per reload with its components and changes, and Ctrl-C ends it with 130', async () => {
@@ -24,7 +25,7 @@ test('watch prints a line per reload with its components and changes, and Ctrl-C
 
 test('watch comes back when the process is restarted, although its events count from 1 again', async () => {
   const cwd = await folder()
-  const first = await gateway(cwd, good)
+  const first = await gateway(cwd, good, { port: await freePort() })
   const child = spawned(['watch', '--url', first.url, '--json'])
   const done = finished(child)
   const seen = lines(child)

@@ -7,11 +7,11 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { WebSocketServer, type WebSocket } from 'ws'
+import { freePort } from '../../../test/rig/free-ports.ts'
 import { digest } from '../src/digest.ts'
 import type { Json } from '../src/json.ts'
 import { diff } from '../src/diff.ts'
-import { toPatch } from '../src/patch.ts'
-import { applyPatch, type PatchOperation } from '../src/patch.ts'
+import { applyPatch, toPatch, type PatchOperation } from '../src/patch.ts'
 import type { AgentMessage, Hello, ReleaseMessage, Report, Welcome } from '../src/protocol/messages.ts'
 import type { ReleaseInfo } from '../src/protocol/release.ts'
 
@@ -88,7 +88,7 @@ export class FakeControlPlane {
 
   static async listen(options: FakeOptions = {}): Promise<FakeControlPlane> {
     const fake = new FakeControlPlane(options)
-    fake.#server.listen(options.port ?? 0, '127.0.0.1')
+    fake.#server.listen(options.port ?? (await freePort()), '127.0.0.1')
     await once(fake.#server, 'listening')
     return fake
   }
