@@ -7,11 +7,12 @@ import { pause } from '../deadline.ts'
 import type { IssueCode } from '../issue.ts'
 import { inRange } from '../range.ts'
 import { Login, type NacosCredentials } from './nacos/login.ts'
+import { isNacosName, nacosNames, nacosUrl } from './nacos/names.ts'
 import { FollowError, watching, type News, type WatchingOptions, type WatchingSource } from './watching.ts'
 import { Pace } from './watching/pace.ts'
 import type { TlsOptions } from '../credentials.ts'
 import { agentFor } from '../http-request.ts'
-import { httpUrl, refusal, type Answer, type Peer } from './watching/request.ts'
+import { refusal, type Answer, type Peer } from './watching/request.ts'
 
 export type { NacosCredentials } from './nacos/login.ts'
 export type { TlsOptions, Token } from '../credentials.ts'
@@ -37,8 +38,6 @@ export interface NacosOptions extends WatchingOptions, NacosCredentials {
 /** Long polls that may follow each other at once. */
 const burst = 3
 const [betweenConfigs, betweenFields] = ['\u0001', '\u0002']
-/** What Nacos's documentation allows. */
-const namePattern = /^[\w.:-]{1,256}$/
 
 /**
  * Reads and follows one data id.
@@ -46,12 +45,10 @@ const namePattern = /^[\w.:-]{1,256}$/
  */
 export function nacos(options: NacosOptions): WatchingSource {
   const { dataId, group = 'DEFAULT_GROUP', tenant = '', waitMs = 30_000, timeoutMs = 15_000, paceMs = 1_000 } = options
-  const url = httpUrl('nacos()', options.url)
-  if (url.pathname === '/') url.pathname = '/nacos'
-  const isName = (value: string) => typeof value === 'string' && namePattern.test(value)
+  const url = nacosUrl('nacos()', options.url)
   for (const [name, value] of Object.entries({ dataId, group, ...(tenant !== '' && { tenant }) })) {
-    if (isName(value)) continue
-    throw new TypeError(`nacos(): ${name} is ${JSON.stringify(value)}; want letters, digits and . : - _, at most 256`)
+    if (isNacosName(value)) continue
+    throw new TypeError(`nacos(): ${name} is ${JSON.stringify(value)}; want ${nacosNames}`)
   }
   inRange('nacos()', 'waitMs', waitMs, 1_000, 600_000)
   inRange('nacos()', 'timeoutMs', timeoutMs, 1, 3_600_000)

@@ -4,6 +4,7 @@
  */
 import { DeadlineError, errorText, within } from '../deadline.ts'
 import { FollowError } from '../sources/watching.ts'
+import { refusal, type Answer } from '../sources/watching/request.ts'
 import { WriteError, type WriteErrorCode } from './writer.ts'
 
 export interface Call {
@@ -34,6 +35,16 @@ export async function calling<T>(
 function codeOf(error: unknown, isSent: boolean): WriteErrorCode {
   if (error instanceof FollowError && !error.transient) return 'denied'
   return isSent && !neverArrived(error) ? 'unknown' : 'unreachable'
+}
+
+/**
+ * An answer over HTTP other than what was hoped for. A 4xx was read and refused: nothing was written.
+ * @param said of the body, what may be shown.
+ */
+export function refused(writer: string, answer: Answer, said = ''): Error {
+  const { status, url } = answer
+  if (status < 400 || status > 499 || [401, 403, 408, 425, 429].includes(status)) return refusal(answer)
+  return new WriteError('refused', `${writer}: ${url.pathname} answers ${status}${said === '' ? '' : `: ${said}`}`)
 }
 
 const noConnection = ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH']

@@ -4,8 +4,8 @@
  */
 import type { HttpOptions } from '../sources/http.ts'
 import { agentFor } from '../http-request.ts'
-import { ask, httpUrl, refusal, type Answer, type Peer } from '../sources/watching/request.ts'
-import { calling, type Call } from './calling.ts'
+import { ask, httpUrl, type Answer, type Peer } from '../sources/watching/request.ts'
+import { calling, refused, type Call } from './calling.ts'
 import { WriteError, type Expected, type Stored, type Writer } from './writer.ts'
 
 export interface HttpWriterOptions extends Pick<HttpOptions, 'headers' | 'token' | 'tls' | 'timeoutMs'> {
@@ -101,11 +101,4 @@ export function httpWriter(origin: string | URL, options: HttpWriterOptions = {}
 /** RFC 9110: a weak one matches nothing. */
 function strong(etag: string | undefined): string | undefined {
   return etag?.startsWith('"') ? etag : undefined
-}
-
-/** A 4xx was read and refused; nothing was written. */
-function refused(name: string, answer: Answer): unknown {
-  const { status, url } = answer
-  if (status < 400 || status > 499 || [401, 403, 408, 425, 429].includes(status)) return refusal(answer)
-  return new WriteError('refused', `${name}: ${url.pathname} answers ${status}`)
 }

@@ -6,6 +6,7 @@ import type { Agent, IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { tokenText, type Token } from '../../credentials.ts'
 import { errorText } from '../../deadline.ts'
 import { bodyOf, headOf, retryAfterMs } from '../../http-request.ts'
+import type { Json } from '../../json.ts'
 import { FollowError } from './feed.ts'
 
 export interface Peer {
@@ -78,6 +79,15 @@ export async function open(peer: Peer, options: Ask): Promise<IncomingMessage> {
     limit.clear()
     limit.release()
     throw limit.explained(error, options)
+  }
+}
+
+/** What it holds as JSON; undefined if it is none, which is for the caller to tell. */
+export function jsonIn({ body }: Pick<Answer, 'body'>): Json | undefined {
+  try {
+    return JSON.parse(body.toString()) as Json
+  } catch {
+    return undefined
   }
 }
 
