@@ -1,9 +1,11 @@
 /**
  * An API server that answers as Kubernetes' public documentation says (API concepts: efficient detection of changes,
- * watch bookmarks, 410 Gone; the references of ConfigMap, Secret, Status and of common parameters): what the tests of
- * `kubernetes()` talk to. Objects are kept in memory, all in one namespace.
+ * watch bookmarks, 410 Gone, resource versions and conflicts, JSON merge patches; the references of ConfigMap, Secret,
+ * Status and of common parameters): what the tests of `kubernetes()` and `kubernetesWriter()` talk to. Objects are kept
+ * in memory, all in one namespace.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { text } from 'node:stream/consumers'
 import { WebServer } from './source-http-rig.ts'
 
 type Data = Readonly<Record<string, string>>
@@ -13,6 +15,13 @@ export interface ApiObject {
   readonly metadata: { readonly name: string; readonly uid: string; readonly resourceVersion: string }
   readonly data?: Data
   readonly binaryData?: Data
+  readonly immutable?: boolean
+}
+
+interface Patch {
+  readonly metadata?: { readonly resourceVersion?: string; readonly name?: string }
+  readonly data?: Readonly<Record<string, string | null>>
+  readonly binaryData?: Readonly<Record<string, string | null>>
 }
 
 interface Event {
@@ -35,7 +44,9 @@ export class KubernetesPeer {
   /** What a client has to bring. */
   token: string | undefined
   /** What the Role does not let it do. */
-  forbidden: 'list' | 'watch' | undefined
+  forbidden: 'list' | 'watch' | 'get' | 'patch' | 'create' | undefined
+  /** Called before a patch or a creation is looked at: somebody else is faster. */
+  beforeWrite: (() => void) | undefined
   /** How a version that is too old is told: by the answer's status, or by an event of a watch that was taken on. */
   expiresBy: 'status' | 'event' = 'status'
   #version = 100
@@ -64,11 +75,15 @@ export class KubernetesPeer {
   }
 
   data(kind: ApiObject['kind'], name: string): Data | undefined {
-    return this.#objects.get(`${resources[kind]}/${name}`)?.data
+    return this.object(kind, name)?.data
+  }
+
+  object(kind: ApiObject['kind'], name: string): ApiObject | undefined {
+    return this.#objects.get(`${resources[kind]}/${name}`)
   }
 
   /** Values of a Secret are base64 here, as on the wire. */
-  apply(kind: ApiObject['kind'], name: string, fields: Pick<ApiObject, 'data' | 'binaryData'>): void {
+  apply(kind: ApiObject['kind'], name: string, fields: Pick<ApiObject, 'data' | 'binaryData' | 'immutable'>): void {
     const id = `${resources[kind]}/${name}`
     const before = this.#objects.get(id)
     const version = ++this.#version
@@ -140,15 +155,17 @@ export class KubernetesPeer {
     if (this.token !== undefined && request.headers.authorization !== `Bearer ${this.token}`) {
       return refuse(response, 401, 'Unauthorized', 'Unauthorized')
     }
-    const [, resource = ''] =
-      new RegExp(`^/api/v1/namespaces/${namespace}/(configmaps|secrets)$`).exec(url.pathname) ?? []
+    const [, resource = '', one] =
+      new RegExp(`^/api/v1/namespaces/${namespace}/(configmaps|secrets)(?:/([a-z0-9.-]+))?$`).exec(url.pathname) ?? []
+    if (resource !== '' && (one !== undefined || request.method === 'POST')) {
+      const asked = { resource: resource as 'configmaps' | 'secrets', name: one, request, response }
+      this.#answerOne(asked).catch((error: unknown) => response.destroy(error as Error))
+      return
+    }
     const [, name] = /^metadata\.name=(.+)$/.exec(url.searchParams.get('fieldSelector') ?? '') ?? []
     if (resource === '' || name === undefined) return refuse(response, 404, 'NotFound', 'the server could not find it')
     const verb = url.searchParams.has('watch') ? 'watch' : 'list'
-    if (this.forbidden === verb) {
-      const who = `User "system:serviceaccount:${namespace}:gateway" cannot ${verb} resource "${resource}"`
-      return refuse(response, 403, 'Forbidden', `${resource} "${name}" is forbidden: ${who} in API group ""`)
-    }
+    if (this.forbidden === verb) return forbid(response, verb, resource, name)
     if (verb === 'watch') return this.#watch({ resource, name, response }, url.searchParams)
     const object = this.#objects.get(`${resource}/${name}`)
     json(response, 200, {
@@ -157,6 +174,31 @@ export class KubernetesPeer {
       metadata: { resourceVersion: String(this.#version) },
       items: object ? [{ ...object, kind: undefined }] : [],
     })
+  }
+
+  async #answerOne({ resource, name, request, response }: Asked): Promise<void> {
+    const verb = request.method === 'POST' ? 'create' : request.method === 'PATCH' ? 'patch' : 'get'
+    if (this.forbidden === verb) return forbid(response, verb, resource, name ?? '')
+    const body = await text(request)
+    const kind = resource === 'secrets' ? 'Secret' : 'ConfigMap'
+    if (verb === 'get') return this.#give(response, kind, name ?? '')
+    this.beforeWrite?.()
+    const sent = JSON.parse(body) as Patch
+    const id = sent.metadata?.name ?? name ?? ''
+    const there = this.object(kind, id)
+    const problem = problemOf(verb, request, sent, there) ?? invalid(kind, merged(sent, there), there)
+    if (problem) {
+      const [code, reason, message] = problem
+      return refuse(response, code, reason, `${resource} "${id}" ${message}`)
+    }
+    this.apply(kind, id, merged(sent, there))
+    this.#give(response, kind, id, verb === 'create' ? 201 : 200)
+  }
+
+  #give(response: ServerResponse, kind: ApiObject['kind'], name: string, code = 200): void {
+    const object = this.object(kind, name)
+    if (!object) return refuse(response, 404, 'NotFound', `${resources[kind]} "${name}" not found`)
+    json(response, code, { apiVersion: 'v1', ...object })
   }
 
   #watch(watcher: Watcher, query: URLSearchParams): void {
@@ -179,6 +221,55 @@ export class KubernetesPeer {
       this.#watchers.delete(watcher)
     })
   }
+}
+
+interface Asked {
+  readonly resource: 'configmaps' | 'secrets'
+  readonly name: string | undefined
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+}
+
+type Problem = readonly [code: number, reason: string, message: string]
+
+function problemOf(verb: string, { headers }: IncomingMessage, sent: Patch, there?: ApiObject): Problem | undefined {
+  if (verb === 'create') return there && [409, 'AlreadyExists', 'already exists']
+  if (headers['content-type'] !== 'application/merge-patch+json') return [415, 'UnsupportedMediaType', 'is no patch']
+  if (!there) return [404, 'NotFound', 'not found']
+  const version = sent.metadata?.resourceVersion
+  if (version === undefined || version === there.metadata.resourceVersion) return undefined
+  return [409, 'Conflict', 'cannot be fulfilled: the object has been modified; please apply your changes to the latest']
+}
+
+/** RFC 7396: null takes a field out. */
+function merged(sent: Patch, there: ApiObject | undefined): Pick<ApiObject, 'data' | 'binaryData' | 'immutable'> {
+  const map = (field: 'data' | 'binaryData') => {
+    const entries = Object.entries({ ...there?.[field], ...sent[field] })
+    return Object.fromEntries(entries.filter((entry): entry is [string, string] => entry[1] !== null))
+  }
+  const [data, binaryData] = [map('data'), map('binaryData')]
+  const isImmutable = there?.immutable === true
+  return { data, ...(Object.keys(binaryData).length > 0 && { binaryData }), ...(isImmutable && { immutable: true }) }
+}
+
+function invalid(
+  kind: ApiObject['kind'],
+  { data = {}, binaryData = {} }: Pick<ApiObject, 'data' | 'binaryData'>,
+  there: ApiObject | undefined,
+): Problem | undefined {
+  const isInvalid = (message: string): Problem => [422, 'Invalid', `is invalid: ${message}`]
+  if (there?.immutable) return isInvalid('data: Forbidden: field is immutable when `immutable` is set')
+  const size = (value: string) => Buffer.from(value, kind === 'Secret' ? 'base64' : 'utf8').length
+  const sizeBytes = Object.values(data).reduce((sum, value) => sum + size(value), 0)
+  if (sizeBytes > 1_048_576) return isInvalid('[]: Too long: must have at most 1048576 bytes')
+  const bad = Object.keys(data).find((key) => !/^[-._a-zA-Z0-9]+$/.test(key) || Object.hasOwn(binaryData, key))
+  if (bad !== undefined) return isInvalid(`data[${bad}]: Invalid value`)
+  return undefined
+}
+
+function forbid(response: ServerResponse, verb: string, resource: string, name: string): void {
+  const who = `User "system:serviceaccount:${namespace}:gateway" cannot ${verb} resource "${resource}"`
+  refuse(response, 403, 'Forbidden', `${resource} "${name}" is forbidden: ${who} in API group ""`)
 }
 
 function give({ resource, name, response }: Watcher, { type, object }: Event): void {

@@ -8,15 +8,17 @@ import { inRange } from '../range.ts'
 import { SourceError, type Document, type SecretValue } from '../source.ts'
 import { accessOf, type Connection } from './kubernetes/access.ts'
 import { listAndWatch, type Held, type Wanted } from './kubernetes/list-watch.ts'
+import { dataKeys, isDataKey, namedObject, type KubernetesObject } from './kubernetes/object.ts'
 import { watching, type Place, type WatchingOptions, type WatchingSource } from './watching.ts'
 
 export type { Token } from '../credentials.ts'
 export type KubernetesConnection = Connection
+export type { KubernetesObject } from './kubernetes/object.ts'
 
 export type KubernetesOptions = KubernetesPlace & KubernetesConnection & KubernetesWatch & WatchingOptions
 
-/** The name of the object. The values of a Secret are never shown. */
-export type KubernetesPlace = ({ readonly configMap: string } | { readonly secret: string }) & {
+/** The values of a Secret are never shown. */
+export type KubernetesPlace = KubernetesObject & {
   /** The data key that holds the document, such as `app.yaml`. Without it the document is the map of all data keys. */
   readonly key?: string
 }
@@ -30,10 +32,6 @@ export interface KubernetesWatch {
   readonly paceMs?: number
 }
 
-/** What object names and namespaces, and what data keys may be made of. */
-const namePattern = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/
-const keyPattern = /^[-._a-zA-Z0-9]{1,253}$/
-
 /**
  * Reads and follows one ConfigMap or Secret. Without `url` it asks the cluster in which it runs, as the pod's service
  * account.
@@ -41,9 +39,9 @@ const keyPattern = /^[-._a-zA-Z0-9]{1,253}$/
  */
 export function kubernetes(options: KubernetesOptions): WatchingSource {
   const { watchMs = 60_000, timeoutMs = 10_000, paceMs = 1_000, key } = options
-  const object = objectOf(options)
-  if (key !== undefined && !keyPattern.test(key)) {
-    throw new TypeError(`kubernetes(): key is ${JSON.stringify(key)}; want letters, digits, "-", "_" and "."`)
+  const object = namedObject('kubernetes()', options)
+  if (key !== undefined && !isDataKey(key)) {
+    throw new TypeError(`kubernetes(): key is ${JSON.stringify(key)}; want ${dataKeys}`)
   }
   inRange('kubernetes()', 'watchMs', watchMs, 1_000, 3_600_000)
   inRange('kubernetes()', 'timeoutMs', timeoutMs, 1, 3_600_000)
@@ -130,16 +128,4 @@ function withoutValues(error: SourceError): SourceError {
     ...(origin && { origin }),
   }))
   return new SourceError(issues, { transient: error.transient })
-}
-
-function objectOf(options: KubernetesPlace): Pick<Wanted, 'kind' | 'name'> {
-  const { configMap, secret } = options as { configMap?: string; secret?: string }
-  const name = configMap ?? secret
-  if (name === undefined || (configMap !== undefined && secret !== undefined)) {
-    throw new TypeError('kubernetes(): want either a configMap or a secret')
-  }
-  if (!namePattern.test(name)) {
-    throw new TypeError(`kubernetes(): the name is ${JSON.stringify(name)}; want one as Kubernetes takes it`)
-  }
-  return { kind: configMap === undefined ? 'Secret' : 'ConfigMap', name }
 }

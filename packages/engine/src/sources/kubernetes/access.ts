@@ -5,10 +5,12 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errorText } from '../../deadline.ts'
+import type { Json } from '../../json.ts'
 import { FollowError } from '../watching.ts'
 import type { Token } from '../../credentials.ts'
 import { agentFor } from '../../http-request.ts'
 import { httpUrl, type Peer } from '../watching/request.ts'
+import { isFields, resourceOf, type ObjectName } from './object.ts'
 
 export interface Connection {
   /**
@@ -61,6 +63,32 @@ export function accessOf(options: Connection): () => Promise<Access> {
       peer: { agent: agentFor(cluster, { ca: trusted }), token: token ?? (() => file('token')) },
     }
   }
+}
+
+/**
+ * Why an answer of 401 or 403 came, and what to grant to whom.
+ * @param body the API's own account of it, of which only the user is shown.
+ */
+export function notAllowed(
+  status: number,
+  body: Json | undefined,
+  { url, namespace, name, verb, verbs, ...object }: ObjectName & Asked,
+): string | undefined {
+  if (status === 401) return `${url.origin} does not know the token, or lacks one (401); want one that has not expired`
+  if (status !== 403) return undefined
+  const text = isFields(body) && typeof body['message'] === 'string' ? body['message'] : ''
+  const who = /\bUser "([\w:.@-]{1,200})"/.exec(text)?.[1] ?? 'who asks'
+  const what = `${resourceOf(object)} "${name}" in the namespace ${namespace}`
+  const want = `a Role with the verbs ${verbs} on ${what}, bound to it`
+  return `${url.origin} does not let ${who} ${verb} ${what} (403); want ${want}`
+}
+
+interface Asked {
+  readonly url: URL
+  readonly namespace: string
+  readonly verb: string
+  /** All that is to be granted. */
+  readonly verbs: string
 }
 
 function clusterUrl(): URL {

@@ -9,13 +9,11 @@ import type { Json } from '../../json.ts'
 import { FollowError, type News } from '../watching.ts'
 import { Pace } from '../watching/pace.ts'
 import { ask, open, refusal, type Answer, type Peer } from '../watching/request.ts'
-import type { Access } from './access.ts'
+import { notAllowed, type Access } from './access.ts'
 import { jsonLines, mostBytes } from './lines.ts'
-import { entriesOf, isFields, newer, versionOf, type Fields } from './object.ts'
+import { entriesOf, isFields, newer, resourceOf, versionOf, type Fields, type ObjectName } from './object.ts'
 
-export interface Wanted {
-  readonly kind: 'ConfigMap' | 'Secret'
-  readonly name: string
+export interface Wanted extends ObjectName {
   /** A data key; without it all. */
   readonly key: string | undefined
   readonly watchMs: number
@@ -203,18 +201,9 @@ class Api {
   #refused(verb: 'list' | 'watch', answer: Pick<Answer, 'url' | 'status' | 'headers'>, body: Json | undefined): Error {
     const { status } = answer
     if (status === 410) return expired
-    const what = `${resourceOf(this.#wanted)} "${this.#wanted.name}" in the namespace ${this.#namespace}`
-    const at = this.#url.origin
-    if (status === 401) {
-      const message = `${at} does not know the token, or lacks one (401); want one that has not expired`
-      return new FollowError(message, { transient: false })
-    }
-    if (status === 403) {
-      const text = isFields(body) && typeof body['message'] === 'string' ? body['message'] : ''
-      const who = /\bUser "([\w:.@-]{1,200})"/.exec(text)?.[1] ?? 'who asks'
-      const want = `a Role with the verbs list and watch on ${what}, bound to it`
-      return new FollowError(`${at} does not let ${who} ${verb} ${what} (403); want ${want}`, { transient: false })
-    }
+    const asked = { ...this.#wanted, namespace: this.#namespace, url: this.#url, verb, verbs: 'list and watch' }
+    const why = notAllowed(status, body, asked)
+    if (why !== undefined) return new FollowError(why, { transient: false })
     return refusal(answer)
   }
 
@@ -226,10 +215,6 @@ class Api {
 
 /** 410 Gone. */
 const expired = new Error('the version is too old')
-
-function resourceOf({ kind }: Wanted): string {
-  return kind === 'Secret' ? 'secrets' : 'configmaps'
-}
 
 /** Selected by the server; one that does not know how gives all. */
 function isNamed(object: Fields, name: string): boolean {

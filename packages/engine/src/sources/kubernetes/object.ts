@@ -1,9 +1,43 @@
-/** What a ConfigMap or Secret holds, as entries. Asking for it is `list-watch.ts`. */
+/** A ConfigMap or Secret: its name, and what it holds, as entries. Asking for it is `list-watch.ts`. */
 import { Buffer } from 'node:buffer'
 import type { Json, JsonObject } from '../../json.ts'
 import type { News } from '../watching.ts'
 
 export type Fields = JsonObject
+
+/** The name of the object. */
+export type KubernetesObject = { readonly configMap: string } | { readonly secret: string }
+
+export interface ObjectName {
+  readonly kind: 'ConfigMap' | 'Secret'
+  readonly name: string
+}
+
+const namePattern = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/
+
+/** @throws TypeError at the call, if it cannot be meant. */
+export function namedObject(what: string, options: KubernetesObject): ObjectName {
+  const { configMap, secret } = options as { configMap?: string; secret?: string }
+  const name = configMap ?? secret
+  if (name === undefined || (configMap !== undefined && secret !== undefined)) {
+    throw new TypeError(`${what}: want either a configMap or a secret`)
+  }
+  if (!namePattern.test(name)) {
+    throw new TypeError(`${what}: the name is ${JSON.stringify(name)}; want one as Kubernetes takes it`)
+  }
+  return { kind: configMap === undefined ? 'Secret' : 'ConfigMap', name }
+}
+
+export const dataKeys = 'letters, digits, "-", "_" and ".", at most 253'
+
+export function isDataKey(key: string): boolean {
+  return /^[-._a-zA-Z0-9]{1,253}$/.test(key) && key !== '.' && !key.startsWith('..')
+}
+
+/** As paths of the API name the kind. */
+export function resourceOf({ kind }: Pick<ObjectName, 'kind'>): 'configmaps' | 'secrets' {
+  return kind === 'Secret' ? 'secrets' : 'configmaps'
+}
 
 export interface Read {
   readonly entries: ReadonlyMap<string, Uint8Array>

@@ -1,0 +1,224 @@
+/**
+ * Writes data keys of a ConfigMap or Secret of Kubernetes, by patches that name the version of the object that was
+ * looked at. Where the API is and who asks is `../sources/kubernetes/access.ts`; how one request is made is
+ * `../sources/watching/request.ts`.
+ */
+import { Buffer } from 'node:buffer'
+import { createHash } from 'node:crypto'
+import { backoffMs, pause } from '../deadline.ts'
+import type { KubernetesConnection, KubernetesObject } from '../sources/kubernetes.ts'
+import { accessOf, notAllowed, type Access } from '../sources/kubernetes/access.ts'
+import { mostBytes } from '../sources/kubernetes/lines.ts'
+import {
+  dataKeys,
+  isDataKey,
+  isFields,
+  namedObject,
+  resourceOf,
+  versionOf,
+  type Fields,
+} from '../sources/kubernetes/object.ts'
+import { FollowError } from '../sources/watching.ts'
+import { ask, jsonIn, type Answer } from '../sources/watching/request.ts'
+import { calling, Kept, refused, type Call } from './calling.ts'
+import { WriteError, type Expected, type Stored, type Writer } from './writer.ts'
+
+/** It needs the verbs `get`, `patch` and, where the object is not there yet, `create`. */
+export type KubernetesWriterOptions = KubernetesObject & KubernetesConnection & { readonly timeoutMs?: number }
+
+/** Of all values of an object together, as Kubernetes has it. */
+const mostDataBytes = 1024 * 1024
+/** How often the object is looked at again after somebody has changed it in between. */
+const tries = 30
+
+interface Change {
+  readonly key: string
+  /** Undefined: it is to be removed. */
+  readonly value: Uint8Array | undefined
+  readonly expected: Expected
+}
+
+/**
+ * Keys are data keys. A revision is a digest of the value: what happens to other keys of the object is no conflict.
+ * The object is made where it is not there; one that is immutable is refused.
+ * @throws TypeError at the call, if an option cannot be meant.
+ */
+export function kubernetesWriter(options: KubernetesWriterOptions): Writer {
+  const { timeoutMs = 10_000 } = options
+  const object = namedObject('kubernetesWriter()', options)
+  const isSecret = object.kind === 'Secret'
+  const name = `kubernetes:${object.kind.toLowerCase()}/${object.name}`
+  const kept = new Kept(accessOf(options), ({ peer }) => peer.agent.destroy())
+  /** One change after the other: each goes by the version that the one before has made. */
+  let turn: Promise<unknown> = Promise.resolve()
+
+  const call = <T>(signal: AbortSignal, work: (access: Access, call: Call) => Promise<T>): Promise<T> =>
+    calling(name, timeoutMs, signal, async (made) => work(await kept.get(), made))
+
+  const check = (key: string): void => {
+    if (isDataKey(key)) return
+    throw new WriteError('refused', `${name}: ${JSON.stringify(key)} is no data key; want ${dataKeys}`)
+  }
+
+  async function request(
+    { url: base, namespace, peer }: Access,
+    { signal }: Call,
+    { verb, body }: { readonly verb: keyof typeof methods; readonly body?: Fields },
+  ): Promise<Answer> {
+    const url = new URL(base)
+    const one = verb === 'create' ? '' : `/${object.name}`
+    url.pathname = `${base.pathname.replace(/\/$/, '')}/api/v1/namespaces/${namespace}/${resourceOf(object)}${one}`
+    if (body) url.searchParams.set('fieldManager', 'midflight')
+    const type = verb === 'patch' ? 'application/merge-patch+json' : 'application/json'
+    const headers = { accept: 'application/json', ...(body && { 'content-type': type }) }
+    const sent = body && { body: JSON.stringify(body) }
+    const answer = await ask(
+      peer,
+      { url, method: methods[verb], headers, signal, limitMs: timeoutMs, ...sent },
+      mostBytes,
+    )
+    const asked = { ...object, url, namespace, verb, verbs: 'get, patch and create' }
+    const why = notAllowed(answer.status, jsonIn(answer), asked)
+    if (why !== undefined) throw new FollowError(why, { transient: false })
+    return answer
+  }
+
+  /** As it is now: without a version to go by, the API asks its store. */
+  async function read(access: Access, current: Call): Promise<Fields | undefined> {
+    const answer = await request(access, current, { verb: 'get' })
+    const told = jsonIn(answer)
+    if (answer.status === 404 && isFields(told) && told['reason'] === 'NotFound') return undefined
+    if (answer.status !== 200 && answer.status !== 404) throw failed(answer)
+    if (answer.status === 200 && isFields(told) && versionOf(told) !== undefined) return told
+    const { origin, pathname } = answer.url
+    const what = `${origin}${pathname} answers with no ${object.kind}; want the URL of a Kubernetes API`
+    throw new FollowError(what, { transient: false })
+  }
+
+  async function change(access: Access, current: Call, { key, value, expected }: Change) {
+    for (let attempt = 0; attempt < tries; attempt++) {
+      const there = await read(access, current)
+      const values = there ? valuesOf(there, isSecret) : new Map<string, Uint8Array>()
+      const found = values.get(key)
+      if (!isAsExpected(found, expected)) return 'conflict'
+      if (!found && !value) return 'absent'
+      if (there?.['immutable'] === true) {
+        const want = 'make another under another name, or delete it and write again'
+        throw new WriteError('refused', `${name} is immutable, so Kubernetes changes nothing in it; ${want}`)
+      }
+      if (value) refuseTooLarge(new Map([...values, [key, value]]))
+      current.sent()
+      const answer = await request(access, current, there ? patchOf(there, key, value) : creationOf(key, value))
+      if (answer.status === 200 || answer.status === 201) return value ? 'written' : 'removed'
+      // The object is another than the one that was looked at, or has been made meanwhile, or removed.
+      if (answer.status !== 409 && !(there && answer.status === 404)) throw failed(answer)
+      await pause(backoffMs(attempt, 5, 200), current.signal)
+    }
+    const what = `${name} was changed by others each of ${tries} times between a look and a write; nothing was written`
+    throw new WriteError('unreachable', what)
+  }
+
+  const patchOf = (there: Fields, key: string, value: Uint8Array | undefined) => {
+    const { binaryData } = there
+    const isBinary = isFields(binaryData) && Object.hasOwn(binaryData, key)
+    const body = {
+      metadata: { resourceVersion: versionOf(there) ?? '' },
+      data: { [key]: value ? dataText(key, value) : null },
+      ...(isBinary && { binaryData: { [key]: null } }),
+    }
+    return { verb: 'patch', body } as const
+  }
+
+  const creationOf = (key: string, value: Uint8Array | undefined) => {
+    const data = value ? { [key]: dataText(key, value) } : {}
+    const body = { apiVersion: 'v1', kind: object.kind, metadata: { name: object.name }, data }
+    return { verb: 'create', body } as const
+  }
+
+  const dataText = (key: string, value: Uint8Array): string => {
+    if (isSecret) return Buffer.from(value).toString('base64')
+    try {
+      return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(value)
+    } catch {
+      throw new WriteError('refused', `${name}: what is to be written to ${key} is not UTF-8, as a ConfigMap holds it`)
+    }
+  }
+
+  const refuseTooLarge = (values: ReadonlyMap<string, Uint8Array>): void => {
+    let sizeBytes = 0
+    for (const value of values.values()) sizeBytes += value.length
+    if (sizeBytes <= mostDataBytes) return
+    const what = `${name} would hold ${sizeBytes} bytes`
+    throw new WriteError('refused', `${what}; Kubernetes takes at most ${mostDataBytes} in one object`)
+  }
+
+  /** What the API says of a Secret may hold some of it. */
+  const failed = (answer: Answer): Error => {
+    const told = jsonIn(answer)
+    const message = isFields(told) && typeof told['message'] === 'string' ? told['message'] : ''
+    return refused(name, answer, isSecret ? '' : message.slice(0, 300))
+  }
+
+  const inTurn = (signal: AbortSignal, changed: Change) => {
+    const mine = turn.then(() => call(signal, (access, current) => change(access, current, changed)))
+    turn = mine.catch(() => undefined) // told to who asked for it
+    return mine
+  }
+
+  return {
+    name,
+    lacks: {
+      revisions: 'data keys have no versions of their own: a value that came back is taken for the same',
+      ...(!isSecret && { bytes: 'a ConfigMap holds text; what is in binaryData no source reads' }),
+    },
+    read: async (key, signal) => {
+      check(key)
+      const there = await call(signal, read)
+      const value = there && valuesOf(there, isSecret).get(key)
+      return value && storedOf(value)
+    },
+    async *list(prefix, signal) {
+      const there = await call(signal, read)
+      for (const [key, value] of there ? valuesOf(there, isSecret) : []) {
+        if (key.startsWith(prefix)) yield { key, ...storedOf(value) }
+      }
+    },
+    write: async (key, value, expected, signal) => {
+      check(key)
+      const kind = await inTurn(signal, { key, value, expected })
+      return kind === 'conflict' ? { kind } : { kind: 'written', revision: storedOf(value).revision }
+    },
+    remove: async (key, expected, signal) => {
+      check(key)
+      const kind = await inTurn(signal, { key, value: undefined, expected })
+      return { kind: kind === 'written' ? 'removed' : kind }
+    },
+    close: () => kept.close(),
+  }
+}
+
+/** By what permissions call them. */
+const methods = { get: 'GET', patch: 'PATCH', create: 'POST' } as const
+
+/** Bytes that are no text are in `binaryData`. Keys are in one of the two. */
+function valuesOf(object: Fields, isSecret: boolean): Map<string, Uint8Array> {
+  const values = new Map<string, Uint8Array>()
+  for (const field of ['data', 'binaryData'] as const) {
+    const entries = object[field]
+    const encoding = isSecret || field === 'binaryData' ? 'base64' : 'utf8'
+    for (const [key, value] of Object.entries(isFields(entries) ? entries : {})) {
+      if (typeof value === 'string') values.set(key, Buffer.from(value, encoding))
+    }
+  }
+  return values
+}
+
+function storedOf(value: Uint8Array): Stored {
+  return { value, revision: createHash('sha256').update(value).digest('hex').slice(0, 32) }
+}
+
+function isAsExpected(found: Uint8Array | undefined, expected: Expected): boolean {
+  if (expected === 'any') return true
+  if (expected === 'absent') return found === undefined
+  return found !== undefined && storedOf(found).revision === expected.revision
+}
