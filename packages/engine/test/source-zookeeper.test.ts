@@ -185,7 +185,8 @@ describe.skipIf(withoutZookeeper !== undefined)(`zookeeper()${why}`, { timeout: 
     const { write, remove, proxy, place } = await serving()
     for (const name of ['a', 'b', 'c', 'd/e', 'd/f']) await write(`/app/${name}`, '1')
     const session = await connected(accessOf({ servers: addressOf(proxy) }), soon())
-    const tree = new Tree({ path: `${place}/app`, chroot: place, isKey: false, maxBytes: 10 }, session)
+    expect(await session.watchBelow(`${place}/app`)).toBe(true)
+    const tree = new Tree({ path: `${place}/app`, chroot: place, isKey: false, maxBytes: 10 }, session, true)
     onTestFinished(() => tree.close())
     const told = async () => {
       await tree.heard()
@@ -193,7 +194,10 @@ describe.skipIf(withoutZookeeper !== undefined)(`zookeeper()${why}`, { timeout: 
       const news = tree.news()
       if (news.kind === 'whole') return [news.kind, [...news.entries.keys()].sort(), news.emptied]
       if (news.kind !== 'changes') return [news.kind]
-      return [news.kind, news.changes.map(({ key, value }) => `${key}=${String(value)}`).sort()]
+      return [
+        news.kind,
+        news.changes.map(({ key, value }) => `${key}=${value && Buffer.from(value).toString()}`).sort(),
+      ]
     }
     expect(await told()).toEqual(['whole', ['/app/a', '/app/b', '/app/c', '/app/d/e', '/app/d/f'], false])
     await write('/app/b', '2')

@@ -1,6 +1,6 @@
 /**
- * Configuration from ZooKeeper: one znode, or the znodes below a path. It needs the peer `node-zookeeper-client`, which
- * is imported at the first load. What is watched and read is `zookeeper/tree.ts`, the connection `zookeeper/session.ts`.
+ * Configuration from ZooKeeper: one znode, or the znodes below a path. What is watched and read is `zookeeper/tree.ts`,
+ * what is asked `zookeeper/session.ts`, and the protocol itself `zookeeper/connection.ts` and `zookeeper/wire.ts`.
  */
 import { pause, within } from '../deadline.ts'
 import { inRange } from '../range.ts'
@@ -10,7 +10,7 @@ import { accessOf, checkedPath, connected, type Access, type ZookeeperConnection
 import { Tree, type Root } from './zookeeper/tree.ts'
 
 export type { ZookeeperConnection } from './zookeeper/access.ts'
-export type { Token } from '../credentials.ts'
+export type { TlsOptions, Token } from '../credentials.ts'
 
 /** With one of `key` and `prefix`. */
 export interface ZookeeperOptions extends ZookeeperConnection, WatchingOptions {
@@ -49,11 +49,27 @@ interface Paces {
 /** The session is kept from one call to the next, so that a look costs no new one. */
 function feedOf(root: Root, access: Access, paces: Paces): Feed {
   let tree: Tree | undefined
+  // One watch for all that is below. One znode is watched with each read of it, which costs nothing.
+  let isToldBelow = !root.isKey
+  const opened = async (signal: AbortSignal): Promise<Tree> => {
+    const session = await connected(access, signal)
+    if (!isToldBelow) return new Tree(root, session, false, tree)
+    try {
+      isToldBelow = await until(signal, session.watchBelow(root.path))
+      if (isToldBelow) return new Tree(root, session, true, tree)
+    } catch (error) {
+      await session.close()
+      throw error
+    }
+    // An old server ends the connection with such an answer.
+    await session.close()
+    return opened(signal)
+  }
   return {
     async *follow(signal) {
       try {
         // A server that opens a session knows what was written before.
-        if (!tree?.isOpen) tree = new Tree(root, await connected(access, signal), tree)
+        if (!tree?.isOpen) tree = await opened(signal)
         else await until(signal, tree.caughtUp())
         yield* following(tree, paces, signal)
       } catch (error) {

@@ -1,6 +1,6 @@
 /**
  * Writes to ZooKeeper: a znode is set where it has the version that it had with the expected revision, and made with all
- * that is above it where there is none. It needs the peer `node-zookeeper-client`.
+ * that is above it where there is none.
  */
 import { accessOf, connected, isPath, type ZookeeperConnection } from '../sources/zookeeper/access.ts'
 import type { Changed, Session, Stat } from '../sources/zookeeper/session.ts'
@@ -9,7 +9,7 @@ import { WriteError, type Expected, type Removed, type StoredEntry, type Writer,
 
 export type { ZookeeperConnection } from '../sources/zookeeper/access.ts'
 
-/** Servers and the library take 1 MiB for all of a request. */
+/** Servers take 1 MiB for all of a request. */
 const maxValueBytes = 1024 * 1024 - 4_096
 /** Znodes asked for at once. */
 const atOnce = 64
@@ -65,7 +65,7 @@ export function zookeeperWriter(options: ZookeeperConnection): Writer {
         await session.caughtUp(above || '/')
         return session.children(above || '/')
       })
-      const left = pathsBelow(above, first?.names).filter(isWanted)
+      const left = pathsBelow(above, first).filter(isWanted)
       while (left.length > 0) {
         const some = left.splice(-atOnce)
         for (const { entry, below } of await call(signal, (session) => Promise.all(some.map(found(session))))) {
@@ -132,7 +132,7 @@ async function madeAbove(session: Session, path: string): Promise<Changed | unde
   for (let end = path.indexOf('/', 1); end !== -1; end = path.indexOf('/', end + 1)) {
     const above = path.slice(0, end)
     if (await session.exists(above)) continue
-    const changed = await session.createEmpty(above)
+    const changed = await session.create(above)
     if (changed.kind === 'below-ephemeral') return changed
   }
   return undefined
@@ -151,7 +151,7 @@ function found(session: Session) {
   return async (path: string): Promise<{ entry: StoredEntry | undefined; below: readonly string[] }> => {
     const [data, children] = await Promise.all([session.data(path), session.children(path)])
     const entry = data && { key: path, value: data.value, revision: revisionOf(data.stat) }
-    return { entry, below: pathsBelow(path, children?.names) }
+    return { entry, below: pathsBelow(path, children) }
   }
 }
 
@@ -161,5 +161,5 @@ function pathsBelow(above: string, names: readonly string[] = []): readonly stri
 
 /** The number of the change that wrote it. */
 function revisionOf({ mzxid }: Stat): string {
-  return mzxid.toString('hex')
+  return mzxid.toString(16)
 }

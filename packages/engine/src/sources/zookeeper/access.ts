@@ -1,7 +1,7 @@
 /** How to reach ZooKeeper and who to be there, for whoever reads or writes: checked once, and then a session at a time. */
 import { inRange } from '../../range.ts'
 import { FollowError } from '../watching.ts'
-import { secretText, type Token } from '../../credentials.ts'
+import { secretText, type TlsOptions, type Token } from '../../credentials.ts'
 import { Session, type Server } from './session.ts'
 
 export interface ZookeeperConnection {
@@ -11,6 +11,8 @@ export interface ZookeeperConnection {
   readonly user?: string
   /** A function is asked at each connection. */
   readonly password?: Token
+  /** Given, the servers' ports must be ones with TLS (`secureClientPort`). */
+  readonly tls?: TlsOptions
   /** How long a connection and each answer may take, milliseconds, default 5,000. */
   readonly timeoutMs?: number
 }
@@ -20,24 +22,26 @@ export interface Access {
   /** Before each path. Empty where there is none. */
   readonly chroot: string
   readonly login: { readonly user: string; readonly password: Token } | undefined
+  readonly tls: TlsOptions | undefined
   readonly timeoutMs: number
 }
 
 /** @throws TypeError, RangeError if an option cannot be meant. */
 export function accessOf(options: ZookeeperConnection): Access {
-  const { timeoutMs = 5_000 } = options
+  const { tls, timeoutMs = 5_000 } = options
   inRange('zookeeper()', 'timeoutMs', timeoutMs, 1, 3_600_000)
-  return { ...placesOf(options.servers), login: loginOf(options), timeoutMs }
+  return { ...placesOf(options.servers), login: loginOf(options), tls, timeoutMs }
 }
 
 /** To any of the servers, so that those who come back at once spread. @throws FollowError that names each of them. */
-export async function connected({ servers, login, timeoutMs }: Access, signal: AbortSignal): Promise<Session> {
+export async function connected({ servers, login, tls, timeoutMs }: Access, signal: AbortSignal): Promise<Session> {
   const said = login && `${login.user}:${await secretText(login.password)}`
+  const options = { login: said, tls, timeoutMs }
   const errors: FollowError[] = []
   const first = Math.floor(Math.random() * servers.length)
   for (const server of [...servers.slice(first), ...servers.slice(0, first)]) {
     try {
-      return await Session.open(server, said, timeoutMs, signal)
+      return await Session.open(server, options, signal)
     } catch (error) {
       if (signal.aborted || !(error instanceof FollowError && error.transient)) throw error
       errors.push(error)

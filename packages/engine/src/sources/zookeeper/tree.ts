@@ -1,11 +1,11 @@
 /**
- * The znodes that one session reads, and the watches on them. A watch fires once: it is set with the read, and what it
- * fires for is read again, so that nothing lies between. When nothing is left to be read again, what was read is what
- * was there at one moment: the server tells of a change before it answers with anything newer.
+ * The znodes that one session reads, and what it is told of them. Where the server tells of all that happens below a
+ * path, it is told to before anything is read; otherwise a watch is set with each read, and what it fires for is read
+ * again. So nothing lies between a read and what is told after it. When nothing is left to be read again, what was read
+ * is what was there at one moment: the server tells of a change before it answers with anything newer.
  */
-import type * as Library from 'node-zookeeper-client'
 import type { KeyChange, News } from '../watching.ts'
-import { childrenChanged, created, deleted, type Session, type Stat } from './session.ts'
+import { childrenChanged, created, deleted, type Session, type Stat, type WatchEvent } from './session.ts'
 
 /** Where to read. */
 export interface Root {
@@ -18,14 +18,14 @@ export interface Root {
   readonly maxBytes: number
 }
 
+/** As little as can be: there may be many. Values are not kept once they are told. */
 interface Node {
   readonly path: string
-  readonly above: Node | undefined
-  /** Paths. */
-  children: ReadonlySet<string>
-  /** Undefined if not read yet, or too large to be. */
-  data: Uint8Array | undefined
+  /** Paths. Undefined where there are none. */
+  children: Set<string> | undefined
   sizeBytes: number
+  hasValue: boolean
+  /** Or asked for, since it was found or all was to be read anew. */
   isRead: boolean
   isDataStale: boolean
   areChildrenStale: boolean
@@ -41,34 +41,48 @@ const ownPath = '/zookeeper'
 export class Tree {
   readonly #at: Root
   readonly #session: Session
+  /** By one watch on the root, which was set before; otherwise each read sets one. */
+  readonly #isToldBelow: boolean
   readonly #root: Node
   readonly #nodes = new Map<string, Node>()
   readonly #stale = new Set<Node>()
+  /** Those whose children are being asked for. */
+  readonly #listed = new Set<Node>()
   /** Those whose values were not read for their size. */
   readonly #tooLarge = new Set<Node>()
+  /** That was told, and what else came was not. */
+  #isRefused = false
   /** Of all values, also of those not read. */
   #sizeBytes = 0
   /** How many have a value. */
   #values = 0
-  /** Paths of those that may have another value than the one that was told. Undefined: all is to be told. */
-  #untold: Set<string> | undefined
+  /** What may be other than what was told, by its path. */
+  #untold = new Map<string, Uint8Array | undefined>()
+  /** That is all there is. */
+  #isWhole = true
   #settling: Promise<void> | undefined
   #event = new AbortController()
   /** When the root was created, as the server counts. Undefined if it is not there. */
-  #createdAt: string | undefined
+  #createdAt: bigint | undefined
   /** Of the last root with values at or below it. */
-  #heldBy: string | undefined
+  #heldBy: bigint | undefined
   /** There were values, and whatever ended them was seen by this session. */
   #hasHeld = false
-  readonly #onEvent = (event: Library.Event) => this.#note(event)
 
-  /** @param before the one of the session before */
-  constructor(at: Root, session: Session, before?: Tree) {
+  /**
+   * @param isToldBelow the session watches all below the root
+   * @param before the one of the session before
+   */
+  constructor(at: Root, session: Session, isToldBelow: boolean, before?: Tree) {
     this.#at = at
     this.#session = session
+    this.#isToldBelow = isToldBelow
     if (before) this.#heldBy = before.#heldBy
-    this.#root = this.#added(at.path, undefined)
-    session.onEnd = () => this.#event.abort()
+    this.#root = this.#added(at.path)
+    session.tell(
+      (event) => this.#note(event),
+      () => this.#event.abort(),
+    )
   }
 
   get isOpen(): boolean {
@@ -89,13 +103,13 @@ export class Tree {
     await this.#session.exists(this.#at.path)
   }
 
-  /**
-   * All is read and watched once more. A server does not tell of changes that the login may not read at that moment,
-   * and takes the watch away all the same.
-   */
+  /** All is read once more. A server does not tell of changes that the login may not read at that moment. */
   readAnew(): void {
-    this.#untold = undefined
+    this.#isWhole = true
+    this.#isRefused = false
+    this.#untold.clear()
     for (const node of this.#nodes.values()) {
+      node.isRead = false
       node.isDataStale = node.areChildrenStale = true
       this.#stale.add(node)
     }
@@ -115,48 +129,37 @@ export class Tree {
 
   /** All, and after that what changed: what a change costs is not to depend on how many znodes there are. */
   news(): News {
+    const untold = this.#untold
+    this.#untold = new Map()
     for (const { path, sizeBytes } of this.#tooLarge) {
-      this.#untold = undefined
+      this.#isRefused = true
       const message = `is ${sizeBytes} bytes, with all others ${this.#sizeBytes}; want at most ${this.#at.maxBytes}`
       return { kind: 'unusable', key: this.#nameOf(path), code: 'limit', message }
     }
-    const untold = this.#untold
-    this.#untold = new Set()
+    const isWhole = this.#isWhole
+    this.#isWhole = false
     if (this.#values > 0) {
       this.#hasHeld = true
       this.#heldBy = this.#createdAt
-      if (untold) return { kind: 'changes', changes: [...untold].map((path) => this.#changeAt(path)) }
+      if (!isWhole) return { kind: 'changes', changes: this.#changesOf(untold) }
     }
     const entries = new Map<string, Uint8Array>()
-    for (const { path, data } of this.#nodes.values()) if (this.#isValue(data)) entries.set(this.#nameOf(path), data)
+    for (const { key, value } of this.#changesOf(untold)) if (value) entries.set(key, value)
     // The same root is still there, so what was below it did not get lost with it: it was deleted.
     const isKnown = this.#hasHeld || (this.#createdAt !== undefined && this.#createdAt === this.#heldBy)
     return { kind: 'whole', entries, emptied: entries.size === 0 && isKnown }
   }
 
-  #changeAt(path: string): KeyChange {
-    const data = this.#nodes.get(path)?.data
-    return { key: this.#nameOf(path), value: this.#isValue(data) ? data : undefined }
-  }
-
-  /** Without a value it is there for those below it. */
-  #isValue(data: Uint8Array | undefined): data is Uint8Array {
-    return data !== undefined && (data.length > 0 || this.#at.isKey)
-  }
-
-  /** @param data undefined: it is gone, or not read */
-  #replaced(node: Node, data: Uint8Array | undefined, sizeBytes: number): void {
-    this.#values += Number(this.#isValue(data)) - Number(this.#isValue(node.data))
-    this.#sizeBytes += sizeBytes - node.sizeBytes
-    node.sizeBytes = sizeBytes
-    node.data = data
-    this.#untold?.add(node.path)
+  #changesOf(untold: ReadonlyMap<string, Uint8Array | undefined>): KeyChange[] {
+    return Array.from(untold, ([path, value]) => ({ key: this.#nameOf(path), value }))
   }
 
   async #settle(): Promise<void> {
     for (let turns = 0; ; turns++) {
-      if (this.#stale.size === 0 && this.#sizeBytes <= this.#at.maxBytes) {
-        for (const node of this.#tooLarge) this.#again(node, 'isDataStale')
+      if (this.#sizeBytes <= this.#at.maxBytes) {
+        // What came beside what was too large is forgotten.
+        if (this.#isRefused) this.readAnew()
+        if (this.#stale.size === 0) for (const node of this.#tooLarge) this.#again(node, 'isDataStale')
       }
       const batch = [...this.#stale].filter(({ isRead }) => turns < mostTurns || !isRead)
       if (batch.length === 0) return
@@ -170,45 +173,49 @@ export class Tree {
 
   async #read(node: Node): Promise<void> {
     const { isDataStale, areChildrenStale, path } = node
+    const isRoot = node === this.#root
     this.#stale.delete(node)
     node.isDataStale = node.areChildrenStale = false
-    let stat: Stat | undefined
-    if (node === this.#root && this.#createdAt === undefined) {
-      stat = await this.#session.exists(path, this.#onEvent)
-      if (!stat) return this.#waitFor(node)
-      this.#createdAt = hex(stat.czxid)
-    }
-    if (areChildrenStale && !this.#at.isKey) {
-      const listed = await this.#session.children(path, this.#onEvent)
-      if (!listed) return this.#gone(node)
-      stat = listed.stat
-      this.#setChildren(node, listed.names)
-    }
-    if (isDataStale && (node !== this.#root || this.#at.isKey)) await this.#readData(node, stat)
     node.isRead = true
+    if (isRoot && this.#createdAt === undefined) {
+      const stat = await this.#session.exists(path, !this.#isToldBelow)
+      if (!stat) return this.#waitFor(node)
+      this.#createdAt = stat.czxid
+    }
+    const hasValue = !isRoot || this.#at.isKey
+    const stat = isDataStale && hasValue ? await this.#readData(node) : undefined
+    const mayHaveChildren = !this.#isToldBelow || isRoot || node.children !== undefined || stat?.numChildren !== 0
+    if (areChildrenStale && !this.#at.isKey && mayHaveChildren) await this.#readChildren(node)
   }
 
-  /** A value that has changed is read at once: what it may have grown to is bounded by the server. */
-  async #readData(node: Node, known: Stat | undefined): Promise<void> {
+  /**
+   * A value is asked for before its size is known: what it may be is bounded by the server. Where all are too much
+   * already, only the size is. Undefined where it is gone.
+   */
+  async #readData(node: Node): Promise<Stat | undefined> {
     const { path } = node
-    let stat = known ?? (this.#tooLarge.has(node) ? await this.#session.exists(path) : undefined)
-    if (stat && !this.#fits(node, stat.dataLength)) stat = await this.#session.exists(path, this.#onEvent)
-    if (stat) {
-      const isRead = this.#fits(node, stat.dataLength)
-      // Before it is read, so that many at once do not fit each for itself.
-      this.#setData(node, undefined, stat.dataLength)
-      if (!isRead) return
+    const isWatched = !this.#isToldBelow
+    if (this.#sizeBytes - node.sizeBytes > this.#at.maxBytes || this.#tooLarge.has(node)) {
+      const stat = await this.#session.exists(path, isWatched)
+      if (!stat) this.#gone(node)
+      else if (!this.#fits(node, stat.dataLength)) this.#setData(node, undefined, stat.dataLength)
+      if (!stat || !this.#fits(node, stat.dataLength)) return stat
     }
-    const read = await this.#session.data(path, this.#onEvent)
-    if (!read) return this.#gone(node)
-    const { value } = read
+    const read = await this.#session.data(path, isWatched)
+    if (!read) {
+      this.#gone(node)
+      return undefined
+    }
+    const { value, stat } = read
     this.#setData(node, this.#fits(node, value.length) ? value : undefined, value.length)
+    return stat
   }
 
   #fits(node: Node, sizeBytes: number): boolean {
     return this.#sizeBytes - node.sizeBytes + sizeBytes <= this.#at.maxBytes
   }
 
+  /** @param data undefined: it is too large */
   #setData(node: Node, data: Uint8Array | undefined, sizeBytes: number): void {
     // It was deleted meanwhile, and may be there again as another.
     if (this.#nodes.get(node.path) !== node) return
@@ -217,18 +224,40 @@ export class Tree {
     else this.#tooLarge.add(node)
   }
 
+  /** @param data undefined: it is gone, or not read */
+  #replaced(node: Node, data: Uint8Array | undefined, sizeBytes: number): void {
+    // Without a value it is there for those below it.
+    const hasValue = data !== undefined && (data.length > 0 || this.#at.isKey)
+    if (hasValue || node.hasValue) this.#untold.set(node.path, hasValue ? data : undefined)
+    this.#values += Number(hasValue) - Number(node.hasValue)
+    this.#sizeBytes += sizeBytes - node.sizeBytes
+    node.hasValue = hasValue
+    node.sizeBytes = sizeBytes
+  }
+
+  async #readChildren(node: Node): Promise<void> {
+    this.#listed.add(node)
+    try {
+      const names = await this.#session.children(node.path, !this.#isToldBelow)
+      if (names) this.#setChildren(node, names)
+      else this.#gone(node)
+    } finally {
+      this.#listed.delete(node)
+    }
+  }
+
   #setChildren(node: Node, names: readonly string[]): void {
     if (this.#nodes.get(node.path) !== node) return
     const above = node.path === '/' ? '' : node.path
     const paths = new Set(names.map((name) => `${above}/${name}`).filter((path) => path !== ownPath))
-    for (const path of node.children) if (!paths.has(path)) this.#forget(path)
-    for (const path of paths) if (!this.#nodes.has(path)) this.#added(path, node)
-    node.children = paths
+    for (const path of node.children ?? []) if (!paths.has(path)) this.#forget(path)
+    for (const path of paths) if (!this.#nodes.has(path)) this.#added(path)
+    node.children = paths.size > 0 ? paths : undefined
   }
 
-  #added(path: string, above: Node | undefined): Node {
+  #added(path: string): Node {
     const node: Node = {
-      ...{ path, above, children: new Set<string>(), data: undefined, sizeBytes: 0 },
+      ...{ path, children: undefined, sizeBytes: 0, hasValue: false },
       ...{ isRead: false, isDataStale: true, areChildrenStale: true },
     }
     this.#nodes.set(path, node)
@@ -236,13 +265,31 @@ export class Tree {
     return node
   }
 
-  #note({ type, path }: Library.Event): void {
+  #note({ type, path }: WatchEvent): void {
+    // Where all that is made is told of by itself, lists say nothing more.
+    if (this.#isToldBelow && type === childrenChanged) return
     const node = this.#nodes.get(path)
-    if (!node) return
-    if (type === deleted) this.#gone(node)
-    if (type === childrenChanged || type === created) this.#again(node, 'areChildrenStale')
-    if (type !== childrenChanged) this.#again(node, 'isDataStale')
+    if (node) {
+      if (type === deleted) this.#gone(node)
+      if (type === childrenChanged || type === created) this.#again(node, 'areChildrenStale')
+      if (type !== childrenChanged) this.#again(node, 'isDataStale')
+    } else {
+      const isWanted = this.#isToldBelow && this.#isBelow(path)
+      if (!isWanted || type === deleted) return
+      this.#appeared(path)
+    }
     this.#event.abort()
+  }
+
+  /** It is new, or it could not be seen before. */
+  #appeared(path: string): void {
+    this.#added(path)
+    const abovePath = path.slice(0, path.lastIndexOf('/')) || '/'
+    if (!this.#nodes.has(abovePath)) this.#appeared(abovePath)
+    const above = this.#nodes.get(abovePath) as Node
+    above.children = (above.children ?? new Set()).add(path)
+    // The list that is under way may be of before.
+    if (this.#listed.has(above)) this.#again(above, 'areChildrenStale')
   }
 
   #again(node: Node, what: 'isDataStale' | 'areChildrenStale'): void {
@@ -251,39 +298,42 @@ export class Tree {
     this.#stale.add(node)
   }
 
-  /** The root is looked for again; others are found again by those above them, which are told too. */
+  /** The root is looked for again; others are found again by what is told of them, or of those above them. */
   #gone(node: Node): void {
     if (this.#nodes.get(node.path) !== node) return
-    for (const path of node.children) this.#forget(path)
-    node.children = new Set()
     if (node !== this.#root) return this.#forget(node.path)
     this.#createdAt = undefined
-    this.#setData(node, undefined, 0)
-    this.#tooLarge.delete(node)
     this.#waitFor(node)
     this.#stale.add(node)
   }
 
   /** Until it is told of, and then all of it is read. */
   #waitFor(root: Node): void {
+    for (const path of root.children ?? []) this.#forget(path)
+    this.#replaced(root, undefined, 0)
+    this.#tooLarge.delete(root)
+    root.children = undefined
     root.isRead = root.isDataStale = root.areChildrenStale = true
   }
 
   #forget(path: string): void {
     const node = this.#nodes.get(path)
     if (!node) return
-    for (const below of node.children) this.#forget(below)
+    for (const below of node.children ?? []) this.#forget(below)
+    this.#nodes.get(path.slice(0, path.lastIndexOf('/')) || '/')?.children?.delete(path)
     this.#nodes.delete(path)
     this.#stale.delete(node)
     this.#tooLarge.delete(node)
     this.#replaced(node, undefined, 0)
   }
 
+  #isBelow(path: string): boolean {
+    const { path: root } = this.#at
+    if (path === ownPath || path.startsWith(`${ownPath}/`)) return root !== '/'
+    return path.startsWith(root === '/' ? '/' : `${root}/`)
+  }
+
   #nameOf(path: string): string {
     return path.slice(this.#at.chroot.length)
   }
-}
-
-function hex(id: Buffer): string {
-  return id.toString('hex')
 }
