@@ -5,13 +5,14 @@ import { issueText } from './issue.ts'
 
 export class StartError extends Error {
   override readonly name = 'StartError'
-  readonly outcome: Outcome
+  declare readonly outcome: Outcome
 
   constructor(outcome: Outcome, tried: readonly string[]) {
     const issues = outcome.kind === 'rejected' ? outcome.issues.map((issue) => `\n  ${issueText(issue)}`).join('') : ''
     const also = tried.map((line) => `\n  ${line}`).join('')
     super(`cannot start: ${text(outcome)}${issues}${also}`)
-    this.outcome = outcome
+    // Not enumerable: Node prints an error that nobody caught with all that can be enumerated, and the message says it.
+    Object.defineProperty(this, 'outcome', { value: outcome })
   }
 }
 

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import { describe, expect, test } from 'vitest'
 import { jsonSchema, start, StartError, TransientError, type Component, type Json } from '../src/index.ts'
 import { memory, scripted } from '../src/testing/index.ts'
@@ -478,6 +479,9 @@ describe('starting', () => {
     const error = await start({ schema: anything, sources: [source], logger: false }).catch((e: unknown) => e)
     expect(error).toBeInstanceOf(StartError)
     expect(String(error)).toContain('is not there')
+    expect(error).toMatchObject({ outcome: { kind: 'rejected', phase: 'load' } })
+    // What Node prints where nobody caught it: the message, and not all of the outcome below it once more.
+    expect(inspect(error)).not.toContain('durationsMs')
   })
 
   test('I11: a source that fails later leaves the live configuration alone', async () => {
