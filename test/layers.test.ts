@@ -26,7 +26,7 @@ const besideDoors = [...below, ...['debounce', 'triggers/access'].map((name) => 
 const besidePrograms = ['agent/lock', 'agent/probe-check', 'command'].map((name) => `${engine}${name}.ts`)
 
 /** What sources of servers are made with: their own files say only how their server speaks. */
-const ofSources = ['watching', 'watching/pace', 'watching/request', 'watching/sockets'].map(
+const ofSources = ['watching', 'watching/joined', 'watching/pace', 'watching/request', 'watching/sockets'].map(
   (name) => `${engine}sources/${name}.ts`,
 )
 

@@ -6,13 +6,14 @@ import { Buffer } from 'node:buffer'
 import { createHmac } from 'node:crypto'
 import { pause } from '../deadline.ts'
 import type { IssueCode } from '../issue.ts'
-import type { Json } from '../json.ts'
+import { isObject } from '../json.ts'
 import { inRange } from '../range.ts'
+import { namespaceOf, placeOf, textsIn } from './apollo/namespace.ts'
 import { FollowError, watching, type News, type Place, type WatchingOptions, type WatchingSource } from './watching.ts'
 import { Pace } from './watching/pace.ts'
 import type { TlsOptions } from '../credentials.ts'
 import { agentFor } from '../http-request.ts'
-import { ask, httpUrl, refusal, type Answer, type Ask, type Peer } from './watching/request.ts'
+import { ask, httpUrl, jsonIn, refusal, type Answer, type Ask, type Peer } from './watching/request.ts'
 
 export type { TlsOptions } from '../credentials.ts'
 
@@ -56,8 +57,7 @@ const noNotification = -1
 export function apollo(options: ApolloOptions): WatchingSource {
   const { appId, cluster = 'default', waitMs = 60_000, timeoutMs = 10_000, paceMs = 1_000 } = options
   const url = httpUrl('apollo()', options.url)
-  // Apollo itself leaves this suffix out.
-  const namespace = (options.namespace ?? 'application').replace(/\.properties$/i, '')
+  const namespace = namespaceOf(options.namespace ?? 'application')
   for (const [name, value] of Object.entries({ appId, cluster, namespace })) {
     if (typeof value !== 'string' || value === '') throw new TypeError(`apollo(): want a ${name} that is not empty`)
   }
@@ -167,8 +167,10 @@ function newsOf(answer: Answer, held: Held, { namespace, place, bodyBytes }: Set
   if (status !== 200) throw refusal(answer)
   if (body.length > bodyBytes)
     return unusable('limit', `is ${headers['content-length'] ?? 'more'} bytes as JSON; want less`)
-  const { configurations, releaseKey } = objectIn(body) ?? {}
-  const items = configurations === undefined ? undefined : itemsOf(configurations)
+  const told = jsonIn(answer)
+  const { configurations, releaseKey } = isObject(told) ? told : {}
+  const texts = textsIn(configurations)
+  const items = texts && new Map([...texts].map(([key, value]) => [key, Buffer.from(value)]))
   if (!items || typeof releaseKey !== 'string') {
     return unusable('unreadable', 'is answered with what is no release; want the URL of a config service of Apollo')
   }
@@ -183,46 +185,12 @@ function newsOf(answer: Answer, held: Held, { namespace, place, bodyBytes }: Set
 function idOf(answer: Answer, before: number, { namespace }: Settings): number {
   if (answer.status === 304) return before
   if (answer.status !== 200) throw refusal(answer)
-  const list = parsed(answer.body)
+  const list = jsonIn(answer)
   for (const one of Array.isArray(list) ? list : []) {
-    const { namespaceName, notificationId } = asObject(one) ?? {}
+    const { namespaceName, notificationId } = isObject(one) ? one : {}
     const isMeant = typeof namespaceName === 'string' && namespaceName.toLowerCase() === namespace.toLowerCase()
     if (isMeant && Number.isSafeInteger(notificationId)) return notificationId as number
   }
   const where = `${answer.url.origin}${answer.url.pathname}`
   throw new FollowError(`${where} answers with what is no notification of ${namespace}`, { transient: false })
-}
-
-/** @returns undefined where a value is no text */
-function itemsOf(configurations: Json): Map<string, Uint8Array> | undefined {
-  const items = new Map<string, Uint8Array>()
-  for (const [key, value] of Object.entries(asObject(configurations) ?? { '': null })) {
-    if (typeof value !== 'string') return undefined
-    items.set(key, Buffer.from(value))
-  }
-  return items
-}
-
-function objectIn(body: Buffer) {
-  return asObject(parsed(body))
-}
-
-function asObject(value: Json | undefined) {
-  return value !== null && typeof value === 'object' && !Array.isArray(value)
-    ? (value as { [key: string]: Json })
-    : undefined
-}
-
-function parsed(body: Buffer): Json | undefined {
-  try {
-    return JSON.parse(body.toString()) as Json
-  } catch {
-    return undefined // told by the caller, with the place
-  }
-}
-
-function placeOf(namespace: string, flat: boolean): Place {
-  if (/\.(json|yaml|yml|xml|txt)$/i.test(namespace)) return { key: namespace }
-  // Names of items do not hold this character.
-  return { prefix: '', separator: flat ? '\u0000' : '.' }
 }

@@ -1,4 +1,5 @@
 /** How one value of a key-value store is read and written where nothing but the value says what it is. */
+import type { Json } from '../json.ts'
 
 const json = /^[ \t\r\n]*(?:[{["]|(?:true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?)[ \t\r\n]*$)/
 
@@ -8,4 +9,11 @@ const json = /^[ \t\r\n]*(?:[{["]|(?:true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(
  */
 export function isJsonValue(text: string): boolean {
   return json.test(text)
+}
+
+/** What is read as `value`: text as it stands, where it is read as that, else JSON. */
+export function keyValueText(value: Json): string {
+  // Nothing at all is no value in some stores, and a byte order mark is passed over by who reads.
+  const isPlain = typeof value === 'string' && value !== '' && !value.startsWith('\ufeff') && !isJsonValue(value)
+  return isPlain ? value : JSON.stringify(value)
 }

@@ -55,6 +55,17 @@ function neverArrived(error: unknown): boolean {
   return noConnection.includes(String((cause as NodeJS.ErrnoException | undefined)?.code))
 }
 
+/** One after the other, whatever becomes of each. */
+export class Turns {
+  #last: Promise<unknown> = Promise.resolve()
+
+  take<T>(work: () => Promise<T>): Promise<T> {
+    const mine = this.#last.then(work)
+    this.#last = mine.catch(() => undefined) // told to who asked for it
+    return mine
+  }
+}
+
 /** A connection that is made when it is first needed, and again after it was lost. */
 export class Kept<Connection> {
   readonly #open: (signal: AbortSignal) => Promise<Connection>

@@ -20,7 +20,7 @@ import {
 } from '../sources/kubernetes/object.ts'
 import { FollowError } from '../sources/watching.ts'
 import { ask, jsonIn, type Answer } from '../sources/watching/request.ts'
-import { calling, Kept, refused, type Call } from './calling.ts'
+import { calling, Kept, refused, Turns, type Call } from './calling.ts'
 import { WriteError, type Expected, type Stored, type Writer } from './writer.ts'
 
 /** It needs the verbs `get`, `patch` and, where the object is not there yet, `create`. */
@@ -49,8 +49,8 @@ export function kubernetesWriter(options: KubernetesWriterOptions): Writer {
   const isSecret = object.kind === 'Secret'
   const name = `kubernetes:${object.kind.toLowerCase()}/${object.name}`
   const kept = new Kept(accessOf(options), ({ peer }) => peer.agent.destroy())
-  /** One change after the other: each goes by the version that the one before has made. */
-  let turn: Promise<unknown> = Promise.resolve()
+  /** Each change goes by the version that the one before has made. */
+  const turns = new Turns()
 
   const call = <T>(signal: AbortSignal, work: (access: Access, call: Call) => Promise<T>): Promise<T> =>
     calling(name, timeoutMs, signal, async (made) => work(await kept.get(), made))
@@ -159,11 +159,8 @@ export function kubernetesWriter(options: KubernetesWriterOptions): Writer {
     return refused(name, answer, isSecret ? '' : message.slice(0, 300))
   }
 
-  const inTurn = (signal: AbortSignal, changed: Change) => {
-    const mine = turn.then(() => call(signal, (access, current) => change(access, current, changed)))
-    turn = mine.catch(() => undefined) // told to who asked for it
-    return mine
-  }
+  const inTurn = (signal: AbortSignal, changed: Change) =>
+    turns.take(() => call(signal, (access, current) => change(access, current, changed)))
 
   return {
     name,

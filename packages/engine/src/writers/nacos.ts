@@ -8,7 +8,7 @@ import type { NacosOptions } from '../sources/nacos.ts'
 import { Login } from '../sources/nacos/login.ts'
 import { isNacosName, nacosNames, nacosUrl } from '../sources/nacos/names.ts'
 import { FollowError } from '../sources/watching.ts'
-import { jsonIn, refusal, type Answer, type Peer } from '../sources/watching/request.ts'
+import { jsonIn, type Answer, type Peer } from '../sources/watching/request.ts'
 import { calling, refused, type Call } from './calling.ts'
 import { WriteError, type Expected, type Stored, type Writer } from './writer.ts'
 

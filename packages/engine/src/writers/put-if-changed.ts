@@ -6,7 +6,7 @@ import { Buffer } from 'node:buffer'
 import { backoffMs, errorText, pause } from '../deadline.ts'
 import { digest } from '../digest.ts'
 import type { Json } from '../json.ts'
-import { isJsonValue } from '../text/key-value.ts'
+import { isJsonValue, keyValueText } from '../text/key-value.ts'
 import { defaultLimits, parseText } from '../text/parse.ts'
 import { checkedText } from '../text/source-text.ts'
 import { WriteError, type Expected, type Stored, type Writer } from './writer.ts'
@@ -149,7 +149,5 @@ async function valueIn(key: string, bytes: Uint8Array, form: ValueForm): Promise
 
 /** What `valueIn` reads as `value`. */
 export function valueText(value: Json, form: ValueForm): string {
-  // Nothing at all is no value in some stores, and a byte order mark is passed over by who reads.
-  const isPlain = typeof value === 'string' && value !== '' && !value.startsWith('\ufeff') && !isJsonValue(value)
-  return form === 'auto' && isPlain ? value : JSON.stringify(value)
+  return form === 'auto' ? keyValueText(value) : JSON.stringify(value)
 }
