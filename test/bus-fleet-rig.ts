@@ -121,11 +121,20 @@ export class Rig {
     return plane
   }
 
-  async program(url: string, options: Partial<ControlPlaneOptions>): Promise<Program> {
+  /** @param prepare of its component: may refuse by throwing, and take its time. */
+  async program(
+    url: string,
+    { prepare, ...options }: Partial<ControlPlaneOptions> & { readonly prepare?: (limit: number) => unknown },
+  ): Promise<Program> {
     const applied: number[] = []
     const warnings: string[] = []
     const source = controlPlane({ url, config, ...options })
-    const limit = value({ name: 'limit', path: 'limit', apply: (next) => void applied.push(next) })
+    const limit = value({
+      name: 'limit',
+      path: 'limit',
+      prepare: async (next: number) => prepare?.(next),
+      apply: (next) => void applied.push(next),
+    })
     const logger = { info() {}, warn: (message: string) => void warnings.push(message), error() {} }
     const engine = await start({ schema, sources: [source], components: [limit], logger, retries: { limit: 0 } })
     this.add(() => engine.close())

@@ -133,7 +133,7 @@ class Fleet {
         await this.publish({ kind: 'staged', steps: [{ percent: 20 }, { percent: 60 }], bakeMs: 50, applyMs })
         break
       case 'two-phase':
-        // Those without a connection are not asked, so it is taken back.
+        // Whoever hears of it too late has not voted, and it is taken back.
         await this.publish({ kind: 'two-phase', prepareMs: 300, applyMs })
         break
       case 'node': {

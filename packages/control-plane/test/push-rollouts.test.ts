@@ -1,12 +1,13 @@
 /** What a rollout's state lets through to nodes, by socket and by poll. The states are set by hand; who moves them is `coordinator.test.ts`. */
-import type { ReleaseInfo, ServerMessage } from 'midflight/protocol'
+import { randomUUID } from 'node:crypto'
+import { decodeFromServer, type ReleaseInfo, type ServerMessage } from 'midflight/protocol'
 import { describe, expect, test } from 'vitest'
 import { publish } from '../src/publish.ts'
 import type { RolloutState } from '../src/rollout-state.ts'
 import { staged } from '../src/strategies/staged.ts'
 import { twoPhase } from '../src/strategies/two-phase.ts'
 import { cutsOf, stepOf, type Strategy } from '../src/strategy.ts'
-import { anyAgent, config, eventually, rig, TestNode, type Rig } from './push-rig.ts'
+import { anyAgent, config, eventually, helloOf, rig, TestNode, type Rig } from './push-rig.ts'
 
 interface Rolling extends Rig {
   readonly first: ReleaseInfo
@@ -84,6 +85,28 @@ describe('two-phase', () => {
     await voter.until(() => toldOf(voter, 'decision').length > 0)
     expect(toldOf(voter, 'decision')).toEqual([{ type: 'decision', number, digest, epoch: 1, decision: 'abort' }])
     expect([toldOf(other, 'decision'), problems]).toEqual([[], []])
+  })
+
+  test('who polls and votes is asked once to make it ready, and is given what is decided', async () => {
+    const { move, hub, first, second } = await rolling(twoPhase(), 0)
+    const hello = helloOf({ runs: { number: 1, digest: first.digest }, seen: 1, status: 'APPLIED' })
+    await hub.hello(hello, anyAgent)
+    const ask = { config, identity: anyAgent, waitMs: 0, whole: false, index: 1, uid: hello.uid, votes: true }
+    await move(preparing)
+    const asked = await hub.poll(ask)
+    const message = asked.kind === 'release' ? decodeFromServer(asked.body.toString()) : undefined
+    expect(message).toMatchObject({ release: { number: 2 }, prepare: { epoch: 1, voteMs: expect.any(Number) } })
+    // Of a uid that nobody has said hello with, no vote would count.
+    expect(await hub.poll({ ...ask, uid: randomUUID() })).toMatchObject({ kind: 'unchanged', index: 1 })
+    const { number, digest } = second
+    const at = new Date().toISOString()
+    const vote = { type: 'report', number, digest, status: 'PREPARED', attempt: 1, at, epoch: 1 } as const
+    expect(await hub.report(config, hello.uid, vote, anyAgent)).toBe('ok')
+    expect(await hub.poll(ask)).toMatchObject({ kind: 'unchanged', index: 1 })
+    await move({ phase: 'applying', decided: 1 })
+    const decided = await hub.poll(ask)
+    expect(decided.kind === 'release' && decodeFromServer(decided.body.toString())).not.toHaveProperty('prepare')
+    expect(decided).toMatchObject({ kind: 'release', index: 2 })
   })
 
   test('who polls is given what is decided, and not what is only to be made ready', async () => {

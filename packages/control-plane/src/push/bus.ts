@@ -237,6 +237,8 @@ function turnOf({ head, rollout }: Releases, forAll: Wish | null): string {
   const place = rollout && [
     rollout.number,
     rollout.state.phase === 'queued',
+    // A step that is to be voted on begins before anything of it is decided.
+    rollout.state.step,
     rollout.state.decided,
     rollout.state.rollback?.number,
   ]

@@ -2,7 +2,7 @@
  * Polls that wait for a release, as Consul's blocking queries do. A poll says which release it has; it is answered
  * when there is a newer one, when its time is over, or at once if its index is from a history that is no more.
  */
-import type { ReleaseInfo } from 'midflight/protocol'
+import type { ReleaseInfo, ReleaseMessage } from 'midflight/protocol'
 import type { Principal } from '../access.ts'
 import { desired, type Wanted } from '../desired.ts'
 import type { Roster } from '../roster.ts'
@@ -23,6 +23,8 @@ export interface PollRequest {
   readonly ifNoneMatch?: string | undefined
   /** Of the node, if the caller is one: it counts as heard of. */
   readonly uid?: string | undefined
+  /** The caller is a node that makes ready what it is asked to, and votes. */
+  readonly votes?: boolean
   /** Aborts when the caller has gone away. */
   readonly signal?: AbortSignal | undefined
 }
@@ -62,6 +64,11 @@ export interface LongPolls {
 
 const wakesPerTurn = 100
 
+interface Asked extends Wanted {
+  /** Two-phase: only to be made ready. */
+  readonly ballot?: ReleaseMessage['prepare']
+}
+
 export function createLongPolls({ channels, roster, frames, limits, pollMs, random }: LongPollOptions): LongPolls {
   const all = new Set<Waiting>()
   let isClosed = false
@@ -73,17 +80,22 @@ export function createLongPolls({ channels, roster, frames, limits, pollMs, rand
     return await answer(channel, request)
   }
 
-  function answersNow(channel: Channel, { index, whole, uid, signal }: PollRequest): boolean {
+  function answersNow(channel: Channel, request: PollRequest): boolean {
+    const { index, whole, signal } = request
     if (isClosed || whole || signal?.aborted === true) return true
     // An index that is higher than ours is from a history that was lost: the caller must know at once.
-    return (wantedOf(channel, uid)?.number ?? 0) > index || (channel.head?.number ?? 0) < index
+    return (wantedOf(channel, request)?.number ?? 0) > index || (channel.head?.number ?? 0) < index
   }
 
-  /** What a caller is to run now. One who polls cannot be asked to prepare anything: they get what was decided. */
-  function wantedOf({ head, rollout }: Channel, uid: string | undefined): Wanted | null {
+  /** What a caller is to run now, or to make ready; who does not vote, or has been asked, gets what was decided. */
+  function wantedOf({ head, rollout }: Channel, { uid, votes }: PollRequest): Asked | null {
     const node = uid === undefined ? undefined : roster.node(uid)
     const wish = desired({ head, rollout }, node ?? { uid: uid ?? '', labels: {} })
-    return wish?.prepare === true ? (rollout?.state.from ?? null) : wish
+    if (wish === null || rollout === null || !wish.prepare) return wish
+    const { epoch, number, digest } = wish
+    // What it has seen it answers, or has answered; its hello after a restart says what it still has seen.
+    const isAsked = votes === true && node !== undefined && (node.seen ?? 0) < number
+    return isAsked ? { number, digest, ballot: { epoch, voteMs: rollout.strategy.prepareMs } } : rollout.state.from
   }
 
   /** Until there is news, and never quite as long as it was asked for: those who came together shall not all return at once. */
@@ -106,8 +118,9 @@ export function createLongPolls({ channels, roster, frames, limits, pollMs, rand
     })
   }
 
-  async function answer(channel: Channel, { index, whole, uid, ifNoneMatch }: PollRequest): Promise<PollAnswer> {
-    const wanted = wantedOf(channel, uid)
+  async function answer(channel: Channel, request: PollRequest): Promise<PollAnswer> {
+    const { index, whole, ifNoneMatch } = request
+    const wanted = wantedOf(channel, request)
     // One who is ahead of what is wanted of him now is told of the head: nothing of his is lost.
     const number = Math.max(wanted?.number ?? 0, Math.min(index, channel.head?.number ?? 0))
     const unchanged: PollAnswer = { kind: 'unchanged', index: number, pollMs: pollMs() }
@@ -117,7 +130,8 @@ export function createLongPolls({ channels, roster, frames, limits, pollMs, rand
     const release = await channels.release(channel, wanted.number)
     if (!release) throw new Error(`${channel.config} has no release ${wanted.number}`)
     const base = whole || index === 0 ? undefined : await channels.release(channel, index)
-    const { payload } = await frames.get({ release, base: base ? runsOf(base) : null, force: false })
+    const prepare = wanted.ballot
+    const { payload } = await frames.get({ release, base: base ? runsOf(base) : null, force: false, prepare })
     return { kind: 'release', index: number, etag, body: payload, pollMs: pollMs() }
   }
 

@@ -140,7 +140,8 @@ export class Link {
     queueMicrotask(() => {
       this.#changed = false
       if (this.#connection.kind === 'online') this.#say(this.#end.heartbeat())
-      else this.#polling.sayChange()
+      // After the report, which holds the reason.
+      else void (this.#posting ?? Promise.resolve()).then(() => this.#polling.sayChange())
     })
   }
 

@@ -13,6 +13,8 @@ export interface PollRequest {
   readonly index: number
   readonly waitMs: number
   readonly whole: boolean
+  /** Whether it may be answered with a release that is only to be made ready. */
+  readonly votes: boolean
 }
 
 export interface PollAnswer {
@@ -30,6 +32,7 @@ export async function poll(remote: Remote, request: PollRequest, signal: AbortSi
   url.searchParams.set('index', String(request.index))
   url.searchParams.set('wait', `${Math.round(request.waitMs / 1000)}s`)
   if (request.whole) url.searchParams.set('whole', '1')
+  if (request.votes) url.searchParams.set('vote', '1')
   const answer = await ask(remote, {
     method: 'GET',
     url,

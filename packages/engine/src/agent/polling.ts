@@ -55,9 +55,13 @@ export class Polling {
   #gapMs: RangeMs = [0, 0]
   #failures = 0
   #helloAt = -Infinity
+  #hello: Promise<void> = Promise.resolve()
+  #nextHello: Promise<void> | undefined
   #working = false
   #isKnown = false
   #wantsWhole = false
+  /** What it was last asked to vote on. */
+  #ballot: string | undefined
   /** There may be news: ask then, whatever the plan would wait for. */
   #askAt = Infinity
   /** The end of the span that this is in. */
@@ -230,7 +234,21 @@ export class Polling {
     })
   }
 
-  async #sayHello(signal: AbortSignal): Promise<void> {
+  /**
+   * One at a time, and what changes meanwhile is said by the one after it: each welcome brings a key for reports, of which
+   * the control plane knows two.
+   */
+  #sayHello(signal: AbortSignal): Promise<void> {
+    this.#nextHello ??= this.#hello
+      .catch(() => {}) // told to whoever said that one
+      .then(() => {
+        this.#nextHello = undefined
+        return (this.#hello = this.#oneHello(signal))
+      })
+    return this.#nextHello
+  }
+
+  async #oneHello(signal: AbortSignal): Promise<void> {
     const welcome = await sayHello(this.#remote, this.#end.hello(), signal)
     this.#helloAt = performance.now()
     this.#isKnown = true
@@ -243,7 +261,9 @@ export class Polling {
   async #once(waitMs: number, signal: AbortSignal): Promise<{ readonly taken: boolean; readonly unusable: boolean }> {
     const whole = this.#wantsWhole
     const { uid } = this.#end.hello()
-    const answer = await poll(this.#remote, { uid, index: this.#end.index(), waitMs, whole }, signal)
+    // Beside a socket the question comes by the socket; before it has said hello nobody can ask.
+    const votes = this.standsIn && this.#isKnown
+    const answer = await poll(this.#remote, { uid, index: this.#end.index(), waitMs, whole, votes }, signal)
     if (whole) this.#wantsWhole = false
     this.#working = this.standsIn
     this.#contact.found('poll')
@@ -253,8 +273,18 @@ export class Polling {
     const before = this.#end.index()
     if (!answer.message) return { taken: false, unusable: false }
     this.#end.hear(answer.message)
+    if (answer.message.prepare) return await this.#asked(answer.message, signal)
     const index = this.#end.index()
     return { taken: index !== before, unusable: index < answer.message.release.number }
+  }
+
+  /** The vote follows as a report; until a hello says that the question is here, each poll brings it again. */
+  async #asked({ release, prepare }: ReleaseMessage, signal: AbortSignal) {
+    const ballot = `${release.number} ${prepare?.epoch}`
+    const isNew = ballot !== this.#ballot
+    this.#ballot = ballot
+    await this.#sayHello(signal)
+    return { taken: isNew, unusable: false }
   }
 
   /** No longer than the pause between two signs of life. */

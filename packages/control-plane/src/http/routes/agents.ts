@@ -29,6 +29,7 @@ export function agentRoutes(app: App, { hub }: Parts): void {
               Type.String({ pattern: '^(0|[1-9]\\d{0,3})s$', description: 'seconds such as 30s, at most 9999s' }),
             ),
             whole: Type.Optional(Type.Literal('1')),
+            vote: Type.Optional(Type.Literal('1', { description: 'may be asked to prepare a release, and votes' })),
           },
           { additionalProperties: false },
         ),
@@ -37,7 +38,7 @@ export function agentRoutes(app: App, { hub }: Parts): void {
     },
     async (request, reply) => {
       const { name } = request.params
-      const { uid, index = 0, wait = '0s', whole } = request.query
+      const { uid, index = 0, wait = '0s', whole, vote } = request.query
       const left = new AbortController()
       reply.raw.once('close', () => left.abort())
       const answer = await hub.poll({
@@ -46,6 +47,7 @@ export function agentRoutes(app: App, { hub }: Parts): void {
         index,
         waitMs: Number.parseInt(wait, 10) * 1000,
         whole: whole === '1',
+        votes: vote === '1',
         ifNoneMatch: request.headers['if-none-match'],
         uid,
         signal: left.signal,
