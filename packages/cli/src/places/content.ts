@@ -19,7 +19,7 @@ interface Piece {
  * @throws Refusal where a key would be read as another path, or there is nothing: that is never a removal of all.
  */
 export function keysOf({ config, pieces }: Content, layout: Layout & { kind: 'keys' }): Map<string, Json> {
-  const { prefix, separator } = layout
+  const { prefix, separator, isFlat = false } = layout
   const keys = new Map<string, Json>()
   for (const { path, value } of pieces ?? leaves(config, [])) {
     const bad = path.find((step) => step === '' || step.includes(separator))
@@ -29,6 +29,13 @@ export function keysOf({ config, pieces }: Content, layout: Layout & { kind: 'ke
         'refused',
         `${where}${bad === undefined ? '' : ` that is empty or holds ${JSON.stringify(separator)}`}; it cannot become a key`,
         'one key can hold the document as a whole: leave out the separator at the end of the place',
+      )
+    }
+    if (isFlat && path.length > 1) {
+      throw new Refusal(
+        'refused',
+        `${pathText(path)} lies below another name, and the keys of this place are no tree; nothing was written`,
+        'one key can hold the document as a whole: name it at the end of the place',
       )
     }
     keys.set(prefix + path.join(separator), value)

@@ -30,7 +30,8 @@ ${examples.map((example) => `  ${example}`).join('\n')}
 One that ends in the separator (/ or : or .) stands for the keys below it, each a value; else its key holds the whole
 document. What is not a URL is a config of the control plane. Passwords and tokens come from ?password-file=, ?token-file=
 or the store's own variable: ETCDCTL_PASSWORD, CONSUL_HTTP_TOKEN, REDISCLI_AUTH, NATS_PASSWORD, ZOOKEEPER_PASSWORD, KAFKA_PASSWORD,
-AWS_SECRET_ACCESS_KEY, MIDFLIGHT_PLACE_TOKEN (https: and http:, whose query is all of the address).
+AWS_SECRET_ACCESS_KEY, NACOS_PASSWORD, KUBERNETES_TOKEN, APOLLO_TOKEN, MIDFLIGHT_PLACE_TOKEN (https: and http:, whose query
+is all of the address).
 TLS: ?tls, ?ca=FILE, ?cert=FILE, ?key=FILE.
 ${more}`,
   )

@@ -3,18 +3,27 @@
  * writer belong to a kind of place is `stores.ts`, one entry each; what is done with them is left to the commands.
  */
 import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import type { Source, Trigger, Writer } from 'midflight'
 import { Refusal } from '../refusal.ts'
 
 /** `document`: one key holds all of it. `keys`: the keys below `prefix` do, each a value. */
 export type Layout =
   | { readonly kind: 'document'; readonly key: string }
-  | { readonly kind: 'keys'; readonly prefix: string; readonly separator: string }
+  | {
+      readonly kind: 'keys'
+      readonly prefix: string
+      readonly separator: string
+      /** A key is one step: there is no tree. */
+      readonly isFlat?: boolean
+    }
 
 export interface Place {
   /** For people: without what a URL says of passwords. */
   readonly name: string
   readonly layout: Layout
+  /** What it holds is shown to nobody. */
+  readonly isSecret?: boolean
   /** Reads it, and where it can, says when it changed. */
   source(): Source & Partial<Trigger>
   /** @throws Refusal where this kind is only read, with the reason. */
@@ -26,9 +35,11 @@ export class PlaceUrl {
   readonly #url: URL
   readonly #hosts: readonly string[]
   readonly #known = new Set<string>()
+  readonly #directory: string
 
-  /** @throws Refusal, without the text: it may hold a password. */
-  constructor(text: string) {
+  /** @param directory what the files that it names count from, by default that of the process. @throws Refusal, without the text: it may hold a password. */
+  constructor(text: string, directory = '') {
+    this.#directory = directory
     const [, head = '', hosts = '', rest = ''] = /^([a-z0-9+.-]+:\/\/(?:[^/?#]*@)?)([^/?#]*)(.*)$/is.exec(text) ?? []
     const [first = '', ...others] = hosts.split(',')
     if (!URL.canParse(head + first + rest)) {
@@ -47,6 +58,10 @@ export class PlaceUrl {
   /** For people. */
   get name(): string {
     return `${this.scheme}://${this.#hosts.join(',')}${decodeURI(this.#url.pathname)}`
+  }
+
+  get hasHost(): boolean {
+    return this.#hosts[0] !== ''
   }
 
   /** Where it is no host with a port, but a name. */
@@ -105,7 +120,7 @@ export class PlaceUrl {
 
   #fileIn(path: string): string {
     try {
-      return readFileSync(path, 'utf8')
+      return readFileSync(resolve(this.#directory, path), 'utf8')
     } catch (error) {
       const { code = String(error) } = error as NodeJS.ErrnoException
       throw new Refusal('unreadable', `${path} cannot be read (${code})`)

@@ -7,6 +7,7 @@ import { Refusal } from '../refusal.ts'
 import { changeLines, countText } from '../show/changes.ts'
 import { shortDigest } from '../show/status.ts'
 import type { Terminal } from '../terminal.ts'
+import type { Place } from './place.ts'
 import { placeAt } from './stores.ts'
 import { refusalCode } from './transfer.ts'
 
@@ -39,7 +40,7 @@ export async function publishTo(terminal: Terminal, files: readonly string[], fl
       return show(terminal, place.name, await putIfChanged(writer, key, edit.sent, options), flags)
     }
     const stored = await writer.read(key, signal)
-    await showPlan(terminal, place.name, stored, { files, flags })
+    await showPlan(terminal, place, stored, { files, flags })
   } catch (error) {
     if (!(error instanceof WriteError)) throw error
     const holds = error.code === 'unknown' ? 'publish it again: what is there already is not written again' : undefined
@@ -85,7 +86,7 @@ function foundText(found: Found): string {
 /** What a publish would change. */
 async function showPlan(
   terminal: Terminal,
-  name: string,
+  { name, isSecret = false }: Place,
   stored: Stored | undefined,
   { files, flags }: { readonly files: readonly string[]; readonly flags: PublishToFlags },
 ): Promise<void> {
@@ -101,7 +102,8 @@ async function showPlan(
   })
   const readable = before.kind === 'valid' ? before : undefined
   const isSame = stored !== undefined && readable?.digest === digest(after.config)
-  const changes = readable?.compare(after).changes ?? []
+  const all = readable?.compare(after).changes ?? []
+  const changes = isSecret ? [] : all
   if (!isSame) terminal.exitCode = 2
   const revision = stored?.revision ?? null
   if (flags.json) return terminal.document({ to: name, dryRun: true, same: isSame, revision, changes })
@@ -112,6 +114,6 @@ async function showPlan(
     `${paint.bold(printable(name))} ${paint.dim(at)}`,
     readable === undefined
       ? 'what is there cannot be read as a configuration; it would be written over'
-      : [...changeLines(changes, { paint, columns: terminal.columns(), indent: 0 }), '', paint.dim(countText(changes))],
+      : [...changeLines(changes, { paint, columns: terminal.columns(), indent: 0 }), '', paint.dim(countText(all))],
   )
 }

@@ -161,6 +161,39 @@ const stores: Readonly<Record<string, Store>> = {
       )
     },
   },
+  nacos: {
+    example: 'nacos://host:8848/app.yaml?group=shop&tenant=prod',
+    async open(url) {
+      const [{ nacos }, { nacosWriter }] = await Promise.all([
+        import('midflight/sources/nacos'),
+        import('midflight/writers/nacos'),
+      ])
+      const dataId = url.path
+      if (dataId === '') throw url.refusal('names no data id; want nacos://host:8848/app.yaml')
+      const [user, password, token, tls] = [
+        url.user,
+        url.secret('password', 'NACOS_PASSWORD'),
+        url.secret('token', 'NACOS_TOKEN'),
+        url.tls,
+      ]
+      const [group, tenant] = [url.option('group'), url.option('tenant')]
+      const login = token !== undefined && { accessToken: token }
+      const server = {
+        url: `${tls ? 'https' : 'http'}://${oneOf(url, 8848)}`,
+        ...(user === undefined ? login : { username: user, password: password ?? '' }),
+        ...(group !== undefined && { group }),
+        ...(tenant !== undefined && { tenant }),
+        ...(tls && { tls }),
+      }
+      return {
+        layout: { kind: 'document', key: dataId },
+        source: () => nacos({ ...server, dataId }),
+        writer: () => nacosWriter(server),
+      }
+    },
+  },
+  kubernetes: { example: 'kubernetes:///shop/configmap/gateway/app.yaml', open: kubernetesAt },
+  apollo: { example: 'apollo://user@portal:8070/shop/default/app.json?env=DEV', open: apolloAt },
   http: { example: 'http://host/config/app.json', open: httpAt },
   https: { example: 'https://host/config/app.json', open: httpAt },
   file: {
@@ -194,8 +227,11 @@ export function isPlace(text: string): boolean {
   return /^[a-z][a-z0-9+.-]*:/i.test(text)
 }
 
-/** @throws Refusal for what is no place; never shows a password. */
-export async function placeAt(text: string): Promise<Place> {
+/**
+ * @param directory what the files that its options name count from, by default that of the process
+ * @throws Refusal for what is no place; never shows a password.
+ */
+export async function placeAt(text: string, directory = ''): Promise<Place> {
   const scheme = (/^([a-z][a-z0-9+.-]*):/i.exec(text)?.[1] ?? '').toLowerCase()
   const store = Object.hasOwn(stores, scheme) ? stores[scheme] : undefined
   if (!store) {
@@ -203,14 +239,13 @@ export async function placeAt(text: string): Promise<Place> {
     throw new Refusal('usage', `a place has the scheme ${JSON.stringify(scheme)}; want one of ${known}`)
   }
   // A path of the file system is not what a URL takes it for.
-  const url = new PlaceUrl(scheme === 'file' ? 'file:///' : text)
+  const url = new PlaceUrl(scheme === 'file' ? 'file:///' : text, directory)
   try {
     const opened = await store.open(url, text)
     url.check()
-    const { name = url.name, layout } = opened
     return {
-      name,
-      layout,
+      name: url.name,
+      ...opened,
       source: () => meant(url, () => opened.source()),
       writer: () => meant(url, () => opened.writer()),
     }
@@ -256,6 +291,73 @@ async function redisAt(url: PlaceUrl, isSecure: boolean): Promise<Omit<Place, 'n
     (at) => redis({ ...connection, ...at }),
     () => redisWriter(connection),
   )
+}
+
+async function kubernetesAt(url: PlaceUrl): Promise<Omit<Place, 'name'>> {
+  const [{ kubernetes }, { kubernetesWriter }] = await Promise.all([
+    import('midflight/sources/kubernetes'),
+    import('midflight/writers/kubernetes'),
+  ])
+  const [namespace = '', kind = '', name = '', ...rest] = url.path.split('/')
+  const key = rest.join('/')
+  if (!/^(configmap|secret)$/.test(kind) || name === '') {
+    throw url.refusal(
+      'names no object; want kubernetes:///namespace/configmap/name/key, or secret instead of configmap',
+    )
+  }
+  const [token, tls] = [url.secret('token', 'KUBERNETES_TOKEN'), url.tls]
+  if (tls?.cert !== undefined || tls?.key !== undefined) throw url.refusal('has a cert or a key; want a token')
+  // Without a host it is the cluster in which this runs, with the service account of the pod.
+  const server = url.hasHost && { url: `${tls ? 'https' : 'http'}://${oneOf(url, tls ? 6443 : 8001)}` }
+  const object = {
+    ...(kind === 'secret' ? { secret: name } : { configMap: name }),
+    ...(namespace !== '' && { namespace }),
+    ...server,
+    ...(token !== undefined && { token }),
+    ...(tls?.ca !== undefined && { ca: tls.ca }),
+  }
+  return {
+    layout: key === '' ? { kind: 'keys', prefix: '', separator: '/', isFlat: true } : { kind: 'document', key },
+    ...(kind === 'secret' && { isSecret: true }),
+    source: () => kubernetes({ ...object, ...(key !== '' && { key }) }),
+    writer: () => kubernetesWriter(object),
+  }
+}
+
+/** With `env` it is the portal, which is written to, else a config service, which is read. */
+async function apolloAt(url: PlaceUrl): Promise<Omit<Place, 'name'>> {
+  const [{ apollo }, { apolloWriter }] = await Promise.all([
+    import('midflight/sources/apollo'),
+    import('midflight/writers/apollo'),
+  ])
+  const [appId = '', cluster = '', namespace = '', ...rest] = url.path.split('/')
+  if (appId === '' || cluster === '' || namespace === '' || rest.length > 0) {
+    throw url.refusal('names no namespace; want apollo://host/app/cluster/namespace')
+  }
+  const [env, operator, tls] = [url.option('env'), url.user, url.tls]
+  const secret = url.secret('token', env === undefined ? 'APOLLO_ACCESS_KEY_SECRET' : 'APOLLO_TOKEN')
+  const server = {
+    url: `${tls ? 'https' : 'http'}://${oneOf(url, env === undefined ? 8080 : 8070)}`,
+    appId,
+    cluster,
+    ...(tls && { tls }),
+  }
+  return {
+    layout: { kind: 'document', key: namespace },
+    source() {
+      if (env === undefined) return apollo({ ...server, namespace, ...(secret !== undefined && { secret }) })
+      throw url.refusal(
+        'is written to only, as it has env=; want a config service, apollo://config:8080/app/cluster/namespace',
+      )
+    },
+    writer() {
+      if (env === undefined) throw url.refusal('is read only; want the portal, with ?env=DEV')
+      if (operator === undefined)
+        throw url.refusal('names nobody who releases; want a user of the portal, apollo://user@…')
+      if (secret === undefined) throw url.refusal('has no token; want one in APOLLO_TOKEN or ?token-file=')
+      return apolloWriter({ ...server, env, operator, token: secret })
+    },
+  }
 }
 
 async function httpAt(url: PlaceUrl, text: string): Promise<Omit<Place, 'name'>> {

@@ -100,8 +100,8 @@ export function kubernetesWriter(options: KubernetesWriterOptions): Writer {
       const there = await read(access, current)
       const values = there ? valuesOf(there, isSecret) : new Map<string, Uint8Array>()
       const found = values.get(key)
-      if (!isAsExpected(found, expected)) return 'conflict'
-      if (!found && !value) return 'absent'
+      if (!isAsExpected(there && found && storedIn(there, found), expected)) return { kind: 'conflict' } as const
+      if (!found && !value) return { kind: 'absent' } as const
       if (there?.['immutable'] === true) {
         const want = 'make another under another name, or delete it and write again'
         throw new WriteError('refused', `${name} is immutable, so Kubernetes changes nothing in it; ${want}`)
@@ -109,7 +109,13 @@ export function kubernetesWriter(options: KubernetesWriterOptions): Writer {
       if (value) refuseTooLarge(new Map([...values, [key, value]]))
       current.sent()
       const answer = await request(access, current, there ? patchOf(there, key, value) : creationOf(key, value))
-      if (answer.status === 200 || answer.status === 201) return value ? 'written' : 'removed'
+      if (answer.status === 200 || answer.status === 201) {
+        const told = jsonIn(answer)
+        return {
+          kind: 'done',
+          revision: storedIn(isFields(told) ? told : {}, value ?? Buffer.alloc(0)).revision,
+        } as const
+      }
       // The object is another than the one that was looked at, or has been made meanwhile, or removed.
       if (answer.status !== 409 && !(there && answer.status === 404)) throw failed(answer)
       await pause(backoffMs(attempt, 5, 200), current.signal)
@@ -172,23 +178,24 @@ export function kubernetesWriter(options: KubernetesWriterOptions): Writer {
       check(key)
       const there = await call(signal, read)
       const value = there && valuesOf(there, isSecret).get(key)
-      return value && storedOf(value)
+      return value && storedIn(there, value)
     },
     async *list(prefix, signal) {
       const there = await call(signal, read)
-      for (const [key, value] of there ? valuesOf(there, isSecret) : []) {
-        if (key.startsWith(prefix)) yield { key, ...storedOf(value) }
+      if (!there) return
+      for (const [key, value] of valuesOf(there, isSecret)) {
+        if (key.startsWith(prefix)) yield { key, ...storedIn(there, value) }
       }
     },
     write: async (key, value, expected, signal) => {
       check(key)
-      const kind = await inTurn(signal, { key, value, expected })
-      return kind === 'conflict' ? { kind } : { kind: 'written', revision: storedOf(value).revision }
+      const done = await inTurn(signal, { key, value, expected })
+      return done.kind === 'done' ? { kind: 'written', revision: done.revision } : { kind: 'conflict' }
     },
     remove: async (key, expected, signal) => {
       check(key)
-      const kind = await inTurn(signal, { key, value: undefined, expected })
-      return { kind: kind === 'written' ? 'removed' : kind }
+      const { kind } = await inTurn(signal, { key, value: undefined, expected })
+      return { kind: kind === 'done' ? 'removed' : kind }
     },
     close: () => kept.close(),
   }
@@ -210,12 +217,14 @@ function valuesOf(object: Fields, isSecret: boolean): Map<string, Uint8Array> {
   return values
 }
 
-function storedOf(value: Uint8Array): Stored {
-  return { value, revision: createHash('sha256').update(value).digest('hex').slice(0, 32) }
+/** With the object's uid, so that revisions, which are shown, tell nobody what a Secret may hold. */
+function storedIn(object: Fields, value: Uint8Array): Stored {
+  const { metadata } = object
+  const uid = isFields(metadata) ? String(metadata['uid']) : ''
+  return { value, revision: createHash('sha256').update(`${uid}/`).update(value).digest('hex').slice(0, 32) }
 }
 
-function isAsExpected(found: Uint8Array | undefined, expected: Expected): boolean {
+function isAsExpected(found: Stored | undefined, expected: Expected): boolean {
   if (expected === 'any') return true
-  if (expected === 'absent') return found === undefined
-  return found !== undefined && storedOf(found).revision === expected.revision
+  return expected === 'absent' ? found === undefined : found?.revision === expected.revision
 }
