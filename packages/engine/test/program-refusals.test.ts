@@ -11,7 +11,9 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
+  type Stats,
 } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -367,6 +369,62 @@ test('somebody adds to a file in its place between check and swap: nothing is sw
   const check = ['/bin/sh', '-c', `sleep 0.05; echo theirs >> ${directory}/a.conf`] as const
   expect(await refused({ directory, check }, { text: 'new' })).toContain('was changed by somebody else')
   expect(readFileSync(join(directory, 'a.conf'), 'utf8')).toBe('old\ntheirs\n')
+})
+
+test('somebody closes a file to others between check and swap: nothing is swapped, and it stays closed', async () => {
+  const directory = place({ 'a.conf': 'old' })
+  const check = ['chmod', '600', join(directory, 'a.conf')] as const
+  expect(await refused({ directory, check }, { text: 'new' })).toContain('was changed by somebody else')
+  expect(statSync(join(directory, 'a.conf')).mode & 0o777).toBe(0o600)
+  expect(readFileSync(join(directory, 'a.conf'), 'utf8')).toBe('old')
+})
+
+test.for([
+  ['adds to it', 'echo more >> "$0"'],
+  ['writes it anew', 'echo other > "$0"'],
+  ['puts another in its place', 'cp -p "$0" "$0.tmp" && echo other > "$0.tmp" && mv "$0.tmp" "$0"'],
+  ['opens it to others', 'chmod 666 "$0"'],
+  ['removes it', 'rm "$0"'],
+  ['puts a link in its place', 'rm "$0" && ln -s /etc/passwd "$0"'],
+])(
+  'a check that changes a file which it is to look at (%s) is refused: nothing is swapped',
+  async ([, script = '']) => {
+    const directory = place({ 'a.conf': 'old' })
+    const check = ['/bin/sh', '-c', script, '{file:a.conf}'] as const
+    expect(await refused({ directory, check }, { text: 'new' })).toContain('the check has changed a.conf')
+    expect(readFileSync(join(directory, 'a.conf'), 'utf8')).toBe('old')
+    expect(leftIn(directory)).toEqual(['a.conf'])
+  },
+)
+
+test('a check that writes a file again as it was is no change of it', async () => {
+  const directory = place({ 'a.conf': 'old' })
+  const script = 'cp -p "$0" "$0.tmp" && touch "$0.tmp" && mv "$0.tmp" "$0"'
+  const check = ['/bin/sh', '-c', script, '{file:a.conf}'] as const
+  expect(await outcomeOf({ directory, check }, { text: 'new' })).toMatchObject({ kind: 'committed' })
+  expect(readFileSync(join(directory, 'a.conf'), 'utf8')).toBe('new')
+})
+
+test.for([
+  ['in its place, with its size and its time', (path: string, was: Stats) => (writeFileSync(path, 'THEM'), was.mtime)],
+  [
+    'by another file with its size and its time',
+    (path: string, was: Stats) => (rmSync(path), writeFileSync(path, 'THEM', { mode: 0o640 }), was.mtime),
+  ],
+  ['in its place', (path: string) => (writeFileSync(path, 'THEM'), new Date())],
+] as const)('a file that did not change for long is noticed when somebody changes it %s', async ([, change]) => {
+  const directory = place()
+  const check = ['/bin/true'] as const
+  const files: FileOptions[] = [one, { path: 'b.conf', from: 'other', as: 'raw' }]
+  const { set } = await engineOf([program({ name: 'p', directory, files, check })], { text: '1', other: 'ours' })
+  const b = join(directory, 'b.conf')
+  const long = new Date(Date.now() - 3_600_000)
+  utimesSync(b, long, long)
+  await set({ text: '2', other: 'ours' })
+  utimesSync(b, long, change(b, statSync(b)))
+  expect(readFileSync(b, 'utf8')).toBe('THEM')
+  expect(await set({ text: '3', other: 'ours' })).toMatchObject({ kind: 'committed' })
+  expect(readFileSync(b, 'utf8')).toBe('ours')
 })
 
 test('the way back cannot be recorded: the old files are back all the same, and the program is told', async () => {

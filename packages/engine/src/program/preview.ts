@@ -3,7 +3,7 @@ import { lstat, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { at, parsePath, type Json } from '../json.ts'
 import type { ProgramOptions } from './options.ts'
-import { fromOf, renderFiles } from './render.ts'
+import { fromOf, Renderer } from './render.ts'
 import { programSettings } from './settings.ts'
 
 export interface FilePreview {
@@ -21,7 +21,7 @@ export interface FilePreview {
 export async function preview(options: ProgramOptions, config: Json): Promise<readonly FilePreview[]> {
   const { directory, files } = programSettings(options)
   const values = new Map(files.map((file) => [fromOf(file), at(config, parsePath(fromOf(file)))]))
-  const rendered = await renderFiles(files, values)
+  const rendered = await new Renderer(files).render(values)
   return Promise.all(
     rendered.map(async ({ path, bytes }) => ({
       path,

@@ -15,7 +15,7 @@ import { run } from './command.ts'
 import type { Command, ProgramOptions } from './options.ts'
 import { allSayYes, assertReady, begin } from './probing.ts'
 import { tell } from './reloading.ts'
-import { fromOf, renderFiles } from './render.ts'
+import { fromOf, Renderer } from './render.ts'
 import { programSettings, type ProgramSettings } from './settings.ts'
 import { Work, type Staged } from './work.ts'
 
@@ -90,6 +90,7 @@ function valuesAt(paths: readonly string[], { after }: SliceChange<Slice>): Read
 class Target {
   readonly #settings: ProgramSettings
   readonly #work: Work
+  readonly #renderer: Renderer
   /** Until the change before has been committed or rolled back: both would be in one place. */
   #turn: Promise<void> = Promise.resolve()
   #settled = false
@@ -101,6 +102,7 @@ class Target {
   constructor(settings: ProgramSettings) {
     this.#settings = settings
     this.#work = new Work(settings)
+    this.#renderer = new Renderer(settings.files)
   }
 
   /** @param work calls `release` when the next may begin; if it throws, the next may. */
@@ -142,13 +144,16 @@ class Target {
     signal: AbortSignal,
     release: () => void,
   ): Promise<Prepared> {
-    const { files, check, probes = [] } = this.#settings
+    const { check, probes = [] } = this.#settings
     let staged: readonly Staged[]
     try {
       await this.settle(signal)
-      const rendered = await renderFiles(files, values)
+      const rendered = await this.#renderer.render(values)
       staged = await this.#work.stage(rendered, check !== undefined, signal)
-      if (staged.length > 0) await together([this.#check(signal), this.#work.sync(staged, signal), assertReady(probes)])
+      if (staged.length > 0) {
+        await together([this.#check(signal), this.#work.sync(staged, signal), assertReady(probes)])
+        await this.#work.confirm(signal)
+      }
     } catch (error) {
       if (this.#settled) await this.#work.clearStaged()
       await this.#letGo()
@@ -163,7 +168,7 @@ class Target {
     let [swapped, told, ended] = [false, false, false]
     const commit = async () => {
       if (staged.length > 0) {
-        await this.#work.record(staged)
+        await this.#work.record()
         swapped = true
         await this.#work.swap(staged)
       } else if (!forced && this.#owed === undefined) return

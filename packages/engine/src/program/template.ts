@@ -5,10 +5,19 @@
 import { isArray, isObject, type Json } from '../json.ts'
 import type { Escape } from './options.ts'
 
-async function loadMustache() {
+type Parse = (template: string) => readonly Token[]
+
+let parser: Promise<Parse> | undefined
+
+/** Not mustache's own rendering: that follows prototypes, calls functions and is silent about what is missing. */
+async function loadParser(): Promise<Parse> {
   try {
-    return (await import('mustache')).default
+    const { Writer } = (await import('mustache')).default
+    // It keeps what it has read: there are as many templates as somebody has written down.
+    const writer = new Writer()
+    return (template) => writer.parse(template) as readonly Token[]
   } catch (cause) {
+    parser = undefined
     throw new Error('templates need the package mustache: npm install mustache', { cause })
   }
 }
@@ -23,10 +32,8 @@ type Token = readonly [kind: string, name: string, start: number, end: number, i
 
 /** @throws Error if the template is none, names what is not there, or a value is refused by `escape`. Holds no values. */
 export async function renderTemplate(template: string, view: Json, escape: Escape): Promise<string> {
-  const mustache = await loadMustache()
-  // Not mustache's own rendering: that follows prototypes, calls functions and is silent about what is missing.
-  const tokens = new mustache.Writer().parse(template) as readonly Token[]
-  return renderAll(tokens, { view, parent: undefined }, escape)
+  const parse = await (parser ??= loadParser())
+  return renderAll(parse(template), { view, parent: undefined }, escape)
 }
 
 function renderAll(tokens: readonly Token[], scope: Scope, escape: Escape): string {

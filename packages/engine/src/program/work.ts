@@ -15,19 +15,28 @@ import * as fs from 'node:fs'
 import { lstat, mkdir, open, readdir, readFile, rename, rm, rmdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { lockDirectory, LockedError, type Lock } from '../agent/lock.ts'
-import type { FileTarget } from './options.ts'
+import {
+  each,
+  fileAt,
+  holds,
+  inSlices,
+  isAsWanted,
+  isUntouched,
+  linked,
+  looksSame,
+  removeTree,
+  sync,
+  write,
+  type Rendered,
+} from './disk.ts'
 import { assertSafe } from './place.ts'
 import { isPathBelow, type ProgramSettings } from './settings.ts'
-
-export interface Rendered extends FileTarget {
-  readonly bytes: Buffer
-}
 
 /** A file that differs from what is in its place. */
 export interface Staged {
   readonly path: string
   /** What it replaces: `null` where there was nothing. */
-  readonly old: { readonly ino: number; readonly mtimeMs: number; readonly backup: string } | null
+  readonly old: { readonly ino: number; readonly backup: string } | null
 }
 
 interface Swap {
@@ -36,13 +45,23 @@ interface Swap {
   readonly files: readonly Staged[]
 }
 
-/** Files that are synced at once. */
-const atOnce = 16
-/**
- * Of many files each is the work of some microseconds, and by promises ten times that. So it is done at once, and every
- * so often whatever else this process does has its turn.
- */
-const sliceMs = 5
+/** What the files of a change were and are going to be, as long as it lasts. */
+interface InWork {
+  readonly file: Rendered
+  /** In its place. */
+  readonly was: fs.Stats | undefined
+  /** Staged. */
+  readonly made: fs.Stats
+}
+
+/** A file that was in its place and right already. */
+interface Right {
+  readonly file: Rendered
+  readonly was: fs.Stats
+}
+
+/** What is younger may be written to again without another time: file systems count in steps, some of seconds. */
+const settledMs = 1_500
 const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = fs.constants
 
 export class Work {
@@ -54,6 +73,10 @@ export class Work {
   readonly #record: string
   readonly #othersMayWrite: boolean
   #lock: Lock | undefined
+  #inWork: readonly InWork[] = []
+  #right: readonly Right[] = []
+  /** Files that were read and found right, by path: they are not read again before somebody has been there. */
+  readonly #known = new Map<string, { readonly bytes: Buffer; readonly stat: fs.Stats }>()
 
   constructor({ directory, name, othersMayWrite = false }: ProgramSettings) {
     this.#directory = directory
@@ -113,11 +136,15 @@ export class Work {
       throw new Error(`${folder} is on another file system than ${this.#directory}; want a program of its own for it`)
     }
     const changed: { readonly file: Rendered; readonly was: fs.Stats | undefined }[] = []
+    const right: Right[] = []
     await inSlices(rendered, signal, (file) => {
-      const was = this.#current(file)
-      if (!was || !isSame(this.#place(file.path), was, file)) changed.push({ file, was })
+      const was = fileAt(this.#place(file.path))
+      if (was && this.#isRight(file, was)) right.push({ file, was })
+      else changed.push({ file, was })
     })
     await this.clearStaged()
+    this.#right = right
+    this.#inWork = []
     if (changed.length === 0) return []
     changed.sort((a, b) => (a.file.path < b.file.path ? -1 : 1))
     for (const folder of [this.staged, this.#old]) fs.mkdirSync(folder, { mode: 0o700 })
@@ -128,11 +155,16 @@ export class Work {
     const ours = new Set(rendered.map(({ path }) => path))
     if (whole) for (const folder of ['', ...folders]) await this.#mirror(folder, made, ours, signal)
     const staged: Staged[] = []
+    const inWork: InWork[] = []
+    this.#inWork = inWork
     // Another name each time: a record that could not be replaced must not come to mean other files.
     const change = randomBytes(8).toString('hex')
     await inSlices(changed.entries(), signal, ([i, { file, was }]) => {
-      write(`${this.staged}/${file.path}`, file, was)
-      staged.push({ path: file.path, old: was ? this.#keep(file.path, `${change}-${i}`, was) : null })
+      const made = write(`${this.staged}/${file.path}`, file, was)
+      const backup = `${change}-${i}`
+      const kept = was && this.#keep(file.path, backup, was)
+      inWork.push({ file, was: kept, made })
+      staged.push({ path: file.path, old: kept ? { ino: kept.ino, backup } : null })
     })
     return staged
   }
@@ -145,15 +177,32 @@ export class Work {
   }
 
   /**
+   * What was checked is what was staged, and that is on disk.
+   * @throws Error if the check has written to it.
+   */
+  async confirm(signal: AbortSignal): Promise<void> {
+    const rewritten: string[] = []
+    await inSlices(this.#inWork, signal, ({ file: { path, bytes }, made }) => {
+      const place = `${this.staged}/${path}`
+      const now = fs.lstatSync(place, { throwIfNoEntry: false })
+      const wanted = { mode: made.mode & 0o7777, uid: made.uid, gid: made.gid }
+      if (!now?.isFile() || !isAsWanted(now, wanted) || !holds(place, now, bytes)) {
+        throw new Error(`the check has changed ${path}, which it has to leave as it is; nothing was swapped`)
+      }
+      if (now.ino !== made.ino || now.mtimeMs !== made.mtimeMs) rewritten.push(place)
+    })
+    await each(rewritten, signal, sync)
+  }
+
+  /**
    * From now on a crash brings the old files back. Only what was synced is recorded.
    * @throws Error if somebody else has been there since they were looked at.
    */
-  async record(staged: readonly Staged[]): Promise<void> {
-    await inSlices(staged, undefined, ({ path, old }) => {
+  async record(): Promise<void> {
+    await inSlices(this.#inWork, undefined, ({ file: { path }, was }) => {
       const now = fs.lstatSync(this.#place(path), { throwIfNoEntry: false })
-      // By its time too: it may have been written to in place.
-      if (now?.ino === old?.ino && now?.mtimeMs === old?.mtimeMs) return
-      throw new Error(`${this.#place(path)} was changed by somebody else since it was looked at; nothing was swapped`)
+      if (was && now ? now.ino === was.ino && looksSame(was, now) : was === now) return
+      throw this.#changed(path)
     })
     await this.#replaceRecord()
   }
@@ -190,11 +239,13 @@ export class Work {
     await rm(this.#record, { force: true })
     await sync(this.#work)
     await this.clearStaged()
+    await this.#remember()
   }
 
   async clearStaged(): Promise<void> {
-    const all = [this.staged, this.#old, `${this.#record}.new`]
-    await Promise.all(all.map((path) => rm(path, { recursive: true, force: true })))
+    await removeTree(this.staged)
+    await removeTree(this.#old)
+    await rm(`${this.#record}.new`, { recursive: true, force: true })
   }
 
   #place(path: string): string {
@@ -244,28 +295,44 @@ export class Work {
     )
   }
 
-  #current({ path }: Rendered): fs.Stats | undefined {
-    const place = this.#place(path)
-    const stat = fs.lstatSync(place, { throwIfNoEntry: false })
-    if (stat && !stat.isFile()) {
-      throw new Error(
-        `${place} is ${stat.isSymbolicLink() ? 'a symbolic link' : 'no regular file'}; want a file, or nothing`,
-      )
-    }
-    return stat
+  #isRight(file: Rendered, was: fs.Stats): boolean {
+    if (!isAsWanted(was, file)) return false
+    const known = this.#known.get(file.path)
+    if (known && isUntouched(known.stat, was)) return known.bytes.equals(file.bytes)
+    return holds(this.#place(file.path), was, file.bytes)
   }
 
-  #keep(path: string, backup: string, { mtimeMs }: fs.Stats): NonNullable<Staged['old']> {
+  /** Once our links are gone, which move the time of the last change. */
+  async #remember(): Promise<void> {
+    const right = this.#right
+    this.#right = []
+    this.#inWork = []
+    this.#known.clear()
+    const before = Date.now() - settledMs
+    await inSlices(right, undefined, ({ file: { path, bytes }, was }) => {
+      const stat = fs.lstatSync(this.#place(path), { throwIfNoEntry: false })
+      const isIt = stat?.ino === was.ino && stat.dev === was.dev && looksSame(was, stat)
+      if (isIt && was.mtimeMs < before) this.#known.set(path, { bytes, stat })
+    })
+  }
+
+  #changed(path: string): Error {
+    return new Error(`${this.#place(path)} was changed by somebody else since it was looked at; nothing was swapped`)
+  }
+
+  /** @returns what it is then: a union file system may give it another number with the link. */
+  #keep(path: string, backup: string, was: fs.Stats): fs.Stats {
     const kept = join(this.#old, backup)
     try {
       fs.linkSync(this.#place(path), kept)
-      // Not the number that it had before: a union file system may give another with the link.
-      return { ino: fs.lstatSync(kept).ino, mtimeMs, backup }
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException
       const why = `${this.#place(path)} cannot be kept for a way back: ${code ?? message}`
       throw new Error(`${why}; want a file of this user, on a file system with hard links`, { cause: error })
     }
+    const now = fs.lstatSync(kept)
+    if (!looksSame(was, now)) throw this.#changed(path)
+    return now
   }
 
   /**
@@ -287,89 +354,10 @@ export class Work {
   }
 }
 
-/** Not where the file belongs to another user, or the file system has no hard links. */
-function linked(place: string, as: string): boolean {
-  try {
-    fs.linkSync(place, as)
-    return true
-  } catch (error) {
-    const { code = '' } = error as NodeJS.ErrnoException
-    if (['EPERM', 'EACCES', 'EMLINK', 'EXDEV', 'ENOTSUP', 'EOPNOTSUPP'].includes(code)) return false
-    throw error
-  }
-}
-
 /** `a/b/c.conf` → `a`, `a/b`. */
 function foldersOf(path: string): string[] {
   const folder = dirname(path)
   return folder === '.' ? [] : [...foldersOf(folder), folder]
-}
-
-/** Compared without reading a large file that cannot be the same. */
-function isSame(place: string, was: fs.Stats, { bytes, mode, uid, gid }: Rendered): boolean {
-  if (mode !== undefined && (was.mode & 0o7777) !== mode) return false
-  if ((uid !== undefined && was.uid !== uid) || (gid !== undefined && was.gid !== gid)) return false
-  return was.size === bytes.length && bytes.equals(fs.readFileSync(place))
-}
-
-const newMode = 0o640
-
-function write(place: string, { bytes, mode, uid, gid }: Rendered, was: fs.Stats | undefined): void {
-  const file = fs.openSync(place, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
-  try {
-    fs.writeFileSync(file, bytes)
-    const made = fs.fstatSync(file)
-    const owner = { uid: uid ?? was?.uid ?? made.uid, gid: gid ?? was?.gid ?? made.gid }
-    if (owner.uid !== made.uid || owner.gid !== made.gid) give(file, owner, made.uid)
-    fs.fchmodSync(file, mode ?? (was ? was.mode & 0o777 : newMode))
-  } finally {
-    fs.closeSync(file)
-  }
-}
-
-function give(file: number, { uid, gid }: { readonly uid: number; readonly gid: number }, ourUid: number): void {
-  try {
-    fs.fchownSync(file, uid, gid)
-  } catch (error) {
-    const why = `cannot be given to ${uid}:${gid} by user ${ourUid}: ${(error as NodeJS.ErrnoException).code}`
-    throw new Error(`a staged file ${why}; want root, or uid and gid of this user`, { cause: error })
-  }
-}
-
-/** A file or a directory. */
-async function sync(path: string): Promise<void> {
-  const opened = await open(path, 'r')
-  try {
-    await opened.sync()
-  } finally {
-    await opened.close()
-  }
-}
-
-async function inSlices<T>(all: Iterable<T>, signal: AbortSignal | undefined, work: (one: T) => void): Promise<void> {
-  let since = performance.now()
-  for (const one of all) {
-    work(one)
-    if (performance.now() - since < sliceMs) continue
-    await new Promise(setImmediate)
-    signal?.throwIfAborted()
-    since = performance.now()
-  }
-}
-
-/** A few at a time; all have ended when it settles. */
-async function each<T>(all: readonly T[], signal: AbortSignal, work: (one: T) => Promise<void>): Promise<void> {
-  const left = all.values()
-  const failures: unknown[] = []
-  const worker = async () => {
-    for (const one of left) {
-      if (failures.length > 0 || signal.aborted) return
-      await work(one).catch((error: unknown) => failures.push(error))
-    }
-  }
-  await Promise.all(Array.from({ length: Math.min(atOnce, all.length) }, worker))
-  if (failures.length > 0) throw failures[0]
-  signal.throwIfAborted()
 }
 
 function ignore(...codes: readonly string[]): (error: NodeJS.ErrnoException) => undefined {
