@@ -17,6 +17,8 @@ export interface Address {
   readonly name: string
   readonly at: { readonly kind: 'url'; readonly base: URL } | { readonly kind: 'socket'; readonly path: string }
   readonly token: string | undefined
+  /** PEM: whose certificates are trusted instead of the system's. */
+  readonly ca?: string
   /** Milliseconds for an answer. */
   readonly timeoutMs: number
   /** What to look at when nothing answers; without it, the admin endpoint of a process. */

@@ -43,7 +43,7 @@ export async function ask(address: Address, path: string, options: AskOptions = 
 
 /** Resolves with the head of the answer; its body is still to come. Rejects with the system's error. */
 export function answered(address: Address, path: string, options: AskOptions): Promise<IncomingMessage> {
-  const { at, token } = address
+  const { at, token, ca } = address
   const headers: Record<string, string> = { accept: 'application/json', ...options.headers }
   if (token !== undefined) headers['authorization'] = `Bearer ${token}`
   const asked = {
@@ -57,7 +57,7 @@ export function answered(address: Address, path: string, options: AskOptions): P
         ? httpRequest({ ...asked, socketPath: at.path, path, headers: { ...headers, host: 'localhost' } }, resolve)
         : (at.base.protocol === 'https:' ? httpsRequest : httpRequest)(
             new URL(path.replace(/^\//, './'), at.base),
-            { ...asked, headers },
+            { ...asked, headers, ...(ca !== undefined && { ca }) },
             resolve,
           )
     sent.on('error', reject)

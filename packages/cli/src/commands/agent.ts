@@ -17,10 +17,11 @@ import {
 } from 'midflight'
 import { controlPlane, packages, type ControlPlane, type ControlPlaneOptions } from 'midflight/agent'
 import { signalOf } from '../admin/by-signal.ts'
-import { busAt, busExamples } from '../fleet/bus.ts'
+import { busExamples } from '../fleet/bus.ts'
 import { configPath } from '../fleet/call.ts'
 import { connectionOf, withFleetOptions, type FleetFlags } from '../fleet/connection.ts'
 import { packageCommand } from '../fleet/package-command.ts'
+import { waysOf, type Ways } from '../fleet/ways.ts'
 import { NobodyThereError, tell, writerFor, writeWhole, type Told } from '../fleet/written-config.ts'
 import { printable } from '../printable.ts'
 import { Refusal } from '../refusal.ts'
@@ -28,7 +29,7 @@ import { eventLine } from '../show/events.ts'
 import type { Terminal } from '../terminal.ts'
 import { pause } from '../pause.ts'
 
-interface AgentFlags extends FleetFlags {
+interface AgentFlags extends FleetFlags, Ways {
   readonly to?: string
   readonly packages?: string
   readonly packageCommand?: string
@@ -39,10 +40,6 @@ interface AgentFlags extends FleetFlags {
   readonly reloadUrl?: string
   readonly probeHttp?: string
   readonly probeCommand?: string
-  readonly bus?: string
-  readonly busReports?: true
-  /** `false` after `--no-websocket`. */
-  readonly websocket: boolean
   readonly once?: true
 }
 
@@ -63,6 +60,7 @@ export function agent(terminal: Terminal): Command {
     .option('--reload-url <url>', 'after a change, POST here; anything but 2xx means that it was refused')
     .option('--probe-http <url>', 'ask here whether the program is well: 2xx is a yes')
     .option('--probe-command <words>', 'or by a command, without a shell: exit code 0 is a yes')
+    .option('--ca <path>', 'trust this certificate authority of the control plane instead of those of the system: PEM')
     .option('--bus <url>', `hear of releases over it: ${busExamples}`)
     .option('--bus-reports', 'without a WebSocket, report over the bus')
     .option('--no-websocket', 'hold no connection: the bus tells when to ask, or else polls wait')
@@ -89,7 +87,7 @@ async function run(terminal: Terminal, config: string, flags: AgentFlags): Promi
     throw new Refusal('usage', '--bus-reports is given without a bus; want --bus too')
   }
   const source = async () => {
-    const bus = flags.bus === undefined ? undefined : await busAt(flags.bus)
+    const ways = await waysOf(flags, '')
     return usable(() =>
       controlPlane({
         url: address.name,
@@ -98,9 +96,7 @@ async function run(terminal: Terminal, config: string, flags: AgentFlags): Promi
         stateDir: flags.state ?? `${resolve(place)}.midflight`,
         name: 'midflight agent',
         ...probeOf(flags),
-        ...(bus && { bus }),
-        ...(flags.busReports && { acks: 'bus' as const }),
-        websocket: flags.websocket,
+        ...ways,
         // Looked up each time: a token that was renewed in its file is taken without a restart.
         ...(address.token !== undefined && { token: () => connectionOf(flags).token ?? '' }),
       }),

@@ -9,15 +9,18 @@ export const busExamples = 'nats://host:4222, redis://host:6379 or kafka://host:
 const passwordVariable = 'MIDFLIGHT_BUS_PASSWORD'
 const tokenVariable = 'MIDFLIGHT_BUS_TOKEN'
 
-/** @throws Refusal if it makes no sense; without its text, which may hold a password. */
-export async function busAt(text: string): Promise<Bus> {
+/**
+ * @param directory what the files that it names count from
+ * @throws Refusal if it makes no sense; without its text, which may hold a password.
+ */
+export async function busAt(text: string, directory = ''): Promise<Bus> {
   if (/^[^/?#]*:\/\/[^/?#]*:[^/?#]*@/.test(text)) {
     const how = `want ?password-file=PATH or ${passwordVariable}`
-    throw new Refusal('usage', `--bus holds a password, which others on this machine can see; ${how}`)
+    throw new Refusal('usage', `--bus holds a password, which others may see; ${how}`)
   }
   if (!/^[a-z]+:\/\/[^/?#]/i.test(text)) throw new Refusal('usage', `--bus is no address of a bus; want ${busExamples}`)
-  const url = new PlaceUrl(text)
-  const make = kinds[url.scheme]
+  const url = new PlaceUrl(text, directory)
+  const make = Object.hasOwn(kinds, url.scheme) ? kinds[url.scheme] : undefined
   if (!make) throw new Refusal('usage', `--bus is of the kind ${url.scheme}; want ${busExamples}`)
   if (url.path !== '') throw url.refusal(`has a path; want ${busExamples}, and ?prefix=… before the topics`)
   try {

@@ -16,6 +16,7 @@ import {
 } from 'midflight'
 import { preview, program, type ProgramOptions } from 'midflight/program'
 import { connectionOf } from '../fleet/connection.ts'
+import { authoritiesIn } from '../fleet/ways.ts'
 import { schemaFrom } from '../files/schema.ts'
 import { configReader } from '../places/read.ts'
 import { printable } from '../printable.ts'
@@ -71,7 +72,9 @@ async function configOf(
   const { controlPlane, directory, secrets = [] } = sidecar
   const schema = sidecar.schema === undefined ? undefined : await schemaFrom(resolve(directory, sidecar.schema))
   // Who only looks is no node of the fleet: the release is read as a person reads it, with that person's token.
-  const sources = controlPlane ? [await released(controlPlane, ended)] : (await sourcesOf(sidecar, ended)).sources
+  const sources = controlPlane
+    ? [await released(sidecar, controlPlane, ended)]
+    : (await sourcesOf(sidecar, ended)).sources
   try {
     const examined = await examine({ sources, secrets, ...(schema && { schema }) })
     if (examined.kind === 'valid') return examined
@@ -82,8 +85,10 @@ async function configOf(
   }
 }
 
-async function released({ url, config: name }: NonNullable<Sidecar['controlPlane']>, ended: AbortSignal) {
-  const reader = configReader(connectionOf({ url }), name)
+async function released({ directory }: Sidecar, plane: NonNullable<Sidecar['controlPlane']>, ended: AbortSignal) {
+  const { url, config: name, ca } = plane
+  const trusted = ca !== undefined && { ca: authoritiesIn(resolve(directory, ca)) }
+  const reader = configReader({ ...connectionOf({ url }), ...trusted }, name)
   const { config } = await reader.read(ended)
   return { name, load: async () => ({ config }), close: () => reader.close() }
 }

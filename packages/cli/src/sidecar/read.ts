@@ -15,7 +15,9 @@ import {
   type FileOptions,
   type ProgramOptions,
 } from 'midflight/program'
+import { configNameProblem } from 'midflight/protocol'
 import { file } from 'midflight/sources/file'
+import { waysOf, type Ways } from '../fleet/ways.ts'
 import { Refusal } from '../refusal.ts'
 import { plural } from '../show/changes.ts'
 import { issueLines } from '../show/issues.ts'
@@ -25,7 +27,7 @@ import { sidecarSchema, type PresetName } from './described.ts'
 /** As it is written. */
 export interface Written {
   readonly sources?: readonly string[]
-  readonly controlPlane?: {
+  readonly controlPlane?: Ways & {
     readonly url: string
     readonly config: string
     readonly tokenFile?: string
@@ -86,8 +88,9 @@ export async function sidecarIn(terminal: Terminal, path: string, json: boolean)
   const programs: ProgramOptions[] = []
   const schemas = [jsonSchema<Json>(sidecarSchema), meaning(directory, programs)]
   for (const schema of schemas) {
-    // A URL may hold a password.
-    const examined = await examine({ schema, sources: [source], secrets: ['sources.*'], unknownKeys: 'allow' })
+    // URLs may hold a password.
+    const secrets = ['sources.*', 'controlPlane.bus', 'controlPlane.url']
+    const examined = await examine({ schema, sources: [source], secrets, unknownKeys: 'allow' })
     if (examined.kind === 'valid') continue
     const { issues, secretPaths } = examined
     if (!json) {
@@ -104,7 +107,7 @@ export async function sidecarIn(terminal: Terminal, path: string, json: boolean)
 
 /** What the schema cannot say: the engine's own checks, at the program that they are about. */
 function meaning(directory: string, programs: ProgramOptions[]): AnySchema {
-  const validate = (value: unknown) => {
+  const validate = async (value: unknown) => {
     const written = value as Written
     const issues: Pick<Issue, 'path' | 'message'>[] = []
     const given = (written.sources ? 1 : 0) + (written.controlPlane ? 1 : 0)
@@ -112,6 +115,7 @@ function meaning(directory: string, programs: ProgramOptions[]): AnySchema {
       const found = given === 0 ? 'has neither sources nor controlPlane' : 'has sources and controlPlane'
       issues.push({ path: given === 0 ? [] : ['controlPlane'], message: `${found}; want one of them` })
     }
+    if (written.controlPlane) issues.push(...(await planeIssues(written.controlPlane, directory)))
     written.secrets?.forEach((secret, i) => tried(issues, ['secrets', i], () => parsePath(secret)))
     const { minMs = 0, maxMs = Infinity } = written.wait ?? {}
     if (maxMs < minMs) issues.push({ path: ['wait', 'maxMs'], message: `ends before minMs; want at least ${minMs}` })
@@ -143,6 +147,28 @@ function meaning(directory: string, programs: ProgramOptions[]): AnySchema {
     return issues.length > 0 ? { issues } : { value }
   }
   return { '~standard': { version: 1, vendor: 'midflight', validate } }
+}
+
+async function planeIssues(given: NonNullable<Written['controlPlane']>, directory: string) {
+  const issues: Pick<Issue, 'path' | 'message'>[] = []
+  const { url, config, ca, bus, busReports } = given
+  const at = URL.canParse(url) ? new URL(url) : undefined
+  if (!at || !/^https?:$/.test(at.protocol) || at.username !== '' || at.password !== '') {
+    const message = 'want http:// or https://, without a user name or password'
+    issues.push({ path: ['controlPlane', 'url'], message })
+  }
+  const problem = configNameProblem(config)
+  if (problem !== undefined) issues.push({ path: ['controlPlane', 'config'], message: problem })
+  for (const [name, way] of Object.entries({ ca: { ca }, bus: { bus } })) {
+    await waysOf(way, directory).catch((error: unknown) => {
+      if (!(error instanceof Refusal)) throw error
+      issues.push({ path: ['controlPlane', name], message: error.message.replace(/^--bus:? /, '') })
+    })
+  }
+  if (busReports && bus === undefined) {
+    issues.push({ path: ['controlPlane', 'busReports'], message: 'is given without a bus; want bus too' })
+  }
+  return issues
 }
 
 const paths = ['directory', 'pidFile', 'statsSocket']

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { debounced, type Source, type Trigger } from 'midflight'
+import { waysOf } from '../fleet/ways.ts'
 import { placeAt } from '../places/stores.ts'
 import { Refusal } from '../refusal.ts'
 import type { Sidecar } from './read.ts'
@@ -19,7 +20,9 @@ export interface Asked {
 export async function sourcesOf(sidecar: Sidecar, ended: AbortSignal): Promise<Asked> {
   const made = sidecar.controlPlane
     ? [await plane(sidecar, sidecar.controlPlane)]
-    : await Promise.all((sidecar.sources ?? []).map(async (text) => (await placeAt(placed(sidecar, text))).source()))
+    : await Promise.all(
+        (sidecar.sources ?? []).map(async (text) => (await placeAt(placed(sidecar, text), sidecar.directory)).source()),
+      )
   const { wait } = sidecar
   const pace = wait && { quietMs: wait.minMs, ...(wait.maxMs !== undefined && { maxMs: wait.maxMs }) }
   const asking = made.filter(isTrigger)
@@ -38,12 +41,14 @@ function placed({ directory }: Sidecar, text: string): string {
 async function plane({ directory, stateDir }: Sidecar, given: NonNullable<Sidecar['controlPlane']>) {
   const { controlPlane } = await import('midflight/agent')
   const { url, config, labels, tokenFile } = given
+  const ways = await waysOf(given, directory)
   const token = tokenFile === undefined ? process.env['MIDFLIGHT_TOKEN'] : () => tokenIn(resolve(directory, tokenFile))
   try {
     return controlPlane({
       url,
       config,
       name: 'midflight sidecar',
+      ...ways,
       ...(labels && { labels }),
       ...(token !== undefined && { token }),
       ...(stateDir !== undefined && { stateDir: join(resolve(directory, stateDir), 'agent') }),
