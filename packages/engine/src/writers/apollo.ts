@@ -91,7 +91,7 @@ export function apolloWriter(options: ApolloWriterOptions): Writer {
     const { id, dataChangeCreatedTime, configurations } = fieldsOf(jsonIn(answer))
     const items = textsIn(configurations)
     if (!items) throw wrong(answer, 'what is no release')
-    // Before 2.0 a release told no id.
+    // Older portals tell no id.
     return { items, revision: String(id ?? dataChangeCreatedTime) }
   }
 
