@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { connect } from 'node:net'
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -12,25 +12,36 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import zookeeper, { type Client, type Stat } from 'node-zookeeper-client'
 import { ended } from '../../../test/rig/ended.ts'
 import { freePorts } from '../../../test/rig/free-ports.ts'
+import { selfSigned, type SelfSigned } from './self-signed.ts'
 import { TcpProxy } from './tcp-proxy.ts'
 
 const jar = '/usr/share/java/zookeeper.jar'
+/** With what Debian's package leaves out of those that it needs for TLS, and has installed. */
+const jars = [
+  jar,
+  ...['codec', 'resolver', 'transport-native-unix-common'].map((part) => `/usr/share/java/netty-${part}.jar`),
+]
 const hasJava = spawnSync('java', ['-version']).status === 0
 
 /** Why there is none, for the names of skipped tests. */
 export const withoutZookeeper = existsSync(jar) && hasJava ? undefined : 'zookeeper is not installed'
 
 const startMs = 60_000
+/** Since 3.6. */
+const addWatch = 106
 
 export class ZookeeperServer {
   readonly #args: readonly string[]
   readonly port: number
+  /** Where it speaks TLS, if it does. */
+  readonly securePort: number | undefined
   #child: ChildProcess | undefined
   #said = ''
 
-  constructor(args: readonly string[], port: number) {
+  constructor(args: readonly string[], port: number, securePort?: number) {
     this.#args = args
     this.port = port
+    this.securePort = securePort
   }
 
   async start(): Promise<void> {
@@ -51,7 +62,7 @@ export class ZookeeperServer {
     // One that is about to run takes connections that it never answers.
     socket.setTimeout(1_000, () => socket.destroy())
     try {
-      socket.end(word)
+      socket.write(word)
       return await text(socket)
     } catch {
       return ''
@@ -67,24 +78,37 @@ export class ZookeeperServer {
 
 export class Zookeeper {
   readonly servers: readonly ZookeeperServer[]
+  /** The certificate of servers that speak TLS, and the one that they want of clients. */
+  readonly tls: { readonly server: SelfSigned; readonly client: SelfSigned } | undefined
   readonly #folder: string
   #client: Client | undefined
 
-  private constructor(servers: readonly ZookeeperServer[], folder: string) {
+  private constructor(servers: readonly ZookeeperServer[], folder: string, tls: Zookeeper['tls']) {
     this.servers = servers
     this.#folder = folder
+    this.tls = tls
   }
 
-  /** @param options.tickMs sessions last for at most 20 of them */
-  static async start({ members = 1, tickMs = 2_000 } = {}): Promise<Zookeeper> {
+  /**
+   * @param options.tickMs sessions last for at most 20 of them
+   * @param options.tls `own`: another port speaks TLS. `mutual`: and wants a certificate of clients.
+   */
+  static async start({
+    members = 1,
+    tickMs = 2_000,
+    tls,
+  }: { members?: number; tickMs?: number; tls?: 'own' | 'mutual' } = {}): Promise<Zookeeper> {
     const folder = await mkdtemp(join(tmpdir(), 'midflight-zookeeper-'))
-    const ports = await freePorts(members * 3)
+    const ports = await freePorts(members * 4)
+    const certificates = tls && { server: selfSigned(folder), client: selfSigned(folder, 'client') }
+    const secure = certificates ? await secureLines(folder, certificates, tls) : []
     const ids = Array.from({ length: members }, (_, i) => i)
     const peers = ids.map((i) => `server.${i + 1}=127.0.0.1:${ports[members + i]}:${ports[2 * members + i]}`)
     const servers = await Promise.all(
       ids.map(async (i) => {
         const data = join(folder, String(i))
         const port = ports[i] as number
+        const securePort = tls && ports[3 * members + i]
         await mkdir(data)
         await writeFile(join(data, 'myid'), String(i + 1))
         const file = join(folder, `${i}.cfg`)
@@ -92,6 +116,7 @@ export class Zookeeper {
           ...[`tickTime=${tickMs}`, 'initLimit=50', 'syncLimit=50', `dataDir=${data}`, `clientPort=${port}`],
           ...['clientPortAddress=127.0.0.1', 'maxClientCnxns=0', 'admin.enableServer=false'],
           ...['4lw.commands.whitelist=srvr,cons,dump', ...(members > 1 ? peers : [])],
+          ...(securePort ? [`secureClientPort=${securePort}`, 'secureClientPortAddress=127.0.0.1', ...secure] : []),
         ]
         await writeFile(file, lines.join('\n'))
         const small = ['-Xmx128m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1']
@@ -101,10 +126,10 @@ export class Zookeeper {
           '-Djava.net.preferIPv4Stack=true',
         ]
         const main = 'org.apache.zookeeper.server.quorum.QuorumPeerMain'
-        return new ZookeeperServer([...small, ...flags, '-cp', jar, main, file], port)
+        return new ZookeeperServer([...small, ...flags, '-cp', jars.join(':'), main, file], port, securePort)
       }),
     )
-    const zookeeper = new Zookeeper(servers, folder)
+    const zookeeper = new Zookeeper(servers, folder, certificates)
     try {
       await zookeeper.start()
     } catch (error) {
@@ -204,6 +229,23 @@ export class Zookeeper {
   }
 }
 
+async function secureLines(
+  folder: string,
+  { server, client }: NonNullable<Zookeeper['tls']>,
+  clients: 'own' | 'mutual',
+): Promise<readonly string[]> {
+  const store = join(folder, 'store.pem')
+  await writeFile(store, server.keyPem + server.pem)
+  const trusted = join(folder, 'trusted.pem')
+  await writeFile(trusted, client.pem)
+  return [
+    'serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory',
+    ...[`ssl.keyStore.location=${store}`, 'ssl.keyStore.type=PEM'],
+    ...[`ssl.trustStore.location=${trusted}`, 'ssl.trustStore.type=PEM'],
+    ...['ssl.hostnameVerification=false', `ssl.clientAuth=${clients === 'mutual' ? 'need' : 'none'}`],
+  ]
+}
+
 export function done<T = unknown>(start: (end: (error: unknown, value: T) => void) => void): Promise<T> {
   return new Promise((resolve, reject) => {
     start((error, value) => (error ? reject(error as Error) : resolve(value)))
@@ -215,9 +257,39 @@ function digest(login: string): string {
   return `${login.split(':', 1)[0]}:${createHash('sha1').update(login).digest('base64')}`
 }
 
-/** Before one server. */
-export function proxied({ port }: ZookeeperServer): Promise<TcpProxy> {
-  return TcpProxy.listen(port)
+/** Before one server, and its port that speaks TLS where it has one. */
+export function proxied({ port, securePort }: ZookeeperServer): Promise<TcpProxy> {
+  return TcpProxy.listen(securePort ?? port)
+}
+
+/**
+ * Before a server, which it makes one of before 3.6: what is asked by a number that came with it is asked by one that no
+ * server knows, and the server answers and does what those do.
+ */
+export async function asOld({ port }: ZookeeperServer): Promise<{ address: string; close(): void }> {
+  const sockets = new Set<Socket>()
+  const proxy = createServer((client) => {
+    const target = connect(port, '127.0.0.1')
+    let held = Buffer.alloc(0)
+    client.on('data', (chunk) => {
+      held = Buffer.concat([held, chunk])
+      for (let end; held.length >= 4 && held.length >= (end = 4 + held.readInt32BE(0)); held = held.subarray(end)) {
+        if (held.readInt32BE(8) === addWatch) held.writeInt32BE(999, 8)
+        target.write(held.subarray(0, end))
+      }
+    })
+    target.pipe(client)
+    for (const socket of [client, target]) {
+      sockets.add(socket.on('error', () => {}))
+      socket.on('close', () => (socket === client ? target : client).destroy())
+    }
+  })
+  await once(proxy.listen(0, '127.0.0.1'), 'listening')
+  const close = () => {
+    proxy.close()
+    for (const socket of sockets) socket.destroy()
+  }
+  return { address: `127.0.0.1:${(proxy.address() as AddressInfo).port}`, close }
 }
 
 export function addressOf(proxy: TcpProxy): string {

@@ -4,10 +4,11 @@ import { inspect } from 'node:util'
 import zookeeperClient from 'node-zookeeper-client'
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest'
 import { zookeeper, type ZookeeperOptions } from '../src/sources/zookeeper.ts'
+import type { TlsOptions } from '../src/credentials.ts'
 import { accessOf, connected } from '../src/sources/zookeeper/access.ts'
 import { Tree } from '../src/sources/zookeeper/tree.ts'
 import { engineOn } from './source-engine-rig.ts'
-import { addressOf, done, proxied, withoutZookeeper, Zookeeper } from './source-zookeeper-rig.ts'
+import { addressOf, asOld, done, proxied, withoutZookeeper, Zookeeper } from './source-zookeeper-rig.ts'
 
 /** Far beyond any test: what is seen is told by a watch. */
 const never = 3_600_000
@@ -20,13 +21,15 @@ let places = 0
 afterAll(async () => (await shared)?.close())
 
 /** A place of its own on the one server, behind a proxy. */
-async function serving() {
+async function serving(isOld = false) {
   const server = await (shared ??= Zookeeper.start())
   const first = server.servers[0] as (typeof server.servers)[0]
   const proxy = await proxied(first)
   const place = `/own${++places}`
+  const old = isOld ? await asOld(first) : undefined
   onTestFinished(async () => {
     await proxy.close()
+    old?.close()
     await server.removeAll(place)
   })
   return {
@@ -40,7 +43,7 @@ async function serving() {
     },
     write: (path: string, value: string | null) => server.write(`${place}${path}`, value),
     remove: (path: string) => server.removeAll(`${place}${path}`),
-    ...using(`${addressOf(proxy)}${place}`),
+    ...using(`${old?.address ?? addressOf(proxy)}${place}`),
   }
 }
 
@@ -72,33 +75,42 @@ function using(servers: string) {
   return { source, engine }
 }
 
+/** The second tells of one znode at a time, and once. */
+const servers = [
+  ['', false],
+  [', by a server of before 3.6', true],
+] as const
+
 const why = withoutZookeeper === undefined ? '' : ` (skipped: ${withoutZookeeper})`
 
 describe.skipIf(withoutZookeeper !== undefined)(`zookeeper()${why}`, { timeout: 60_000 }, () => {
-  test('by watches alone: values, children that are new, nested, gone and there again', async () => {
-    const { write, remove, engine } = await serving()
-    await write('/app/a', '1')
-    const { lives } = await engine({ prefix: '/app/' })
-    for (let i = 2; i <= 4; i++) {
-      await write('/app/a', String(i))
-      await lives({ a: i })
-    }
-    await write('/app/b/c/d', 'x')
-    await lives({ a: 4, b: { c: { d: 'x' } } })
-    await write('/app/b/c/e', '{"f":[1]}')
-    await lives({ a: 4, b: { c: { d: 'x', e: { f: [1] } } } })
-    await remove('/app/b/c/d')
-    await lives({ a: 4, b: { c: { e: { f: [1] } } } })
-    await remove('/app/b')
-    await lives({ a: 4 })
-    await write('/app/b/c/d', 'y')
-    await lives({ a: 4, b: { c: { d: 'y' } } })
-    await write('/apple/a', '1')
-    await remove('/app')
-    await lives({})
-    await write('/app/a', '5')
-    await lives({ a: 5 })
-  })
+  test.each(servers)(
+    'by watches alone: values, children that are new, nested, gone and there again%s',
+    async (_which, isOld) => {
+      const { write, remove, engine } = await serving(isOld)
+      await write('/app/a', '1')
+      const { lives } = await engine({ prefix: '/app/' })
+      for (let i = 2; i <= 4; i++) {
+        await write('/app/a', String(i))
+        await lives({ a: i })
+      }
+      await write('/app/b/c/d', 'x')
+      await lives({ a: 4, b: { c: { d: 'x' } } })
+      await write('/app/b/c/e', '{"f":[1]}')
+      await lives({ a: 4, b: { c: { d: 'x', e: { f: [1] } } } })
+      await remove('/app/b/c/d')
+      await lives({ a: 4, b: { c: { e: { f: [1] } } } })
+      await remove('/app/b')
+      await lives({ a: 4 })
+      await write('/app/b/c/d', 'y')
+      await lives({ a: 4, b: { c: { d: 'y' } } })
+      await write('/apple/a', '1')
+      await remove('/app')
+      await lives({})
+      await write('/app/a', '5')
+      await lives({ a: 5 })
+    },
+  )
 
   test('one znode, that it is deleted, and that it is there again', async () => {
     const { write, remove, engine } = await serving()
@@ -115,40 +127,43 @@ describe.skipIf(withoutZookeeper !== undefined)(`zookeeper()${why}`, { timeout: 
     await lives({ a: 4 })
   })
 
-  test('of hundreds of changes at once, with subtrees that come and go, none is lost (Z5)', async () => {
-    const { write, remove, engine } = await serving()
-    await write('/app/z', '0')
-    const { lives, running } = await engine({ prefix: '/app/' })
-    let seed = 7
-    const random = (below: number) => (seed = (seed * 48_271) % 0x7f_ff_ff_ff) % below
-    const wanted = new Map<string, number>()
-    /** Each has its own part, so that they do not get into each other's way. */
-    const changing = async (part: string) => {
-      for (let i = 0; i < 100; i++) {
-        const path = `${part}/n${random(3)}/leaf${random(3)}`
-        if (random(3) === 0) {
-          const above = path.slice(0, path.lastIndexOf('/'))
-          await remove(`/app/${above}`)
-          for (const key of wanted.keys()) if (key.startsWith(`${above}/`)) wanted.delete(key)
-        } else {
-          await write(`/app/${path}`, String(i))
-          wanted.set(path, i)
+  test.each(servers)(
+    'of hundreds of changes at once, with subtrees that come and go, none is lost (Z5)%s',
+    async (_which, isOld) => {
+      const { write, remove, engine } = await serving(isOld)
+      await write('/app/z', '0')
+      const { lives, running } = await engine({ prefix: '/app/' })
+      let seed = 7
+      const random = (below: number) => (seed = (seed * 48_271) % 0x7f_ff_ff_ff) % below
+      const wanted = new Map<string, number>()
+      /** Each has its own part, so that they do not get into each other's way. */
+      const changing = async (part: string) => {
+        for (let i = 0; i < 100; i++) {
+          const path = `${part}/n${random(3)}/leaf${random(3)}`
+          if (random(3) === 0) {
+            const above = path.slice(0, path.lastIndexOf('/'))
+            await remove(`/app/${above}`)
+            for (const key of wanted.keys()) if (key.startsWith(`${above}/`)) wanted.delete(key)
+          } else {
+            await write(`/app/${path}`, String(i))
+            wanted.set(path, i)
+          }
+          if (random(10) === 0) void running.reload()
         }
-        if (random(10) === 0) void running.reload()
       }
-    }
-    await Promise.all(['p', 'q', 'r', 's'].map(changing))
-    await write('/app/z', '1')
-    const tree: Record<string, Record<string, Record<string, number>>> = {}
-    for (const [path, value] of wanted) {
-      const [part, node, leaf] = path.split('/') as [string, string, string]
-      ;((tree[part] ??= {})[node] ??= {})[leaf] = value
-    }
-    await lives({ z: 1, ...tree })
-  })
+      await Promise.all(['p', 'q', 'r', 's'].map(changing))
+      await write('/app/z', '1')
+      const tree: Record<string, Record<string, Record<string, number>>> = {}
+      for (const [path, value] of wanted) {
+        const [part, node, leaf] = path.split('/') as [string, string, string]
+        ;((tree[part] ??= {})[node] ??= {})[leaf] = value
+      }
+      await lives({ z: 1, ...tree })
+    },
+  )
 
-  test('what is written in one transaction comes as one change', async () => {
-    const { write, engine, admin, place } = await serving()
+  test.each(servers)('what is written in one transaction comes as one change%s', async (_which, isOld) => {
+    const { write, engine, admin, place } = await serving(isOld)
     await write('/app/a', '0')
     await write('/app/b/c', '0')
     const { lives, lived } = await engine({ prefix: '/app/' })
@@ -166,20 +181,23 @@ describe.skipIf(withoutZookeeper !== undefined)(`zookeeper()${why}`, { timeout: 
     expect(torn).toEqual([])
   })
 
-  test('a value that is replaced by a subtree in one transaction is followed as the other that it is', async () => {
-    const { write, engine, admin, place } = await serving()
-    await write('/app/a', '1')
-    const { lives } = await engine({ prefix: '/app/' })
-    const client = await admin.admin()
-    const at = `${place}/app/a`
-    const swap = client.transaction().remove(at).create(at).create(`${at}/b`, Buffer.from('2'))
-    await done((end) => swap.commit(end))
-    await lives({ a: { b: 2 } })
-    await write('/app/a/c', '3')
-    await lives({ a: { b: 2, c: 3 } })
-    await write('/app/a/b', '4')
-    await lives({ a: { b: 4, c: 3 } })
-  })
+  test.each(servers)(
+    'a value that is replaced by a subtree in one transaction is followed as the other that it is%s',
+    async (_which, isOld) => {
+      const { write, engine, admin, place } = await serving(isOld)
+      await write('/app/a', '1')
+      const { lives } = await engine({ prefix: '/app/' })
+      const client = await admin.admin()
+      const at = `${place}/app/a`
+      const swap = client.transaction().remove(at).create(at).create(`${at}/b`, Buffer.from('2'))
+      await done((end) => swap.commit(end))
+      await lives({ a: { b: 2 } })
+      await write('/app/a/c', '3')
+      await lives({ a: { b: 2, c: 3 } })
+      await write('/app/a/b', '4')
+      await lives({ a: { b: 4, c: 3 } })
+    },
+  )
 
   test('after the first look only what changed is told, however many znodes there are', async () => {
     const { write, remove, proxy, place } = await serving()
@@ -337,21 +355,24 @@ describe.skipIf(withoutZookeeper !== undefined)(`zookeeper()${why}`, { timeout: 
     expect(Object.keys(running.live).some((key) => key.startsWith('own'))).toBe(true)
   })
 
-  test('what may not be read is named, without the password, and is read with the right one', async () => {
-    const { write, source, engine, admin, place } = await serving()
-    await write('/app/a', '1')
-    await write('/app/secret', '1')
-    await admin.protect(`${place}/app/secret`, 'reader:s3cret')
-    const wrong = source({ prefix: '/app/', user: 'reader', password: 'wr0ng' })
-    const error = await wrong.load(soon()).catch((thrown: unknown) => thrown)
-    const shown = inspect([error, wrong.following(), wrong.name], { depth: 9, showHidden: true })
-    expect(shown).toContain(`may not read ${place}/app/secret`)
-    expect(shown).not.toContain('wr0ng')
-    await expect(source({ key: '/app/secret' }).load(soon())).rejects.toThrow('may not read')
-    const { lives } = await engine({ prefix: '/app/', user: 'reader', password: () => 's3cret' })
-    await write('/app/secret', '2')
-    await lives({ a: 1, secret: 2 })
-  })
+  test.each(servers)(
+    'what may not be read is named, without the password, and is read with the right one%s',
+    async (_which, isOld) => {
+      const { write, source, engine, admin, place } = await serving(isOld)
+      await write('/app/a', '1')
+      await write('/app/secret', '1')
+      await admin.protect(`${place}/app/secret`, 'reader:s3cret')
+      const wrong = source({ prefix: '/app/', user: 'reader', password: 'wr0ng' })
+      const error = await wrong.load(soon()).catch((thrown: unknown) => thrown)
+      const shown = inspect([error, wrong.following(), wrong.name], { depth: 9, showHidden: true })
+      expect(shown).toContain(`may not read ${place}/app/secret`)
+      expect(shown).not.toContain('wr0ng')
+      await expect(source({ key: '/app/secret' }).load(soon())).rejects.toThrow('may not read')
+      const { lives } = await engine({ prefix: '/app/', user: 'reader', password: () => 's3cret' })
+      await write('/app/secret', '2')
+      await lives({ a: 1, secret: 2 })
+    },
+  )
 
   test('a change that it may not see is no loss: all is read anew now and then', async () => {
     const { write, engine, admin, place } = await serving()
@@ -408,6 +429,56 @@ describe.skipIf(withoutZookeeper !== undefined)(`zookeeper()${why}`, { timeout: 
     await expect(alone.load(soon())).rejects.toThrow(`connect ECONNREFUSED 127.0.0.1:${port}`)
   })
 
+  test('over TLS, with a certificate of its own, it is followed; others are refused', async () => {
+    const mutual = await Zookeeper.start({ tls: 'mutual' })
+    onTestFinished(() => mutual.close())
+    await mutual.write('/app/a', '1')
+    const [ca, cert, key] = [
+      mutual.tls?.server.pem ?? '',
+      mutual.tls?.client.pem ?? '',
+      mutual.tls?.client.keyPem ?? '',
+    ]
+    const { engine, source } = using(`127.0.0.1:${mutual.servers[0]?.securePort}`)
+    const { lives } = await engine({ prefix: '/app/', tls: { ca, cert, key } })
+    await mutual.write('/app/a', '2')
+    await mutual.write('/app/b', 'x'.repeat(500_000))
+    await lives({ a: 2, b: 'x'.repeat(500_000) })
+    const refused = (tls?: TlsOptions) => source({ key: '/app/a', ...(tls && { tls }) }).load(soon())
+    await expect(refused({ ca })).rejects.toMatchObject({ transient: false })
+    await expect(refused({ cert, key })).rejects.toMatchObject({ transient: false })
+    await expect(refused({ ca: cert, cert, key })).rejects.toMatchObject({ transient: false })
+    await expect(refused()).rejects.toThrow('the server has ended the connection')
+  })
+
+  test('cut after any byte of what it reads, nothing of it is taken for the whole', async () => {
+    const { write, source, proxy } = await serving()
+    const whole: Record<string, string> = {}
+    for (const key of ['a', 'b', 'c', 'd']) {
+      whole[key] = key.repeat(100)
+      await write(`/app/${key}`, key.repeat(100))
+    }
+    let cuts = 0
+    for (let bytes = 1; bytes < 1_000; bytes += 37) {
+      proxy.cutAfterBytes = bytes
+      const one = source({ prefix: '/app/' })
+      const configs: unknown[] = []
+      const loaded = async () => {
+        const config = await one.load(soon()).then(
+          (document) => document.config,
+          () => undefined,
+        )
+        if (config) configs.push(config)
+        else cuts++
+        return configs.length
+      }
+      await expect.poll(loaded, waited).toBe(1)
+      expect(configs).toEqual([whole])
+      await one.close()
+    }
+    proxy.cutAfterBytes = Infinity
+    expect(cuts).toBeGreaterThan(10)
+  })
+
   test('a leader that was killed, and a quorum that is lost and comes back, lose nothing (F35, F36)', async () => {
     const three = await Zookeeper.start({ members: 3 })
     onTestFinished(() => three.close())
@@ -429,38 +500,6 @@ describe.skipIf(withoutZookeeper !== undefined)(`zookeeper()${why}`, { timeout: 
     await three.retried(() => three.remove('/app/b'))
     await lives({ a: 2 })
   }, 180_000)
-})
-
-test('an answer that the client library does not know ends the connection, and not the process', async () => {
-  const session = Buffer.alloc(4 + 36)
-  session.writeInt32BE(36, 0)
-  session.writeInt32BE(30_000, 8)
-  session.writeInt32BE(16, 20)
-  // THROTTLEDOP, which is newer than the library.
-  const answer = Buffer.alloc(4 + 16)
-  answer.writeInt32BE(16, 0)
-  answer.writeInt32BE(-127, 16)
-  const server = createServer((socket) => {
-    socket.on('error', () => {})
-    let asked = 0
-    socket.on('data', () => socket.write(asked++ === 0 ? session : answer))
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  onTestFinished(() => void server.close())
-  const { port } = server.address() as AddressInfo
-  const { source } = using(`127.0.0.1:${port}`)
-  await expect(source({ key: '/doc' }).load(soon())).rejects.toThrow('does not understand: Unknown code: -127')
-})
-
-test('a server that takes connections and says nothing is given up in time', async () => {
-  const server = createServer((socket) => void socket.on('error', () => {}))
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  onTestFinished(() => void server.close())
-  const { port } = server.address() as AddressInfo
-  const { source } = using(`127.0.0.1:${port}`)
-  await expect(source({ key: '/doc', timeoutMs: 100 }).load(soon())).rejects.toThrow('no answer within 100 ms')
 })
 
 test('options that cannot be meant are refused at the call, without a password', () => {

@@ -7,6 +7,8 @@ import { addressOf, done, proxied, withoutZookeeper, Zookeeper } from './source-
 import { writerTests } from './writer-rig.ts'
 
 let server: Zookeeper
+/** One whose port speaks TLS. */
+let secure: Promise<Zookeeper> | undefined
 let places = 0
 const never = new AbortController().signal
 
@@ -14,7 +16,10 @@ beforeAll(async () => {
   if (withoutZookeeper === undefined) server = await Zookeeper.start()
 }, 60_000)
 
-afterAll(() => server?.close())
+afterAll(async () => {
+  await server?.close()
+  await (await secure)?.close()
+})
 
 async function open(): Promise<WriterRig> {
   const proxy = await proxied(server.servers[0] as (typeof server.servers)[0])
@@ -33,6 +38,10 @@ async function open(): Promise<WriterRig> {
       await server.protect(`${prefix}a`, 'writer:right')
       return zookeeperWriter({ servers, user: 'writer', password: 'of-nobody' })
     },
+    async wrongTls() {
+      const [other] = (await (secure ??= Zookeeper.start({ tls: 'own' }))).servers
+      return zookeeperWriter({ servers: `127.0.0.1:${other?.securePort}`, timeoutMs: 1_000, tls: {} })
+    },
     async close() {
       await proxy.close()
       await server.removeAll(prefix.slice(0, -1))
@@ -41,9 +50,31 @@ async function open(): Promise<WriterRig> {
 }
 
 describe('zookeeperWriter(), on a real server', () => {
-  writerTests({ open, without: { tls: 'its client library does not speak TLS' } }, withoutZookeeper)
+  writerTests({ open }, withoutZookeeper)
 
   const why = withoutZookeeper === undefined ? '' : ` (skipped: ${withoutZookeeper})`
+
+  test.skipIf(withoutZookeeper !== undefined)(
+    `over TLS, with a certificate of its own, it writes${why}`,
+    async () => {
+      const mutual = await Zookeeper.start({ tls: 'mutual' })
+      onTestFinished(() => mutual.close())
+      const [ca, cert, key] = [
+        mutual.tls?.server.pem ?? '',
+        mutual.tls?.client.pem ?? '',
+        mutual.tls?.client.keyPem ?? '',
+      ]
+      const servers = `127.0.0.1:${mutual.servers[0]?.securePort}`
+      const writer = zookeeperWriter({ servers, tls: { ca, cert, key } })
+      onTestFinished(() => writer.close())
+      expect(await writer.write('/a', Buffer.from('1'), 'absent', never)).toMatchObject({ kind: 'written' })
+      expect(await mutual.read('/a')).toEqual(Buffer.from('1'))
+      const nobody = zookeeperWriter({ servers, tls: { ca } })
+      onTestFinished(() => nobody.close())
+      await expect(nobody.write('/a', Buffer.from('2'), 'any', never)).rejects.toMatchObject({ code: 'denied' })
+    },
+    60_000,
+  )
 
   test.skipIf(withoutZookeeper !== undefined)(
     `what it is to be below is made, and what it cannot be is told${why}`,

@@ -211,7 +211,9 @@ export class Connection {
   #fail(error: NodeJS.ErrnoException): void {
     // A certificate that is not trusted, or what is no TLS, is not mended by another try.
     const transient = !/CERT|SSL|TLS|ISSUER|SIGNED|EPROTO/.test(String(error.code))
-    this.#end(errorText(error), { transient, cause: error })
+    // OpenSSL's own text has where in its code it was.
+    const reason = /:SSL routines:[^:]*:([^:]+):/.exec(error.message)?.[1]
+    this.#end(reason === undefined ? errorText(error) : `TLS is refused (${reason})`, { transient, cause: error })
   }
 
   #end(why: string, options: { transient?: boolean; cause?: unknown } = {}): void {

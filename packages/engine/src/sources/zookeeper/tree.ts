@@ -61,6 +61,8 @@ export class Tree {
   /** That is all there is. */
   #isWhole = true
   #settling: Promise<void> | undefined
+  /** Why something could not be read. */
+  #failed: { readonly error: unknown } | undefined
   #event = new AbortController()
   /** When the root was created, as the server counts. Undefined if it is not there. */
   #createdAt: bigint | undefined
@@ -107,6 +109,7 @@ export class Tree {
   readAnew(): void {
     this.#isWhole = true
     this.#isRefused = false
+    this.#failed = undefined
     this.#untold.clear()
     for (const node of this.#nodes.values()) {
       node.isRead = false
@@ -121,10 +124,20 @@ export class Tree {
     return this.#event.signal
   }
 
-  /** Until nothing is left to be read. */
-  settled(): Promise<void> {
-    this.#settling ??= this.#settle().finally(() => (this.#settling = undefined))
-    return this.#settling
+  /** Until nothing is left to be read. Rejects from then on where something could not be. */
+  async settled(): Promise<void> {
+    await (this.#settling ??= this.#begun())
+    if (this.#failed) throw this.#failed.error
+  }
+
+  async #begun(): Promise<void> {
+    try {
+      await this.#settle()
+    } catch (error) {
+      this.#failed = { error }
+    } finally {
+      this.#settling = undefined
+    }
   }
 
   /** All, and after that what changed: what a change costs is not to depend on how many znodes there are. */
@@ -278,7 +291,9 @@ export class Tree {
       if (!isWanted || type === deleted) return
       this.#appeared(path)
     }
-    this.#event.abort()
+    // With all that was told together; whoever waits for it is woken while the server answers.
+    queueMicrotask(() => void (this.#settling ??= this.#begun()))
+    setImmediate(() => this.#event.abort())
   }
 
   /** It is new, or it could not be seen before. */
