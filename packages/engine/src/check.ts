@@ -14,6 +14,9 @@ export interface Limits {
 
 export const defaultLimits: Limits = { maxDepth: 100, maxNodes: 10_000_000 }
 
+/** No limit to the depth is more than this: what walks a tree by calling itself can do so. */
+export const mostDepth = 1_000
+
 /** Issues beyond these are not looked for: one would do to refuse the document. */
 const maxIssues = 100
 /** How far behind its old place an entry of a list is looked for. */
@@ -31,6 +34,19 @@ export function check(next: Json, live: Json | undefined, limits: Limits): Issue
   const look = new Look(limits)
   look.visit(next, live, 0)
   return look.issues
+}
+
+/** A copy of a value that somebody may change later, or why there is none: nested too deeply to be copied or checked. */
+export function copyOf(value: Json): { readonly copy: Json } | { readonly issues: readonly Issue[] } {
+  try {
+    return { copy: structuredClone(value) as Json }
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error
+    const issues = check(value, undefined, { maxDepth: mostDepth, maxNodes: Infinity })
+    // Else the stack was full before.
+    if (issues.length === 0) throw error
+    return { issues }
+  }
 }
 
 /** Whether there is nothing to refuse: without paths and messages, so that good documents are not held up. */

@@ -8,6 +8,7 @@ import type { Json } from './json.ts'
 import { replaceAt, type LastGood } from './last-good.ts'
 import { outcomeText, type Outcome } from './outcome.ts'
 import { commit, dressed, reload, stage, type Core, type Run } from './reload.ts'
+import { copyOf } from './snapshot.ts'
 import type { Document } from './source.ts'
 import { StartError } from './start-error.ts'
 
@@ -45,10 +46,12 @@ export async function firstConfiguration(core: Core, run: Run, bundled: Json | u
     }
   }
   if (bundled !== undefined && outcome.kind !== 'closed') {
-    const started = await startFrom(core, run, { config: structuredClone(bundled) })
-    if (started.kind === 'committed')
+    const copied = copyOf(bundled)
+    const started = 'copy' in copied ? await startFrom(core, run, { config: copied.copy }) : undefined
+    if (started?.kind === 'committed')
       return { from: 'bundled', outcomes: [started, outcome], reason: [reason, ...tried].join('; ') }
-    tried.push(`the bundled configuration cannot be used: ${reasonOf(started)}`)
+    const why = 'issues' in copied ? copied.issues.map(issueText).join('; ') : started && reasonOf(started)
+    tried.push(`the bundled configuration cannot be used: ${why}`)
   }
   throw new StartError(outcome, tried)
 }

@@ -1,7 +1,7 @@
 /** The numbers that an engine is given, with their defaults and ranges. */
 import type { Deadlines } from './component.ts'
 import { defaultDeadlines } from './deadline.ts'
-import { defaultLimits, type Limits } from './snapshot.ts'
+import { defaultLimits, mostDepth, type Limits } from './snapshot.ts'
 
 export interface Retries {
   /** Further tries after a transient failure. */
@@ -32,5 +32,7 @@ export function settingsOf(given: { readonly [K in keyof Settings]?: Partial<Set
       throw new RangeError(`${group}.${name} is ${String(value)}; want a number of at least ${least}`)
     }
   }
+  const { maxDepth } = settings.limits
+  if (maxDepth > mostDepth) throw new RangeError(`limits.maxDepth is ${maxDepth}; want a number from 1 to ${mostDepth}`)
   return settings
 }

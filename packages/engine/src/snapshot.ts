@@ -8,7 +8,7 @@ import { equal } from './equal.ts'
 import type { Json } from './json.ts'
 import { below, keyNode, keyOf, type KeyNode, type Keys } from './keys.ts'
 
-export { check, defaultLimits, type Limits } from './check.ts'
+export { check, copyOf, defaultLimits, mostDepth, type Limits } from './check.ts'
 export { equal } from './equal.ts'
 export type { Keys } from './keys.ts'
 

@@ -503,6 +503,34 @@ describe('starting', () => {
     await engine.close()
   })
 
+  test('a configuration that is nested too deeply is refused with its place, however deep, and what is live stays', async () => {
+    const deep = (levels: number) => {
+      let value: Json = 1
+      for (let i = 0; i < levels; i++) value = { a: value }
+      return { top: value }
+    }
+    const { engine, source, set } = await started([], { top: 1 })
+    for (const levels of [150, 3_000, 100_000]) {
+      const outcome = await set(deep(levels))
+      expect(outcome).toMatchObject({ kind: 'rejected', issues: [{ code: 'limit' }] })
+      if (outcome.kind !== 'rejected') throw new Error(outcome.kind)
+      expect(outcome.issues[0]?.path.slice(0, 2)).toEqual(['top', 'a'])
+      expect(outcome.issues[0]?.message).toMatch(/^is nested more than (100|1000) deep; want at most \1$/)
+      expect(engine.live).toEqual({ top: 1 })
+    }
+    source.fail('is not there')
+    const bundled = deep(100_000)
+    const error = await start({ schema: anything, sources: [source], bundled, logger: false }).catch((e: unknown) => e)
+    expect(error).toBeInstanceOf(StartError)
+    expect(String(error)).toMatch(
+      /the bundled configuration cannot be used: .*top\.a\.a\..* is nested more than 1000 deep/,
+    )
+    await engine.close()
+    await expect(started([], {}, { limits: { maxDepth: 1_001 } })).rejects.toThrow(
+      'limits.maxDepth is 1001; want a number from 1 to 1000',
+    )
+  })
+
   test('components that wait for each other, or for nobody, are refused by name', async () => {
     const of = (components: Component[]) =>
       start({ schema: anything, sources: [memory({})], components, logger: false })

@@ -1,5 +1,6 @@
 /** A source whose document is set by hand: for tests, and for programs that make their configuration themselves. */
 import type { Json } from '../json.ts'
+import { copyOf } from '../snapshot.ts'
 import { SourceError, type Document, type Source } from '../source.ts'
 
 export interface MemorySource extends Source {
@@ -12,7 +13,7 @@ export interface MemorySource extends Source {
 }
 
 export function memory(config: Json, name = 'memory'): MemorySource {
-  let document: Document | SourceError = { config: structuredClone(config) as Json }
+  let document = documentOf(config, name)
   let loads = 0
   return {
     name,
@@ -20,7 +21,7 @@ export function memory(config: Json, name = 'memory'): MemorySource {
       return loads
     },
     set(next) {
-      document = { config: structuredClone(next) as Json }
+      document = documentOf(next, name)
     },
     fail(message, options = {}) {
       document = new SourceError([{ code: 'unreadable', path: [], message, origin: { file: name } }], options)
@@ -31,4 +32,10 @@ export function memory(config: Json, name = 'memory'): MemorySource {
       return document
     },
   }
+}
+
+function documentOf(config: Json, name: string): Document | SourceError {
+  const copied = copyOf(config)
+  if ('copy' in copied) return { config: copied.copy }
+  return new SourceError(copied.issues.map((issue) => ({ ...issue, origin: { file: name } })))
 }
