@@ -35,14 +35,34 @@ export function within<T>(
   limitMs: number,
   stop: AbortSignal | undefined,
   work: (signal: AbortSignal) => T | Promise<T>,
+  late?: Late<T>,
+): Promise<T> {
+  const controller = new AbortController()
+  return inTime(
+    limitMs,
+    stop,
+    () => work(controller.signal),
+    late,
+    (error) => controller.abort(error),
+  )
+}
+
+/**
+ * The same for work that cannot be told to end, which spares it the signal.
+ * @param givenUp called when the wait ends before the work does, with why
+ */
+export function inTime<T>(
+  limitMs: number,
+  stop: AbortSignal | undefined,
+  work: () => T | Promise<T>,
   late: Late<T> = () => {},
+  givenUp: (error: Error) => void = () => {},
 ): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     if (stop?.aborted) {
       reject(new StoppedError('stopped'))
       return
     }
-    const controller = new AbortController()
     const began = performance.now()
     let timer: NodeJS.Timeout | undefined
     const end = () => {
@@ -57,7 +77,7 @@ export function within<T>(
       waiting = false
       end()
       reject(error)
-      controller.abort(error)
+      givenUp(error)
     }
     const onStop = () => giveUp(new StoppedError('stopped'))
     const tooLate = () => giveUp(new DeadlineError(`did not finish within ${limitMs} ms`))
@@ -81,7 +101,11 @@ export function within<T>(
     }
     let running: T | Promise<T>
     try {
-      running = work(controller.signal)
+      running = work()
+      if (!isPromise(running)) {
+        settle({ status: 'fulfilled', value: running })
+        return
+      }
     } catch (error) {
       settle({ status: 'rejected', reason: error })
       return
@@ -127,6 +151,11 @@ export function pause(ms: number, ...stops: readonly (AbortSignal | undefined)[]
     if (stops.some((stop) => stop?.aborted)) onStop()
     else for (const stop of stops) stop?.addEventListener('abort', onStop)
   })
+}
+
+/** After all that is ready to run now. Much cheaper than the one of `node:timers/promises`. */
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
 }
 
 /** Full jitter: a random wait between 0 and an exponentially growing bound, at most `maxMs`. */

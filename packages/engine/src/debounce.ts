@@ -3,7 +3,7 @@
  * lets the first through at once and holds back a storm. Both merge what they hold into one request. Which trigger
  * gets which is up to the user and `engine.ts`.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises'
+import { nextTurn } from './deadline.ts'
 import { inRange } from './range.ts'
 import type { ReloadRequest, Trigger } from './trigger.ts'
 

@@ -283,7 +283,7 @@ class RunningEngine<C> implements Engine<C> {
         const staged = await stage(this.#core, run, given)
         if ('ended' in staged) return resolve(end(staged))
         const { prepared, settled } = prepare(
-          { plan: staged.plan, digest: this.#digestOf(staged.live.config) },
+          { plan: staged.plan(), digest: this.#digestOf(staged.live.config) },
           async () => end(await commit(this.#core, staged)),
           async () => end(await abort(this.#core, staged)),
           this.#closing.signal,

@@ -29,8 +29,10 @@ export async function load(
     return { kind: 'failed', issues: [issue], transient: false }
   }
   const results = await Promise.allSettled(
-    sources.map(async (source) =>
-      source === instead?.source ? instead.document : within(limitMs, stop, (signal) => read(source, signal)),
+    sources.map((source) =>
+      source === instead?.source
+        ? Promise.resolve(instead.document)
+        : within(limitMs, stop, (signal) => read(source, signal)),
     ),
   )
   const documents: Document[] = []

@@ -58,10 +58,13 @@ export function touchedBy(
   also: { readonly always: (component: Component<unknown>) => boolean; readonly restartPaths: readonly string[] },
 ): Touched[] {
   const out: Touched[] = []
+  const readers = readersOf(components)
+  const related = new Map<Component<unknown>, Change[]>()
+  for (const change of changes) collect(readers.tree, change, related)
   for (const component of components) {
-    const paths = component.paths.map(parsePath)
+    const paths = readers.paths.get(component) ?? []
     const differs = before === undefined || paths.some((path) => at(before, path) !== at(after, path))
-    const mine = changes.filter((change) => paths.some((path) => related(path, change.path)))
+    const mine = related.get(component) ?? []
     if (!differs && !mine.some(isContentChange) && !also.always(component)) continue
     out.push({
       component,
@@ -79,9 +82,8 @@ export function unreadRestarts(
   after: Json,
   patterns: readonly string[],
 ): Path[] {
-  return changes.flatMap((change) =>
-    patterns.flatMap((pattern) => restartsFor(parsePath(pattern), change, before, after)),
-  )
+  const paths = patterns.map(parsePath)
+  return changes.flatMap((change) => paths.flatMap((path) => restartsFor(path, change, before, after)))
 }
 
 /** What of them is held until the next start, for plans that show it beside what applies. */
@@ -98,8 +100,60 @@ export function heldParts(touched: readonly Touched[]): Touched[] {
     })
 }
 
-function related(path: Path, change: Path): boolean {
-  return covers(path, change) || covers(change, path)
+/** Who reads what: each component's paths, and all of them as a tree of steps. */
+interface Readers {
+  readonly paths: ReadonlyMap<Component<unknown>, readonly Path[]>
+  readonly tree: Reading
+}
+
+interface Reading {
+  readonly here: Component<unknown>[]
+  readonly below: Map<string, Reading>
+}
+
+/** Made once for the components of an engine. */
+const known = new WeakMap<readonly Component<unknown>[], Readers>()
+
+function readersOf(components: readonly Component<unknown>[]): Readers {
+  const found = known.get(components)
+  if (found) return found
+  const tree: Reading = { here: [], below: new Map() }
+  const paths = new Map(components.map((component) => [component, component.paths.map(parsePath)]))
+  for (const [component, all] of paths) {
+    for (const path of all) {
+      let node = tree
+      for (const step of path) {
+        const next: Reading = node.below.get(step) ?? { here: [], below: new Map() }
+        node.below.set(step, next)
+        node = next
+      }
+      node.here.push(component)
+    }
+  }
+  known.set(components, { paths, tree })
+  return { paths, tree }
+}
+
+/** Gives `change` to all who read what it is in, or something inside of it. */
+function collect(tree: Reading, change: Change, related: Map<Component<unknown>, Change[]>): void {
+  const give = ({ here }: Reading) => {
+    for (const component of here) {
+      const mine = related.get(component)
+      if (mine === undefined) related.set(component, [change])
+      else if (mine.at(-1) !== change) mine.push(change)
+    }
+  }
+  let node: Reading | undefined = tree
+  for (const step of change.path) {
+    give(node)
+    node = node.below.get(String(step))
+    if (node === undefined) return
+  }
+  const inside = [node]
+  for (let one = inside.pop(); one !== undefined; one = inside.pop()) {
+    give(one)
+    for (const next of one.below.values()) inside.push(next)
+  }
 }
 
 function restartPathsOf(

@@ -40,8 +40,10 @@ export interface SecretPlaces {
  * @throws SyntaxError if a pattern is not a path.
  */
 export function redactor(options: SecretPlaces & { readonly secretValues?: readonly string[] }): Redactor {
-  const root = placesOf(options)
-  // Made when first needed: an unchanged configuration with 100,000 secrets has nothing to say.
+  const patterns = options.patterns.map(parsePath)
+  let root: readonly Place[] | undefined
+  const rootOf = () => (root ??= placesOf(patterns, options.secretPaths))
+  // Both made when first needed: an unchanged configuration with 100,000 secrets has nothing to say.
   let made: { readonly scrub: ((text: string) => string) | undefined } | undefined
   const scrubbing = () => (made ??= { scrub: scrubber(options.secretValues ?? []) }).scrub
   const clean = (value: Json): Json => {
@@ -51,12 +53,12 @@ export function redactor(options: SecretPlaces & { readonly secretValues?: reado
   const text = (message: string): string => (message.length < minLength ? message : (scrubbing()?.(message) ?? message))
   return {
     value(path, value) {
-      const places = follow(root, path)
+      const places = follow(rootOf(), path)
       return places === 'secret' ? secretMark : masked(places, value, clean)
     },
     text,
     issue(issue) {
-      const places = follow(root, issue.path)
+      const places = follow(rootOf(), issue.path)
       let message = text(issue.message)
       if (places === 'secret') message = withoutFound(message)
       // The found value may be a container that holds a secret which nobody has collected yet, or the secret itself,
@@ -92,7 +94,7 @@ export function secretsIn(config: Json, places: SecretPlaces): string[] {
     if (isArray(value)) value.forEach((entry, i) => look(entryPlaces(at, i, entry), entry))
     else if (isObject(value)) for (const key of Object.keys(value)) look(fieldPlaces(at, key), value[key]!)
   }
-  look(placesOf(places), config)
+  look(placesOf(places.patterns.map(parsePath), places.secretPaths), config)
   return [...found]
 }
 
@@ -122,9 +124,9 @@ function newPlace(): Place {
 }
 
 /** The root, or nothing at all if nothing is secret by place. */
-function placesOf({ patterns, secretPaths = [] }: SecretPlaces): readonly Place[] {
+function placesOf(patterns: readonly Path[], secretPaths: readonly Path[] = []): readonly Place[] {
   const root = newPlace()
-  for (const pattern of patterns) add(root, parsePath(pattern), true)
+  for (const pattern of patterns) add(root, pattern, true)
   for (const path of secretPaths) add(root, path, false)
   return patterns.length + secretPaths.length === 0 ? [] : [root]
 }

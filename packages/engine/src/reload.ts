@@ -9,7 +9,7 @@
  * who waits for which, is `engine.ts`; the calls to components are `transaction.ts`.
  */
 import type { Component, Deadlines } from './component.ts'
-import { backoffMs, DeadlineError, errorText, pause, StoppedError, within } from './deadline.ts'
+import { backoffMs, DeadlineError, errorText, inTime, pause, StoppedError } from './deadline.ts'
 import { contentChanges } from './contents.ts'
 import { changes as flat, diff, type Change } from './diff.ts'
 import type { EventBody } from './event.ts'
@@ -96,10 +96,10 @@ export interface Ended {
 export interface Staged {
   readonly run: Run
   readonly live: Live
-  readonly plan: Plan
+  /** As it is shown. Made when it is first asked for: nobody's commit waits for it. */
+  readonly plan: () => Plan
   readonly members: readonly Member[]
   readonly tx: Transaction
-  readonly redact: Redactor
   readonly pendingRestart: readonly string[]
   readonly save: boolean
 }
@@ -195,7 +195,6 @@ export async function stage(core: Core, run: Run, given?: Given | Instead): Prom
   }
   if (live && settled && changes.length === 0) return unchanged(core, { ...live, merged: taken }, pendingRestart)
 
-  const shown = shownPlan([...touched, ...held], changes, redact, core.restartPolicy)
   const { members, issues } = membersOf(touched, live?.config, config, core.states, run.force)
   const limitMs = core.deadlines.validateMs
   const checkAll = () => [...issues, ...members.flatMap((member) => checkMember(member, limitMs))]
@@ -207,13 +206,13 @@ export async function stage(core: Core, run: Run, given?: Given | Instead): Prom
     record: core.record,
     redact: (said) => shownError(redact.text(said)),
   }
+  let shown: Plan | undefined
   const staged: Staged = {
     run,
     live: { config, merged: taken, committedAt: new Date() },
-    plan: shown,
+    plan: () => (shown ??= shownPlan([...touched, ...held], changes, redact, core.restartPolicy)),
     members,
     tx,
-    redact,
     pendingRestart,
     save: given?.kind === 'documents' ? given.save : true,
   }
@@ -222,7 +221,7 @@ export async function stage(core: Core, run: Run, given?: Given | Instead): Prom
 }
 
 export async function commit(core: Core, staged: Staged): Promise<Ended> {
-  const { run, members, tx, plan: planned } = staged
+  const { run, members, tx } = staged
   const failed = await timed(run.durationsMs, 'commit', () => commitAll(tx, members))
   if (failed) return rolledBack(core, staged, 'commit', failed)
 
@@ -230,7 +229,8 @@ export async function commit(core: Core, staged: Staged): Promise<Ended> {
   core.swap({ ...staged.live, committedAt: new Date() })
   const warnings = await timed(run.durationsMs, 'save', () => saveLastGood(core, staged))
   warnings.push(...(await timed(run.durationsMs, 'dispose', () => disposeAll(tx, members))))
-  return { ended: { kind: 'committed', plan: planned, components: members.map(resultOf), warnings }, transient: false }
+  const components = members.map(resultOf)
+  return { ended: { kind: 'committed', plan: staged.plan(), components, warnings }, transient: false }
 }
 
 /** Gives up what was staged. `rolled-back`, or `degraded` where even that failed. */
@@ -254,7 +254,7 @@ export function dressed(core: Core, run: Run, body: Body | Body<PlanOutcome>): O
 
 function ready(staged: Staged): Body<PlanOutcome> {
   const components: ComponentResult[] = staged.members.map(resultOf)
-  return { kind: 'ready', plan: staged.plan, components }
+  return { kind: 'ready', plan: staged.plan(), components }
 }
 
 function notLoaded(core: Core, { issues, transient }: Loaded & { kind: 'failed' }): Ended {
@@ -264,7 +264,7 @@ function notLoaded(core: Core, { issues, transient }: Loaded & { kind: 'failed' 
 
 async function validate(core: Core, config: Json): Promise<Ended | { config: Json } | { issues: readonly Issue[] }> {
   try {
-    return await within(core.deadlines.validateMs, core.closing, () =>
+    return await inTime(core.deadlines.validateMs, core.closing, () =>
       core.validator.validate(config, core.live?.config),
     )
   } catch (error) {
@@ -292,10 +292,10 @@ function restartsIn(core: Core, touched: readonly Touched[], changes: readonly C
 }
 
 async function rolledBack(core: Core, staged: Staged, phase: 'prepare' | 'commit', failed: Failure): Promise<Ended> {
-  const { run, members, tx, plan: planned } = staged
+  const { run, members, tx } = staged
   const failures = await timed(run.durationsMs, 'rollback', () => rollBackAll(tx, members))
   const components = members.map(resultOf)
-  const base = { failed: failed.component, plan: planned, components }
+  const base = { failed: failed.component, plan: staged.plan(), components }
   // Also of an earlier reload: whoever may run something else is a member of every one until it is mended.
   if (components.some(({ runs }) => runs === 'unknown')) {
     return { ended: { ...base, kind: 'degraded', cause: [failed.cause, ...failures].join('; ') }, transient: false }

@@ -20,7 +20,9 @@ export function redactorFor(
   }
   return redactor({
     patterns,
-    secretPaths: all.flatMap(placesOf),
+    get secretPaths() {
+      return all.flatMap(placesOf)
+    },
     get secretValues() {
       return [...new Set(all.flatMap(valuesOf))]
     },

@@ -8,7 +8,7 @@
  * until then takes no other configuration (F51, F52).
  */
 import type { Component, Deadlines, Prepared, SliceChange } from './component.ts'
-import { DeadlineError, errorText, isTransient, StoppedError, within } from './deadline.ts'
+import { DeadlineError, errorText, inTime, isTransient, StoppedError, within } from './deadline.ts'
 import type { EventBody } from './event.ts'
 import type { ComponentResult } from './outcome.ts'
 import { timed, type DurationsMs } from './timing.ts'
@@ -90,7 +90,7 @@ export async function commitAll(tx: Transaction, members: readonly Member[]): Pr
     const late = { settled: false, done }
     try {
       await timed(member.durationsMs, 'commit', () =>
-        within(
+        inTime(
           limitOf(tx, member, 'commitMs'),
           undefined,
           () => member.prepared?.commit(),
@@ -141,7 +141,7 @@ export async function disposeAll(tx: Transaction, members: readonly Member[]): P
   for (const member of members) {
     try {
       await timed(member.durationsMs, 'dispose', () =>
-        within(limitOf(tx, member, 'rollbackMs'), undefined, () => member.prepared?.dispose()),
+        inTime(limitOf(tx, member, 'rollbackMs'), undefined, () => member.prepared?.dispose()),
       )
     } catch (error) {
       warnings.push(tx.redact(`${member.component.name} could not let go of the old: ${errorText(error)}`))
@@ -154,7 +154,7 @@ async function rollBack(tx: Transaction, member: Member): Promise<string | undef
   const { lateCommit, state } = member
   const undo = () =>
     timed(member.durationsMs, 'rollback', () =>
-      within(
+      inTime(
         limitOf(tx, member, 'rollbackMs'),
         undefined,
         () => member.prepared?.rollback(),
@@ -204,7 +204,7 @@ async function undoLate(tx: Transaction, member: Member, late: PromiseSettledRes
   let result = 'it failed, and nothing is left to undo'
   if (late.status === 'fulfilled') {
     try {
-      await within(limitOf(tx, member, 'rollbackMs'), undefined, () => late.value.rollback())
+      await inTime(limitOf(tx, member, 'rollbackMs'), undefined, () => late.value.rollback())
       result = 'undone'
     } catch (error) {
       result = `could not be undone: ${errorText(error)}`

@@ -6,7 +6,7 @@
 import { shown, type IssueCode } from '../issue.ts'
 import { inRange } from '../range.ts'
 import { formatOf, type Format } from '../text/parse.ts'
-import { pause } from '../deadline.ts'
+import { nextTurn, pause } from '../deadline.ts'
 import { Hints } from './http/hints.ts'
 import { watching, type Feed, type News, type WatchingOptions, type WatchingSource } from './watching.ts'
 import type { TlsOptions, Token } from '../credentials.ts'
@@ -117,6 +117,8 @@ async function* follow(
     held.isCurrent = answer.status === 304 || (news.kind === 'whole' && news.entries.size > 0)
     if (held.isCurrent && answer.status === 200) held.answer = answer
     yield news
+    // What is new is applied first: to ask again takes as long.
+    if (news.kind === 'whole') await nextTurn()
     const wasHeld = longMs > 0 && (news.kind === 'whole' || performance.now() - began >= waitedMs)
     // The first look is never a long one: whoever asks is to be answered at once.
     const isFirst = !canWait

@@ -2,7 +2,7 @@
  * Configuration from a topic of Kafka that is compacted: the last value of each key, read from the beginning of all its
  * partitions to their end, and then what comes. Every process reads all of it by itself, in no group.
  */
-import { pause } from '../deadline.ts'
+import { nextTurn, pause } from '../deadline.ts'
 import { inRange } from '../range.ts'
 import { Cluster, type Fetched } from './kafka/cluster.ts'
 import { serverOf, type KafkaConnection } from './kafka/server.ts'
@@ -83,7 +83,11 @@ async function* reading(
     asked.delete(leader)
     const changes = log.take(partitions, isAll)
     if (changes === undefined) return
-    if (isTold && changes.length > 0) yield { kind: 'changes', changes }
+    if (isTold && changes.length > 0) {
+      yield { kind: 'changes', changes }
+      // What is new is applied first: to ask again takes as long.
+      await nextTurn()
+    }
     if (throttleMs > 0) await pause(throttleMs, signal)
     if (performance.now() < looksAt) continue
     if (await cluster.hasChanged(topic, layout)) return

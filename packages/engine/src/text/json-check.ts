@@ -45,8 +45,8 @@ const minEntries = 64
 /** How far from the root entries are noted: `a.b.c.rules` is. */
 export const maxNotedDepth = 4
 
-/** How many steps one text may add; beyond them, its keys go into sets. */
-const maxSteps = 20_000
+/** How many steps one text may add; beyond them, its keys go into sets. And how many are kept for the next text. */
+const [maxSteps, maxKeptSteps] = [20_000, 64]
 
 /** An open container whose entries are noted. */
 interface Noted {
@@ -62,6 +62,7 @@ interface Noted {
 const quote = 34
 const backslash = 92
 const noBytes = Buffer.alloc(0)
+const noView = new DataView(noBytes.buffer)
 const noneInside: Map<number, Nested> = new Map()
 // Every check begins with these: memory of its own would cost more than the check of a small text.
 const firstStarts = new Uint32Array(256)
@@ -73,7 +74,7 @@ const firstEnds = new Uint32Array(256)
  */
 export class JsonChecker {
   #bytes: Buffer = noBytes
-  #view: DataView = new DataView(noBytes.buffer)
+  #view: DataView = noView
   #maxDepth = 0
   /** Entries of containers that are deeper are not noted. */
   #notedDepth = 0
@@ -85,6 +86,8 @@ export class JsonChecker {
   #sawPrototype = false
   readonly #start: Step = firstStep()
   #steps = 0
+  /** Some keys went into a set. */
+  #isVaried = false
   #root: Nested | undefined
   // Entries of the open containers that are near enough to the root, one container after the other.
   #starts = firstStarts
@@ -108,8 +111,16 @@ export class JsonChecker {
     this.#scan()
     // Rare enough to let the exact reader decide whether the one stands in the other.
     const clean = this.#clean && !(this.#sawConstructor && this.#sawPrototype)
+    this.#bytes = noBytes
+    this.#view = noView
     const [escapedDollar, safeNumbers] = [this.#escapedDollar, this.#safeNumbers]
     return { clean, escapedDollar, safeNumbers, extent: this.#extent, root: this.#root }
+  }
+
+  /** Whether the next text may go on with what it knows: little, of small texts without anything that is rare. */
+  get isReusable(): boolean {
+    if (this.#root !== undefined || this.#steps > maxKeptSteps || this.#isVaried) return false
+    return this.#clean && !this.#sawConstructor && !this.#sawPrototype && this.#starts === firstStarts
   }
 
   /** The hot loop: some 60 MB go through here. Everything that is rare is elsewhere. */
@@ -255,6 +266,7 @@ export class JsonChecker {
   }
 
   #setOf(step: Step, p: number, end: number): Set<string> {
+    this.#isVaried = true
     const set = new Set(keysOf(step))
     const key = this.#keyAt(p, end)
     if (set.has(key)) this.#clean = false
@@ -369,12 +381,6 @@ export class JsonChecker {
     return notedDepth
   }
 }
-
-/**
- * One of each stays alive. Between two checks nothing else holds such an object, the engine would forget their shape,
- * and with it the compiled loop: a check of a small text would take ten times as long.
- */
-export const kept = [new JsonChecker(), firstStep()]
 
 function grown(old: Uint32Array): Uint32Array<ArrayBuffer> {
   const larger = new Uint32Array(old.length * 2)

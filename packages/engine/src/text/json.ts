@@ -5,7 +5,7 @@
 import type { Buffer } from 'node:buffer'
 import { vouch, type Json } from '../json.ts'
 import { SourceError } from '../source.ts'
-import { JsonChecker, type Nested } from './json-check.ts'
+import { JsonChecker, type Check, type Nested } from './json-check.ts'
 import { diagnoseJson } from './json-diagnose.ts'
 import { skipSpace } from './json-locate.ts'
 import type { SourceText } from './source-text.ts'
@@ -31,7 +31,7 @@ export function parseJson(source: SourceText, bytes: Buffer, maxDepth: number): 
   } catch (error) {
     throw refused(source, text, maxDepth, error)
   }
-  const check = new JsonChecker().check(bytes, maxDepth)
+  const check = checked(bytes, maxDepth)
   if (!check.clean) {
     const issue = diagnoseJson(source, text, maxDepth)
     if (issue) throw new SourceError([issue])
@@ -39,6 +39,18 @@ export function parseJson(source: SourceText, bytes: Buffer, maxDepth: number): 
   const { root, escapedDollar } = check
   if (check.clean && check.safeNumbers) vouch(config, check.extent)
   return { config, bytes, root, escapedDollar, mayHaveReferences: escapedDollar || bytes.includes(36) }
+}
+
+/**
+ * Of the last text: the next one mostly has the same keys, and it costs more to learn them than to see that. Also, were
+ * there none between two texts, the engine would forget the shape of such an object, and with it the compiled loop.
+ */
+let checker = new JsonChecker()
+
+function checked(bytes: Buffer, maxDepth: number): Check {
+  const check = checker.check(bytes, maxDepth)
+  if (!checker.isReusable) checker = new JsonChecker()
+  return check
 }
 
 function refused(source: SourceText, text: string, maxDepth: number, cause: unknown): SourceError {

@@ -131,5 +131,5 @@ class ParsedJson implements ParsedText {
 }
 
 function same(a: TextLimits, b: TextLimits): boolean {
-  return (Object.keys(a) as (keyof TextLimits)[]).every((key) => a[key] === b[key])
+  return a === b || (Object.keys(a) as (keyof TextLimits)[]).every((key) => a[key] === b[key])
 }

@@ -20,7 +20,10 @@ export class SourceText {
     const marked = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf
     this.file = file
     this.#markBytes = marked ? 3 : 0
-    this.bytes = Buffer.from(bytes.buffer, bytes.byteOffset + this.#markBytes, bytes.length - this.#markBytes)
+    this.bytes =
+      !marked && Buffer.isBuffer(bytes)
+        ? bytes
+        : Buffer.from(bytes.buffer, bytes.byteOffset + this.#markBytes, bytes.length - this.#markBytes)
   }
 
   /** The whole text as a string. */
@@ -112,7 +115,10 @@ function encodingError(file: string, offset: number, message: string): SourceErr
 }
 
 function foreignMark(bytes: Uint8Array): string | undefined {
-  const [a, b, c, d] = bytes
+  const a = bytes[0]
+  // Nearly all.
+  if (a !== undefined && a !== 0 && a < 0xfe) return undefined
+  const [, b, c, d] = bytes
   if (a === 0xff && b === 0xfe) return c === 0 && d === 0 ? 'UTF-32' : 'UTF-16'
   if (a === 0xfe && b === 0xff) return 'UTF-16'
   if (a === 0 && b === 0 && c === 0xfe && d === 0xff) return 'UTF-32'

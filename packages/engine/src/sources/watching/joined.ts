@@ -8,7 +8,7 @@ import type { Json, Path } from '../../json.ts'
 import { SourceError, type Document, type Piece } from '../../source.ts'
 import { isJsonValue } from '../../text/key-value.ts'
 import { forbiddenMessage, isForbiddenIn } from '../../text/keys.ts'
-import { defaultLimits, formatOf, parseText, type Format, type ParsedText } from '../../text/parse.ts'
+import { defaultLimits, formatOf, parseText, type Format, type ParsedText, type TextLimits } from '../../text/parse.ts'
 import { checkedText } from '../../text/source-text.ts'
 import { Tree } from './tree.ts'
 
@@ -34,8 +34,10 @@ const mostSteps = 1_000
 export class Joined {
   readonly #name: string
   readonly #place: Place
+  /** Where it is given, or told by the name of the one key. */
   readonly #format: ValueFormat
   readonly #maxBytes: number
+  readonly #limits: TextLimits
   #entries = new Map<string, Uint8Array>()
   #sizeBytes = 0
   /** Keys that changed since they were read. */
@@ -50,8 +52,10 @@ export class Joined {
   constructor(name: string, place: Place, format: ValueFormat | undefined, maxBytes: number) {
     this.#name = name
     this.#place = place
-    this.#format = format ?? 'auto'
+    const named = 'key' in place ? formatOf(place.key) : undefined
+    this.#format = format === undefined || format === 'auto' ? (named ?? 'auto') : format
     this.#maxBytes = maxBytes
+    this.#limits = { ...defaultLimits, maxBytes }
   }
 
   /** How many keys there are. */
@@ -168,22 +172,19 @@ export class Joined {
       if (wrong) throw new SourceError([{ ...wrong, path, origin: { file: this.file(key) } }])
     }
     const file = this.file(key)
-    const format = this.#formatOf(key, file, bytes)
+    const format = this.#formatOf(file, bytes)
     if (format === 'text') {
       return { bytes, config: checkedText(file, bytes, this.#maxBytes).text(), parsed: undefined }
     }
-    const limits = { ...defaultLimits, maxBytes: this.#maxBytes }
-    const parsed = await parseText(bytes, { file, format, limits, ...(before?.parsed && { previous: before.parsed }) })
+    const previous = before?.parsed
+    const parsed = await parseText(bytes, { file, format, limits: this.#limits, ...(previous && { previous }) })
     return { bytes, config: parsed.config, parsed }
   }
 
-  #formatOf(key: string, file: string, bytes: Uint8Array): Format | 'text' {
+  #formatOf(file: string, bytes: Uint8Array): Format | 'text' {
     if (this.#format !== 'auto') return this.#format
-    const whole = 'key' in this.#place
-    const named = whole ? formatOf(key) : undefined
-    if (named) return named
     const text = checkedText(file, bytes, this.#maxBytes).text()
-    if (whole) return /^\s*[{[]/.test(text) ? 'json' : 'yaml'
+    if ('key' in this.#place) return /^\s*[{[]/.test(text) ? 'json' : 'yaml'
     return isJsonValue(text) ? 'json' : 'text'
   }
 
