@@ -1,5 +1,5 @@
 /** Writing back to the stores whose servers are peers written from their documentation: Nacos, Kubernetes, Apollo. */
-import { writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { ApolloPeer } from '../../engine/test/apollo-peer.ts'
@@ -117,6 +117,8 @@ test('data keys are no tree: names become keys, and what lies below another is r
   expect(refused.code).toBe(1)
   expect(refused.out).toContain('d.e lies below another name')
   expect(data()).toEqual({ a: '1', 'b.c': 'x' })
+  expect(await midflight(['export', `${object}/`, 'file:back.json'], { cwd, env })).toMatchObject({ code: 0 })
+  expect(JSON.parse(await readFile(join(cwd, 'back.json'), 'utf8'))).toEqual({ a: 1, 'b.c': 'x' })
   await writeFile(join(cwd, 'less.json'), '{"a":1}')
   expect((await brought('less.json', `${object}/`, '--delete')).json()).toMatchObject({ unchanged: 1, removed: 1 })
   expect(data()).toEqual({ a: '1' })

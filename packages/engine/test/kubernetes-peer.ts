@@ -45,6 +45,8 @@ export class KubernetesPeer {
   token: string | undefined
   /** What the Role does not let it do. */
   forbidden: 'list' | 'watch' | 'get' | 'patch' | 'create' | undefined
+  /** What an admission rule says of every write. */
+  denies: string | undefined
   /** Called before a patch or a creation is looked at: somebody else is faster. */
   beforeWrite: (() => void) | undefined
   /** How a version that is too old is told: by the answer's status, or by an event of a watch that was taken on. */
@@ -182,6 +184,7 @@ export class KubernetesPeer {
     const body = await text(request)
     const kind = resource === 'secrets' ? 'Secret' : 'ConfigMap'
     if (verb === 'get') return this.#give(response, kind, name ?? '')
+    if (this.denies !== undefined) return refuse(response, 403, 'Forbidden', this.denies)
     this.beforeWrite?.()
     const sent = JSON.parse(body) as Patch
     const id = sent.metadata?.name ?? name ?? ''

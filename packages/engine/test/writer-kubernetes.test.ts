@@ -164,3 +164,24 @@ test('what is not permitted is said with what to grant to whom', async () => {
   const want = 'does not let system:serviceaccount:shop:gateway patch configmaps "gateway" in the namespace shop (403)'
   await expect(asked).rejects.toThrow(`${want}; want a Role with the verbs get, patch and create`)
 })
+
+test('what the cluster’s own rules forbid is told in their words, of a Secret without them', async () => {
+  const { peer, writer } = await peerWith({ data: {} })
+  peer.denies = 'admission webhook "policy.example" denied the request: canary is no value'
+  const put = (one: typeof writer) => one.write('key', Buffer.from('canary'), 'any', soon())
+  await expect(put(writer)).rejects.toThrow('forbid it (403): admission webhook "policy.example" denied the request')
+  const secret = kubernetesWriter({ url: peer.url, ...usual, secret: 'gateway' })
+  onTestFinished(() => secret.close())
+  await expect(put(secret)).rejects.toMatchObject({ code: 'refused', message: expect.not.stringContaining('canary') })
+})
+
+test('many writes at once to a server that is silent end each within the limit of the writer (F22)', async () => {
+  const { peer, writer } = await peerWith({ data: {} })
+  peer.web.proxy.swallow = true
+  const all = Array.from({ length: 30 }, (_, i) => writer.write(`key${i}`, Buffer.from('1'), 'any', soon()))
+  const ended = await Promise.allSettled(all)
+  // One after the other they would wait until `soon` ends them.
+  for (const one of ended)
+    expect(one).toMatchObject({ reason: { message: expect.stringMatching(/answer within 1000 ms/) } })
+  peer.web.proxy.swallow = false
+})

@@ -77,6 +77,11 @@ export function kubernetesWriter(options: KubernetesWriterOptions): Writer {
       { url, method: methods[verb], headers, signal, limitMs: timeoutMs, ...sent },
       mostBytes,
     )
+    const told = messageIn(answer)
+    if (answer.status === 403 && told !== '' && !told.includes('User "')) {
+      const what = `${name}: the cluster's own rules forbid it (403)`
+      throw new WriteError('refused', isSecret ? what : `${what}: ${told}`)
+    }
     const asked = { ...object, url, namespace, verb, verbs: 'get, patch and create' }
     const why = notAllowed(answer.status, jsonIn(answer), asked)
     if (why !== undefined) throw new FollowError(why, { transient: false })
@@ -159,14 +164,10 @@ export function kubernetesWriter(options: KubernetesWriterOptions): Writer {
   }
 
   /** What the API says of a Secret may hold some of it. */
-  const failed = (answer: Answer): Error => {
-    const told = jsonIn(answer)
-    const message = isFields(told) && typeof told['message'] === 'string' ? told['message'] : ''
-    return refused(name, answer, isSecret ? '' : message.slice(0, 300))
-  }
+  const failed = (answer: Answer): Error => refused(name, answer, isSecret ? '' : messageIn(answer))
 
   const inTurn = (signal: AbortSignal, changed: Change) =>
-    turns.take(() => call(signal, (access, current) => change(access, current, changed)))
+    call(signal, (access, current) => turns.take(() => change(access, current, changed)))
 
   return {
     name,
@@ -199,6 +200,11 @@ export function kubernetesWriter(options: KubernetesWriterOptions): Writer {
     },
     close: () => kept.close(),
   }
+}
+
+function messageIn(answer: Answer): string {
+  const told = jsonIn(answer)
+  return isFields(told) && typeof told['message'] === 'string' ? told['message'].slice(0, 300) : ''
 }
 
 /** By what permissions call them. */
