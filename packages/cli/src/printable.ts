@@ -14,6 +14,16 @@ export function printable(text: string): string {
   return text.replace(unfit, (found) => short[found] ?? escaped(found))
 }
 
+/**
+ * What others have said in several lines, such as a program's complaint: each is a line here too, those after the first
+ * indented, so that none can be taken for a line of ours. Empty ones are left out.
+ */
+export function printableLines(text: string, indent: number): string[] {
+  const lines = text.split('\n').map((line) => printable(line.trimEnd().replaceAll('\t', '  ')))
+  const [first = '', ...more] = lines.filter((line) => line !== '')
+  return [first, ...more.map((line) => ' '.repeat(indent) + line)]
+}
+
 /** JSON that may also be shown on a terminal: what `JSON.stringify` leaves raw of the above is escaped too. */
 export function jsonText(value: unknown, indent = 0): string {
   // Line ends that the indentation brings are not inside strings, where they would be escaped already.

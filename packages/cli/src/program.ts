@@ -41,6 +41,19 @@ const makers: Readonly<Record<string, () => Promise<Maker>>> = {
   completion: async () => (await import('./commands/completion.ts')).completion,
 }
 
+/** How the help of all of them is parted. */
+const groups: readonly (readonly [title: string, commands: readonly string[]])[] = [
+  ['Files:', ['validate', 'diff']],
+  ['A process:', ['plan', 'reload', 'status', 'events', 'watch']],
+  [
+    'Releases for a fleet:',
+    ['publish', 'draft', 'history', 'blame', 'rollback', 'rollout', 'nodes', 'targets', 'deploy'],
+  ],
+  ['A control plane:', ['serve', 'login', 'config', 'token', 'audit', 'risk', 'sign', 'backup', 'restore']],
+  ['Beside a program:', ['agent', 'sidecar']],
+  ['Stores:', ['import', 'export', 'mirror']],
+]
+
 export function isCommand(word: string): boolean {
   return Object.hasOwn(makers, word)
 }
@@ -57,6 +70,7 @@ export async function program(terminal: Terminal, words: readonly string[]): Pro
     if (make === undefined) continue
     const command = make(terminal, root)
     inherit(command, root)
+    command.helpGroup(groups.find(([, commands]) => commands.includes(name))?.[0] ?? 'The shell:')
     root.addCommand(command)
   }
   return root

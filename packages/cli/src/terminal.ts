@@ -4,7 +4,7 @@
  */
 import process from 'node:process'
 import colours from 'picocolors'
-import { jsonText, printable } from './printable.ts'
+import { jsonText, printable, printableLines } from './printable.ts'
 import type { Refusal } from './refusal.ts'
 
 export type Paint = ReturnType<typeof colours.createColors>
@@ -103,7 +103,7 @@ function columnsOf(stream: NodeJS.WriteStream, env: NodeJS.ProcessEnv): number {
 export function refuse(terminal: Terminal, refusal: Refusal, json: boolean): void {
   const { code, message, hint, issues } = refusal
   const paint = terminal.errorPaint
-  terminal.note(`${paint.red('midflight:')} ${printable(message)}`)
+  terminal.note(`${paint.red('midflight:')} ${printableLines(message, 2).join('\n')}`)
   for (const issue of issues) {
     // A message that is made of its issues has said it.
     if (message.includes(`${issue.path} ${issue.message}`)) continue

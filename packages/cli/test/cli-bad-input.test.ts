@@ -24,6 +24,20 @@ test('unknown commands and options are answered with a suggestion', async () => 
   expect([publish.code, publish.out]).toEqual([0, expect.stringContaining('like 30s or 5m (default: 60s)')])
 })
 
+test('the help of all parts the commands by what they are for; the shell has completion alone', async () => {
+  const { out } = await midflight(['--help'])
+  expect(out).toMatch(/^The shell:\n {2}completion .*\n\n/m)
+  expect(out.match(/^[A-Z].*:$/gm)?.length).toBeGreaterThan(6)
+})
+
+test('what is wrong in several lines is told in several lines', async () => {
+  const ran = await midflight(['agent', 'shop/web', '--to', 'web.json', '--once', '--url', 'http://127.0.0.1:1'], {
+    cwd: await folder(),
+  })
+  expect([ran.code, ran.err]).toEqual([1, expect.stringMatching(/^midflight: cannot start: .*\n {2}.*127\.0\.0\.1:1/)])
+  expect(ran.err).not.toContain('\\n')
+})
+
 test('what makes no sense is refused with what was found and what is wanted, and as JSON with a code', async () => {
   const cwd = await folder({ 'a.yaml': 'a: 1\n' })
   const cases: readonly [args: readonly string[], said: string][] = [
@@ -92,7 +106,7 @@ test('an address where nothing, something else or nobody in time answers is told
   const shut = await listening(createTcpServer((socket) => socket.destroy()))
   const silent = await listening(createTcpServer((socket) => socket.on('error', () => {}).resume()))
   const cases: readonly [url: string, code: string, said: string][] = [
-    ['http://127.0.0.1:1', 'unreachable', 'nothing listens at http://127.0.0.1:1; is the gateway'],
+    ['http://127.0.0.1:1', 'unreachable', 'nothing listens at http://127.0.0.1:1; is the admin endpoint of the process on'],
     [page, 'not-midflight', 'but not as Midflight'],
     [other, 'not-midflight', 'but not as Midflight'],
     [lost, 'not-midflight', 'answers 404, but not as Midflight'],
@@ -112,7 +126,7 @@ test('an address where nothing, something else or nobody in time answers is told
   const file = await folder({ 'plain.sock': '' })
   for (const socket of ['none.sock', 'plain.sock']) {
     const ran = await midflight(['status', '--socket', socket], { cwd: file })
-    expect([ran.code, ran.err]).toEqual([1, expect.stringContaining("is the gateway's admin endpoint on?")])
+    expect([ran.code, ran.err]).toEqual([1, expect.stringContaining('is the admin endpoint of the process on?')])
   }
 })
 

@@ -100,7 +100,12 @@ test('a control plane that is asked as a process, and the other way round, are t
   const ran = await midflight(['history', config], { env: { MIDFLIGHT_URL: url } })
   expect([ran.code, ran.err]).toEqual([1, expect.stringContaining('is the admin endpoint of a process')])
   const none = await to.run('history', 'shop/none')
-  expect(none.err).toBe('midflight: there is no config "shop/none"\n')
+  expect(none.err).toBe(
+    'midflight: there is no config "shop/none"\n' +
+      '  midflight config list shows those that this token may see; midflight config create makes one\n',
+  )
+  const token = await to.run('token', 'revoke', 'mine')
+  expect(token.err).toBe('midflight: id is "mine"; want a UUID in lower case\n')
 })
 
 test('in a narrow terminal tables are cut, and never what has to be typed again', async () => {

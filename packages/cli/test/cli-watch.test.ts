@@ -23,6 +23,28 @@ test('watch prints a line per reload with its components and changes, and Ctrl-C
   expect((await done).code).toBe(130)
 })
 
+test('what a check said in several lines is shown in several lines: by watch, reload and status; events cut it to one', async () => {
+  const { url, write } = await gateway(await folder(), good)
+  const child = spawned(['watch', '--url', url])
+  const done = finished(child)
+  const seen = lines(child)
+  await seen.until((line) => line.startsWith('watching http://127.0.0.1:'))
+  await write(good.replace('db.internal', 'lost'))
+  const said = ['the check ended with 1:', '  SUCCESS: a', '  FAILED:', '  no host lost']
+  const reload = await midflight(['reload', '--url', url])
+  expect(reload.out).toMatch(/^✖ rolled back, .*: db failed in prepare: the check ended with 1: … \(run/)
+  const status = await midflight(['status', '--url', url])
+  const watched = (await seen.until((line) => line.includes('~ db.host'))).join('\n')
+  for (const text of [reload.out, status.out, watched]) {
+    for (const line of said) expect(text).toMatch(new RegExp(`^ {4,}${line}$`, 'm'))
+    expect(text).not.toContain('\\n')
+  }
+  const events = await midflight(['events', '--url', url])
+  expect(events.out.trimEnd().split('\n').at(-1)).toMatch(/ ✖ rolled back, the old configuration is live everywhere/)
+  child.kill('SIGINT')
+  expect((await done).code).toBe(130)
+})
+
 test('watch comes back when the process is restarted, although its events count from 1 again', async () => {
   const cwd = await folder()
   const first = await gateway(cwd, good, { port: await freePort() })

@@ -215,7 +215,10 @@ function unproven({ changes, past, looked }: RiskInput, weights: Weights): Found
   const recent = looked === 1 ? 'in the one release so far' : `in the last ${counted(looked, 'release')}`
   return {
     points: weights.unproven * (1 - Math.min(proven, weights.provenAfter) / weights.provenAfter),
-    text: `${where} was ${proven === 0 ? 'never changed well' : `changed well only ${times(proven)}`} ${recent}`,
+    text:
+      looked === 0
+        ? 'no release came before it'
+        : `${where} was ${proven === 0 ? 'never changed well' : `changed well only ${times(proven)}`} ${recent}`,
   }
 }
 

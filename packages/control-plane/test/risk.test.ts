@@ -144,6 +144,12 @@ describe('what the score is made of', () => {
     expect(texts).toContain('3 b was changed well only 2 times in the last 30 releases')
   })
 
+  test('of the first release nothing is said that only makes sense with releases before it', () => {
+    const texts = riskOf(given({ past: [], looked: 0, authorReleases: 0 })).reasons.map(({ text }) => text)
+    expect(texts).toContain('no release came before it')
+    expect(texts.join()).not.toMatch(/ 0 releases|never/)
+  })
+
   test('the way back to what ran before is low, whatever it undoes', () => {
     const bad = given({
       changes: [removed('a', 400), { kind: 'added', path: 'b', values: 400 }],

@@ -80,7 +80,7 @@ export async function bodyOf(response: IncomingMessage): Promise<string> {
 export function noAnswer(address: Address, error: unknown): Refusal {
   if (error instanceof Refusal) return error
   const { code = '', message } = error as NodeJS.ErrnoException
-  const on = address.missing ?? "is the gateway's admin endpoint on?"
+  const on = address.missing ?? 'is the admin endpoint of the process on?'
   const refused =
     address.at.kind === 'socket' ? `nobody listens on ${address.name}` : `nothing listens at ${address.name}`
   if (code === 'ECONNREFUSED') return new Refusal('unreachable', `${refused}; ${on}`)
@@ -89,7 +89,7 @@ export function noAnswer(address: Address, error: unknown): Refusal {
     return new Refusal(
       'unreachable',
       `${address.name} may not be opened by this user (${code})`,
-      'the socket belongs to the user whom the gateway runs as, mode 0600',
+      'the socket belongs to the user whom the process runs as, mode 0600',
     )
   }
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') {

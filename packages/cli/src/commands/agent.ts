@@ -23,7 +23,7 @@ import { connectionOf, withFleetOptions, type FleetFlags } from '../fleet/connec
 import { packageCommand } from '../fleet/package-command.ts'
 import { waysOf, type Ways } from '../fleet/ways.ts'
 import { NobodyThereError, tell, writerFor, writeWhole, type Told } from '../fleet/written-config.ts'
-import { printable } from '../printable.ts'
+import { printable, printableLines } from '../printable.ts'
 import { Refusal } from '../refusal.ts'
 import { eventLine } from '../show/events.ts'
 import type { Terminal } from '../terminal.ts'
@@ -262,7 +262,7 @@ async function started(
     } catch (error) {
       if (!(error instanceof StartError)) throw error
       if (once) throw new Refusal('refused', error.message)
-      if (error.message !== said) terminal.note(`${printable(error.message)}; trying again`)
+      if (error.message !== said) terminal.note(`${printableLines(error.message, 2).join('\n')}; trying again`)
       said = error.message
     } finally {
       signal.removeEventListener('abort', leave)

@@ -127,15 +127,18 @@ function refusalIn(address: Address, status: number, body: Json | undefined): Re
   }
   if (code === undefined) return foreign(address, status)
   const issues = Array.isArray(problem['issues']) ? problem['issues'].flatMap(placeOf) : []
-  const detail = text('detail') ?? text('title') ?? `answers ${status}`
+  // In which part of the request it was is nothing that people typed.
+  const detail = (text('detail') ?? text('title') ?? `answers ${status}`).replace(/^the (?:path|query): /, '')
   const holds = text('holds')
   return new Refusal(
     codes[code] ?? 'refused',
     holds === undefined ? detail : `${detail}; ${holds}`,
-    hints[code],
+    detail.startsWith('there is no config ') ? noConfig : hints[code],
     issues,
   )
 }
+
+const noConfig = 'midflight config list shows those that this token may see; midflight config create makes one'
 
 const hints: Readonly<Record<string, string>> = {
   conflict: 'somebody else published meanwhile; look at the plan again',

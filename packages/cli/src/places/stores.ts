@@ -127,9 +127,9 @@ const stores: Readonly<Record<string, Store>> = {
       ])
       // All of its paths begin with a slash.
       const layout = layoutOf(`/${url.path}`, '/')
-      const [user, password] = [url.user, url.secret('password', 'ZOOKEEPER_PASSWORD')]
+      const [user, password, tls] = [url.user, url.secret('password', 'ZOOKEEPER_PASSWORD'), url.tls]
       const login = user === undefined ? {} : { user, password: password ?? '' }
-      const connection = { servers: url.hosts(2181).join(','), ...login }
+      const connection = { servers: url.hosts(2181).join(','), ...login, ...(tls && { tls }) }
       const at = layout.kind === 'keys' ? { prefix: layout.prefix } : { key: layout.key }
       return ofStore(
         layout,
@@ -193,7 +193,10 @@ const stores: Readonly<Record<string, Store>> = {
     },
   },
   kubernetes: { example: 'kubernetes:///shop/configmap/gateway/app.yaml', open: kubernetesAt },
-  apollo: { example: 'apollo://user@portal:8070/shop/default/app.json?env=DEV', open: apolloAt },
+  apollo: {
+    example: 'apollo://config:8080/shop/default/app.json, written to at apollo://user@portal:8070/…?env=DEV',
+    open: apolloAt,
+  },
   http: { example: 'http://host/config/app.json', open: httpAt },
   https: { example: 'https://host/config/app.json', open: httpAt },
   file: {

@@ -132,6 +132,6 @@ export function nodeLines(nodes: readonly NodeView[], { paint, columns, wrapAt }
 function reasonsOf({ reason, detail }: NodeView): string[] {
   const said = reason === undefined ? [] : [reason]
   const more =
-    detail === undefined || reason?.includes(detail.split('\n')[0] ?? '') ? [] : detail.split('\n').slice(0, 5)
+    detail === undefined || reason?.includes(detail.split('\n')[0] ?? '') ? [] : detail.split('\n').slice(0, 8)
   return [...said, ...more]
 }

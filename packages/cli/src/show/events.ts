@@ -4,7 +4,7 @@ import { printable } from '../printable.ts'
 import type { Look, Paint } from '../terminal.ts'
 import { changeLines, countText } from './changes.ts'
 import { remoteIssueLines } from './issues.ts'
-import { headline } from './outcome.ts'
+import { errorLines, headline } from './outcome.ts'
 import { clockText, durationText } from './time.ts'
 
 /** One line: time, id, what happened. */
@@ -50,10 +50,14 @@ export function detailLines(event: Event, look: Look): string[] {
     return cutList(lines, look)
   }
   if (!('plan' in outcome)) return []
+  const results = 'components' in outcome ? outcome.components : []
   return outcome.plan.components.flatMap(({ component, changes, moreChanges, action }) => {
     const how = action === 'hot' ? look.paint.green(action) : look.paint.yellow(action)
+    const error = results.find((result) => result.component === component)?.error ?? ''
     return [
       `    ${look.paint.bold(printable(component))} ${how} ${look.paint.dim(countText(changes, moreChanges))}`,
+      // What is one line stands above.
+      ...(error.includes('\n') ? errorLines(error, look.paint).map((line) => `  ${line}`) : []),
       ...cutList(changeLines(changes, { ...look, indent: below + 2 }), look),
     ]
   })

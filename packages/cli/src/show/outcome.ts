@@ -9,7 +9,7 @@ import {
   type PlanOutcome,
   type PlannedComponent,
 } from 'midflight'
-import { cut, printable, wrapped } from '../printable.ts'
+import { cut, printable, printableLines, wrapped } from '../printable.ts'
 import type { Look, Paint } from '../terminal.ts'
 import { changeLines, countText } from './changes.ts'
 import { remoteIssueLines } from './issues.ts'
@@ -20,13 +20,15 @@ const below = 4
 
 /**
  * `✔ committed: 1 change in 1 component (run 3, 12 ms, http)`
- * @param room columns for it; what happened is cut to fit. Without it nothing is cut.
+ * @param room columns for it; what happened is cut to fit. Without it only what is in further lines is left out, which
+ * stands below with the component that it is about.
  */
 export function headline(outcome: Outcome | PlanOutcome, paint: Paint, room = Infinity): string {
   const retries = outcome.retries > 0 ? `, ${retriesText(outcome.retries)}` : ''
   const triggers = printable(outcome.triggers.join(' + '))
   const about = `(run ${outcome.run}, ${durationText(outcome.durationMs)}, ${triggers}${retries})`
-  const text = cut(printable(outcomeText(outcome)), Math.max(16, room - about.length - 3))
+  const [said = '', ...more] = printableLines(outcomeText(outcome), 0)
+  const text = cut(more.length === 0 ? said : `${said} …`, Math.max(16, room - about.length - 3))
   const mark = succeeded(outcome) ? paint.green('✔') : failureMark(outcome, paint)
   const word = /^[^:,]+/.exec(text)?.[0] ?? ''
   return `${mark} ${paint.bold(word)}${text.slice(word.length)} ${paint.dim(about)}`
@@ -132,13 +134,18 @@ function resultLines(plan: Plan, results: readonly ComponentResult[], look: Look
         ...took.map((phase) => durationCell(result.durationsMs[phase], paint)),
       ],
       below: [
-        ...(result.error === undefined ? [] : [`${' '.repeat(below)}${paint.red(printable(result.error))}`]),
+        ...(result.error === undefined ? [] : errorLines(result.error, paint)),
         ...(planned ? changesBelow(planned, look) : []),
       ],
     }
   })
   const lines = rows.length === 0 ? [] : tableLines(['component', 'result', 'runs', ...took], rows, look.columns, paint)
   return plan.unread.length === 0 ? lines : [...lines, ...planLines({ ...plan, components: [] }, look).slice(1)]
+}
+
+/** Below a component: why it failed, in as many lines as it was said in. */
+export function errorLines(error: string, paint: Paint): string[] {
+  return printableLines(error, 2).map((line) => `${' '.repeat(below)}${paint.red(line)}`)
 }
 
 function durationCell(ms: number | undefined, paint: Paint): Cell {

@@ -9,7 +9,7 @@ import {
   type Select,
   type StepView,
 } from '../fleet/rollout.ts'
-import { cut, padded, printable, widthOf, wrapped } from '../printable.ts'
+import { cut, padded, printable, printableLines, widthOf, wrapped } from '../printable.ts'
 import type { Look, Paint, Terminal } from '../terminal.ts'
 import { plural } from './changes.ts'
 import { tableLines } from './table.ts'
@@ -135,6 +135,9 @@ function gateLines({ strategy, passed, failure, phase }: RolloutView, paint: Pai
   return [`    gates  ${texts.join('  ')}`]
 }
 
+/** Of what a node says: its own words, and the beginning of what a program of its has said. */
+const mostLines = 8
+
 function failureLines({ failure, steps, phase }: RolloutView, { paint, wrapAt }: Look): string[] {
   if (failure === null) return []
   const { kind, step, found, nodes } = failure
@@ -142,8 +145,10 @@ function failureLines({ failure, steps, phase }: RolloutView, { paint, wrapAt }:
   const colour = phase === 'superseded' ? paint.yellow : paint.red
   return [
     wrapped(`    ${colour(`why${where}`)}: ${printable(found)}`, wrapAt, 6),
-    ...nodes.map(({ node, reason }) =>
-      paint.dim(wrapped(`      ${printable(node)}: ${printable(reason.split('\n')[0] ?? '')}`, wrapAt, 8)),
+    ...nodes.flatMap(({ node, reason }) =>
+      printableLines(`${node}: ${reason}`, 2)
+        .slice(0, mostLines)
+        .map((line) => paint.dim(wrapped(`      ${line}`, wrapAt, 8))),
     ),
   ]
 }

@@ -2,7 +2,7 @@
 import type { Status } from 'midflight'
 import { printable, wrapped } from '../printable.ts'
 import type { Look, Paint } from '../terminal.ts'
-import { headline, retriesText } from './outcome.ts'
+import { errorLines, headline, retriesText } from './outcome.ts'
 import { plural } from './changes.ts'
 import { tableLines, type Cell } from './table.ts'
 import { clockText, durationText } from './time.ts'
@@ -88,7 +88,7 @@ function componentLines({ components }: Status, { paint, columns }: Look): strin
         ...(restartFor.length === 0 && hot !== 'none' ? { colour: paint.dim } : {}),
       },
     ],
-    below: lastError === undefined ? [] : [`    ${paint.red(printable(lastError))}`],
+    below: lastError === undefined ? [] : errorLines(lastError, paint),
   }))
   return tableLines(['component', 'hot', 'runs', 'restart for'], rows, columns, paint)
 }

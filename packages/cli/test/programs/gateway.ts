@@ -76,7 +76,16 @@ const engine = await start({
         if (next.level === 'crash') throw new Error('the log file \u001b[31mcannot\u001b[0m be opened')
       },
     }),
-    value({ name: 'db', path: 'db', apply: () => {} }),
+    value({
+      name: 'db',
+      path: 'db',
+      prepare(next) {
+        // As a program that checks files does: what matters comes last.
+        if (next?.host === 'lost')
+          throw new Error('the check ended with 1:\n  SUCCESS: a\n\n  FAILED:\n\tno host lost\n')
+      },
+      apply: () => {},
+    }),
     keyed({ name: 'rules', path: 'rules', key: 'id', start: (rule) => rule, update: () => {}, stop: () => {} }),
   ],
   restartPolicy: options.hold ? 'hold' : 'refuse',
