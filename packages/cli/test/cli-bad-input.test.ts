@@ -106,7 +106,11 @@ test('an address where nothing, something else or nobody in time answers is told
   const shut = await listening(createTcpServer((socket) => socket.destroy()))
   const silent = await listening(createTcpServer((socket) => socket.on('error', () => {}).resume()))
   const cases: readonly [url: string, code: string, said: string][] = [
-    ['http://127.0.0.1:1', 'unreachable', 'nothing listens at http://127.0.0.1:1; is the admin endpoint of the process on'],
+    [
+      'http://127.0.0.1:1',
+      'unreachable',
+      'nothing listens at http://127.0.0.1:1; is the admin endpoint of the process on',
+    ],
     [page, 'not-midflight', 'but not as Midflight'],
     [other, 'not-midflight', 'but not as Midflight'],
     [lost, 'not-midflight', 'answers 404, but not as Midflight'],
