@@ -123,6 +123,20 @@ test('a release that fails leaves drafts, which is said; written again, it is re
   expect(peer.items(at('application'))).toEqual({ a: '2', b: '2' })
 })
 
+test('drafts that a writer left itself do not stand in the way of what it writes next; for another they are somebody’s', async () => {
+  const { peer, writer } = await peerWith({ a: '1', gone: '1' })
+  peer.beforeRelease = () => 'not now'
+  await expect(putIfChanged(writer, 'application', { a: 2 })).rejects.toThrow('not now; 2 of 2 items are edited')
+  peer.beforeRelease = undefined
+  const another = apolloWriter({ url: peer.url, ...portal })
+  onTestFinished(() => another.close())
+  await expect(putIfChanged(another, 'application', { a: 3 })).rejects.toThrow('not released (a)')
+  expect(await putIfChanged(writer, 'application', { a: 3, gone: 1 })).toMatchObject({ kind: 'written' })
+  expect(peer.items(at('application'))).toEqual({ a: '3', gone: '1' })
+  peer.edit(at('application'), 'a', '2')
+  await expect(putIfChanged(writer, 'application', { a: 4 })).rejects.toThrow('not released (a)')
+})
+
 test('an item that is refused half-way leaves drafts, and what is live is as before', async () => {
   const { peer, writer } = await peerWith({ a: '1' })
   peer.mostCharacters = 10

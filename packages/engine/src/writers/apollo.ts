@@ -64,6 +64,8 @@ export function apolloWriter(options: ApolloWriterOptions): Writer {
   const peer: Peer = { agent: agentFor(base, options.tls) }
   /** A release holds whatever is edited then. */
   const turns = new Turns()
+  /** What this writer has edited and could not release, by namespace: it does not stand in its own way. */
+  const unreleased = new Map<string, Map<string, string | undefined>>()
 
   async function request({ signal }: Call, path: readonly string[], method = 'GET', sent?: object): Promise<Answer> {
     const url = new URL(base)
@@ -153,12 +155,18 @@ export function apolloWriter(options: ApolloWriterOptions): Writer {
   /** What differs is edited, and all of it is released. */
   async function editAndRelease(call: Call, namespace: string, wanted: Items, before: Drafts, changes: string[]) {
     let edited = 0
+    const mine = unreleased.get(namespace) ?? new Map<string, string | undefined>()
+    unreleased.set(namespace, mine)
     try {
       for (const key of changes) {
+        // Also an edit whose answer does not come may be there.
+        mine.set(key, wanted.get(key))
         await edit(call, namespace, key, wanted.get(key), before)
         edited++
       }
-      return await release(call, namespace)
+      const made = await release(call, namespace)
+      unreleased.delete(namespace)
+      return made
     } catch (error) {
       throw edited === 0 ? error : withDrafts(error, edited, changes.length)
     }
@@ -169,7 +177,9 @@ export function apolloWriter(options: ApolloWriterOptions): Writer {
     const [before, live] = await Promise.all([drafts(call, namespace), released(call, namespace)])
     const texts = new Map([...before].map(([key, { value }]) => [key, value]))
     const changes = differing(texts, wanted)
-    const foreign = changes.filter((key) => texts.get(key) !== live?.items.get(key))
+    const mine = unreleased.get(namespace)
+    const isMine = (key: string) => mine?.has(key) === true && mine.get(key) === texts.get(key)
+    const foreign = changes.filter((key) => texts.get(key) !== live?.items.get(key) && !isMine(key))
     if (foreign.length > 0) {
       const what = `${name}: ${namespace} holds edits that are not released (${listed(foreign)})`
       throw new WriteError('refused', `${what}; release them or take them back in the portal. Nothing was written`)
