@@ -117,6 +117,7 @@ test('a release that fails leaves drafts, which is said; written again, it is re
   await expect(failed).rejects.toThrow(
     /answers 400: Config can not be published by yourself.; 2 of 2 items are edited, as drafts/,
   )
+  await expect(put()).rejects.toThrow('2 of 2 items are edited')
   expect(peer.items(at('application'))).toEqual({ a: '1', b: '1' })
   peer.beforeRelease = undefined
   expect(await put()).toMatchObject({ kind: 'written' })

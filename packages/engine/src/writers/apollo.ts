@@ -10,7 +10,7 @@ import { agentFor } from '../http-request.ts'
 import { contentOf, fieldsOf, itemsOf, namespaceOf, textsIn } from '../sources/apollo/namespace.ts'
 import { FollowError } from '../sources/watching.ts'
 import { ask, bearerOf, httpUrl, jsonIn, type Answer, type Peer } from '../sources/watching/request.ts'
-import { calling, refused, Turns, type Call } from './calling.ts'
+import { calling, refused, textOf, Turns, type Call } from './calling.ts'
 import { WriteError, type Expected, type Stored, type Writer } from './writer.ts'
 
 export interface ApolloWriterOptions {
@@ -46,6 +46,15 @@ interface Release {
 
 /** What was edited, released or not; comments are kept. */
 type Drafts = ReadonlyMap<string, { readonly value: string; readonly comment: string | undefined }>
+
+interface Edits {
+  readonly wanted: Items
+  readonly before: Drafts
+  /** What is to be edited. */
+  readonly changes: readonly string[]
+  /** How many items are edited already, and not released. */
+  readonly ready: number
+}
 
 /**
  * Keys are namespaces, which are there already: `application`, `app.json`. One of properties has an object as its value,
@@ -152,9 +161,9 @@ export function apolloWriter(options: ApolloWriterOptions): Writer {
     return releaseIn(answer)
   }
 
-  /** What differs is edited, and all of it is released. */
-  async function editAndRelease(call: Call, namespace: string, wanted: Items, before: Drafts, changes: string[]) {
-    let edited = 0
+  /** All of it is released at once. */
+  async function editAndRelease(call: Call, namespace: string, { wanted, before, changes, ready }: Edits) {
+    let edited = ready
     const mine = unreleased.get(namespace) ?? new Map<string, string | undefined>()
     unreleased.set(namespace, mine)
     try {
@@ -168,7 +177,7 @@ export function apolloWriter(options: ApolloWriterOptions): Writer {
       unreleased.delete(namespace)
       return made
     } catch (error) {
-      throw edited === 0 ? error : withDrafts(error, edited, changes.length)
+      throw edited === 0 ? error : withDrafts(error, edited, ready + changes.length)
     }
   }
 
@@ -184,7 +193,9 @@ export function apolloWriter(options: ApolloWriterOptions): Writer {
       const what = `${name}: ${namespace} holds edits that are not released (${listed(foreign)})`
       throw new WriteError('refused', `${what}; release them or take them back in the portal. Nothing was written`)
     }
-    const { items, revision } = await editAndRelease(call, namespace, wanted, before, changes)
+    const unlike = differing(live?.items ?? new Map<string, string>(), wanted)
+    const ready = unlike.filter((key) => texts.get(key) === wanted.get(key)).length
+    const { items, revision } = await editAndRelease(call, namespace, { wanted, before, changes, ready })
     const others = differing(items, wanted)
     if (others.length === 0) return revision
     const what = `${name}: release ${revision} of ${namespace} holds what somebody else edited meanwhile`
@@ -250,12 +261,4 @@ function differing(some: Items, others: Items): string[] {
 function listed(keys: readonly string[]): string {
   const more = keys.length > shownKeys ? ` and ${keys.length - shownKeys} more` : ''
   return `${keys.slice(0, shownKeys).join(', ')}${more}`
-}
-
-function textOf(name: string, namespace: string, value: Uint8Array): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(value)
-  } catch {
-    throw new WriteError('refused', `${name}: what is to be written to ${namespace} is not UTF-8`)
-  }
 }

@@ -1,11 +1,11 @@
 /**
  * How the writers of this folder make a call: within its time, on a connection that is kept while it is good, and with
- * every failure as a WriteError that names the writer.
+ * every failure as a WriteError that names the writer. And what several of them look at themselves, before they ask.
  */
 import { DeadlineError, errorText, within } from '../deadline.ts'
 import { FollowError } from '../sources/watching.ts'
 import { refusal, type Answer } from '../sources/watching/request.ts'
-import { WriteError, type WriteErrorCode } from './writer.ts'
+import { WriteError, type Expected, type Stored, type WriteErrorCode } from './writer.ts'
 
 export interface Call {
   readonly signal: AbortSignal
@@ -53,6 +53,20 @@ const noConnection = ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 
 function neverArrived(error: unknown): boolean {
   const cause = error instanceof Error ? (error.cause ?? error) : error
   return noConnection.includes(String((cause as NodeJS.ErrnoException | undefined)?.code))
+}
+
+export function isAsExpected(found: Stored | undefined, expected: Expected): boolean {
+  if (expected === 'any') return true
+  return expected === 'absent' ? found === undefined : found?.revision === expected.revision
+}
+
+/** For a store that holds texts. @throws WriteError if it is not UTF-8. */
+export function textOf(writer: string, key: string, value: Uint8Array): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(value)
+  } catch {
+    throw new WriteError('refused', `${writer}: what is to be written to ${key} is not UTF-8`)
+  }
 }
 
 /** One after the other, whatever becomes of each. */

@@ -20,7 +20,7 @@ import {
 } from '../sources/kubernetes/object.ts'
 import { FollowError } from '../sources/watching.ts'
 import { ask, jsonIn, type Answer } from '../sources/watching/request.ts'
-import { calling, Kept, refused, Turns, type Call } from './calling.ts'
+import { calling, isAsExpected, Kept, refused, textOf, Turns, type Call } from './calling.ts'
 import { WriteError, type Expected, type Stored, type Writer } from './writer.ts'
 
 /** It needs the verbs `get`, `patch` and, where the object is not there yet, `create`. */
@@ -146,14 +146,8 @@ export function kubernetesWriter(options: KubernetesWriterOptions): Writer {
     return { verb: 'create', body } as const
   }
 
-  const dataText = (key: string, value: Uint8Array): string => {
-    if (isSecret) return Buffer.from(value).toString('base64')
-    try {
-      return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(value)
-    } catch {
-      throw new WriteError('refused', `${name}: what is to be written to ${key} is not UTF-8, as a ConfigMap holds it`)
-    }
-  }
+  const dataText = (key: string, value: Uint8Array): string =>
+    isSecret ? Buffer.from(value).toString('base64') : textOf(name, key, value)
 
   const refuseTooLarge = (values: ReadonlyMap<string, Uint8Array>): void => {
     let sizeBytes = 0
@@ -228,9 +222,4 @@ function storedIn(object: Fields, value: Uint8Array): Stored {
   const { metadata } = object
   const uid = isFields(metadata) ? String(metadata['uid']) : ''
   return { value, revision: createHash('sha256').update(`${uid}/`).update(value).digest('hex').slice(0, 32) }
-}
-
-function isAsExpected(found: Stored | undefined, expected: Expected): boolean {
-  if (expected === 'any') return true
-  return expected === 'absent' ? found === undefined : found?.revision === expected.revision
 }

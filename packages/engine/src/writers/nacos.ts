@@ -9,8 +9,8 @@ import { Login } from '../sources/nacos/login.ts'
 import { isNacosName, nacosNames, nacosUrl } from '../sources/nacos/names.ts'
 import { FollowError } from '../sources/watching.ts'
 import { jsonIn, type Answer, type Peer } from '../sources/watching/request.ts'
-import { calling, refused, type Call } from './calling.ts'
-import { WriteError, type Expected, type Stored, type Writer } from './writer.ts'
+import { calling, isAsExpected, refused, textOf, type Call } from './calling.ts'
+import { WriteError, type Stored, type Writer } from './writer.ts'
 
 export type { NacosCredentials } from '../sources/nacos/login.ts'
 
@@ -181,11 +181,6 @@ export function nacosWriter(options: NacosWriterOptions): Writer {
   }
 }
 
-function isAsExpected(found: Stored | undefined, expected: Expected): boolean {
-  if (expected === 'any') return true
-  return expected === 'absent' ? found === undefined : found?.revision === expected.revision
-}
-
 function sumOf(content: string): string {
   return createHash('md5').update(content).digest('hex')
 }
@@ -194,14 +189,6 @@ function isNewEnough(version: unknown): boolean {
   const [, major, minor] = /^v?(\d+)\.(\d+)/.exec(String(version)) ?? []
   const [from, after] = firstToCompare
   return Number(major) > from || (Number(major) === from && Number(minor) >= after)
-}
-
-function textOf(name: string, key: string, value: Uint8Array): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(value)
-  } catch {
-    throw new WriteError('refused', `${name}: what is to be written to ${key} is not UTF-8`)
-  }
 }
 
 function said({ body }: Answer): string {
