@@ -125,7 +125,7 @@ ${more}programs:
 `
       await writeFile(join(cwd, 'side/sidecar.yaml'), yaml(to.url, ways))
       const asked = { cwd, env: { MIDFLIGHT_TOKEN: to.admin } }
-      const dry = await midflight(['sidecar', 'side/sidecar.yaml', '--dry'], asked)
+      const dry = await midflight(['sidecar', 'side/sidecar.yaml', '--dry-run'], asked)
       expect([dry.code, dry.err]).toEqual([2, ''])
       const subjects: string[] = []
       const listening = server.admin.connection.subscribe('midflight.>', {

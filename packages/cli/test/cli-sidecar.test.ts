@@ -136,7 +136,7 @@ describe.skipIf(withoutNginx !== undefined)(`beside nginx${why}`, () => {
     expect([await live(), await served()]).toEqual([before, 'one'])
   })
 
-  test('--dry shows what would change line by line, beside a sidecar that runs, and touches nothing', async () => {
+  test('--dry-run shows what would change line by line, beside a sidecar that runs, and touches nothing', async () => {
     const { cwd, write, nginx, live } = await web()
     await midflight(['sidecar', 'sidecar.yaml', '--once', '--no-reload'], { cwd })
     await nginx()
@@ -150,7 +150,7 @@ describe.skipIf(withoutNginx !== undefined)(`beside nginx${why}`, () => {
     )
     const next = (await readFile(join(cwd, 'web.yaml'), 'utf8')).replace('one', 'two')
     await writeFile(join(cwd, 'next.yaml'), next)
-    const ran = await midflight(['sidecar', 'dry.yaml', '--dry'], { cwd })
+    const ran = await midflight(['sidecar', 'dry.yaml', '--dry-run'], { cwd })
     expect([ran.code, ran.err]).toEqual([2, ''])
     expect(ran.out).toContain('-   location = /a { return 200 "one"; }')
     expect(ran.out).toContain('+   location = /a { return 200 "two"; }')
@@ -159,7 +159,7 @@ describe.skipIf(withoutNginx !== undefined)(`beside nginx${why}`, () => {
       ['.midflight-nginx', 'conf.d', 'nginx.conf'],
     ])
     await write('one')
-    expect((await midflight(['sidecar', 'sidecar.yaml', '--dry'], { cwd })).code).toBe(0)
+    expect((await midflight(['sidecar', 'sidecar.yaml', '--dry-run'], { cwd })).code).toBe(0)
     await one.end()
   })
 
@@ -239,7 +239,7 @@ test('secrets are in no line of a dry run, neither the new nor those that are in
   await writeFile(join(cwd, 'sidecar.yaml'), `secrets: [app.TOKEN, app.KEY]\n${yaml}`)
   await midflight(['sidecar', 'sidecar.yaml', '--once'], { cwd })
   await writeFile(join(cwd, 'app.yaml'), 'app: { NAME: Grace, TOKEN: second-secret, KEY: xyz }\n')
-  const ran = await midflight(['sidecar', 'sidecar.yaml', '--dry'], { cwd })
+  const ran = await midflight(['sidecar', 'sidecar.yaml', '--dry-run'], { cwd })
   expect(ran.code).toBe(2)
   expect(ran.out).toContain('+ NAME=Grace')
   expect(ran.out).toContain('+ TOKEN=‹secret›')
@@ -274,7 +274,7 @@ test('a sidecar is a node of a fleet: it writes releases, reports them, and is n
   const from = `controlPlane: { url: '${to.url}', config: shop/app, tokenFile: agent.token, labels: { zone: a } }\nstateDir: state`
   await writeFile(join(cwd, 'sidecar.yaml'), yaml.replace('sources: [app.yaml]', from))
   await writeFile(join(cwd, 'agent.token'), await agentToken(to))
-  const dry = await to.run('sidecar', 'sidecar.yaml', '--dry')
+  const dry = await to.run('sidecar', 'sidecar.yaml', '--dry-run')
   expect([dry.code, dry.err]).toEqual([2, ''])
   expect((await to.run('nodes', 'shop/app')).out).not.toContain('sidecar')
   const one = sidecar(cwd, ['sidecar.yaml'])
@@ -341,10 +341,10 @@ test('SIGTERM in the middle of a change: what is under way comes to its end, and
   }
 })
 
-test('SIGTERM and Ctrl-C in the middle of --dry and --once: both come to their end, and leave nothing beside the files', async () => {
+test('SIGTERM and Ctrl-C in the middle of --dry-run and --once: both come to their end, and leave nothing beside the files', async () => {
   const slow = ['sh', '-c', 'touch ../begun; exec sleep 2'].map((word) => JSON.stringify(word)).join(', ')
   for (const [flag, option, name] of [
-    ['--dry', 'check', undefined],
+    ['--dry-run', 'check', undefined],
     ['--once', 'reload', 'Ada'],
   ] as const) {
     const cwd = await generic(`      ${option}: ${option === 'check' ? `[${slow}]` : `{ command: [${slow}] }`}\n`)
@@ -499,7 +499,9 @@ describe('as configmap-reload', () => {
     )
     expect(await refused('--volume-dir', '.', '--webhook-url', 'nonsense')).toContain('is no URL')
     expect(await refused('sidecar.yaml', '--volume-dir', '.')).toContain('one or the other')
-    expect(await refused('sidecar.yaml', '--once', '--dry')).toContain('--dry and --once are given; want one of them')
+    expect(await refused('sidecar.yaml', '--once', '--dry-run')).toContain(
+      '--dry-run and --once are given; want one of them',
+    )
     expect(await refused('sidecar.yaml', 'nginx')).toContain('nginx is one argument too many')
     expect(await refused()).toContain('no file is given')
   })

@@ -10,7 +10,7 @@ import { integer } from './events.ts'
 interface SidecarFlags extends RunFlags, VolumeFlags {
   readonly json?: true
   readonly check?: true
-  readonly dry?: true
+  readonly dryRun?: true
   readonly exec?: true
 }
 
@@ -23,11 +23,11 @@ export function sidecar(terminal: Terminal): Command {
     .argument('[file]', 'sidecar.yaml')
     .argument('[program...]', 'after --exec --')
     .option('--check', 'read FILE only, with a position for everything that is wrong')
-    .option('--dry', 'render and check, show what would change in the files, touch nothing')
+    .option('--dry-run', 'render and check, show what would change in the files, touch nothing')
     .option('--once', 'apply once and end')
     .option('--no-reload', 'write and check only, and tell no program: before it runs')
     .option('--exec', 'write, start the program after --, pass signals on to it, end with its exit status')
-    .option('--json', 'print one event per line; of --once { result, files }, of --dry { result, programs }')
+    .option('--json', 'print one event per line; of --once { result, files }, of --dry-run { result, programs }')
     .option('--volume-dir <path>', 'without FILE, as configmap-reload: watch this; may be repeated', collected)
     .option('--webhook-url <url>', 'and when it changes, ask this; may be repeated', collected)
     .addOption(
@@ -37,7 +37,7 @@ export function sidecar(terminal: Terminal): Command {
     .option('--webhook-retries <count>', 'how often it is tried again', whole('--webhook-retries', 0, 100), 1)
     .addHelpText(
       'after',
-      '\nExit status: 0 done, unchanged or ended by SIGTERM, 1 refused, 2 with --dry something would change, 130 Ctrl-C;\nwith --exec that of the program. SIGHUP reads the configuration again.',
+      '\nExit status: 0 done, unchanged or ended by SIGTERM, 1 refused, 2 with --dry-run something would change, 130 Ctrl-C;\nwith --exec that of the program. SIGHUP reads the configuration again.',
     )
     .action((file: string | undefined, program: string[], flags: SidecarFlags) => run(terminal, file, program, flags))
 }
@@ -56,7 +56,7 @@ async function run(
   command: readonly string[],
   flags: SidecarFlags,
 ): Promise<void> {
-  const { check, dry, once, exec, json = false } = flags
+  const { check, dryRun, once, exec, json = false } = flags
   const isVolumes = flags.volumeDir !== undefined || flags.webhookUrl !== undefined
   if (isVolumes && file === undefined) return (await import('../sidecar/volumes.ts')).watchVolumes(terminal, flags)
   if (isVolumes) {
@@ -65,7 +65,7 @@ async function run(
   if (file === undefined) {
     throw new Refusal('usage', 'no file is given; want one such as sidecar.yaml, or --volume-dir and --webhook-url')
   }
-  const ways = Object.entries({ '--check': check, '--dry': dry, '--once': once, '--exec': exec })
+  const ways = Object.entries({ '--check': check, '--dry-run': dryRun, '--once': once, '--exec': exec })
   const given = ways.flatMap(([flag, isGiven]) => (isGiven ? [flag] : []))
   if (given.length > 1) throw new Refusal('usage', `${given.join(' and ')} are given; want one of them`)
   if (exec && command.length === 0) {
@@ -79,7 +79,7 @@ async function run(
     if (json) return terminal.document({ kind: 'valid', programs: found.programs.map(({ name }) => name) })
     return terminal.print(`${terminal.paint.green('✔')} ${file} can be used`)
   }
-  const running = dry
+  const running = dryRun
     ? (await import('../sidecar/dry.ts')).dry(terminal, found, { json })
     : (await import('../sidecar/run.ts')).run(terminal, found, flags, exec ? command : undefined)
   // Also after Ctrl-C what is under way comes to its end, and nothing is left beside the files.
