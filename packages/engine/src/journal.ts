@@ -77,7 +77,16 @@ class EventRecord implements OpenJournal {
   }
 
   append(body: EventBody): Event {
-    const event = Object.freeze({ id: ++this.#lastId, at: new Date().toISOString(), ...body }) as Event
+    const now = Date.now()
+    const id = ++this.#lastId
+    // The text is made when it is read: a reload begins with an event, and nobody may ever look at it.
+    const event = Object.freeze({
+      id,
+      get at() {
+        return new Date(now).toISOString()
+      },
+      ...body,
+    }) as Event
     this.#events.push(event)
     // Cut now and then, not at each event, as cutting copies.
     if (this.#events.length >= 2 * this.#limit) this.#events = this.#events.slice(-this.#limit)
