@@ -160,8 +160,10 @@ test('a server that does not answer the first word, or gives no session, is told
   const silent = createServer()
   const source = using(await portOf(silent))
   await expect(source({ key: '/doc', timeoutMs: 100 }).load(soon())).rejects.toThrow('no answer within 100 ms')
-  const expired = await peer(oneDocument, welcome(0))
-  await expect(expired.source({ key: '/doc' }).load(soon())).rejects.toThrow('gives no session')
+  for (const lastsMs of [0, -1]) {
+    const expired = await peer(oneDocument, welcome(lastsMs))
+    await expect(expired.source({ key: '/doc' }).load(soon())).rejects.toThrow('gives no session')
+  }
 })
 
 test('a first word that comes byte by byte is waited for no longer than an answer', async () => {

@@ -3,7 +3,8 @@
  * that is above it where there is none.
  */
 import { accessOf, connected, isPath, type ZookeeperConnection } from '../sources/zookeeper/access.ts'
-import type { Changed, Session, Stat } from '../sources/zookeeper/session.ts'
+import type { Changed, Session } from '../sources/zookeeper/session.ts'
+import type { Stat } from '../sources/zookeeper/wire.ts'
 import { calling, Kept, type Call } from './calling.ts'
 import { WriteError, type Expected, type Removed, type StoredEntry, type Writer, type Written } from './writer.ts'
 

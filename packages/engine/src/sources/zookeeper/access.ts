@@ -2,7 +2,8 @@
 import { inRange } from '../../range.ts'
 import { FollowError } from '../watching.ts'
 import { secretText, type TlsOptions, type Token } from '../../credentials.ts'
-import { Session, type Server } from './session.ts'
+import type { Server } from './connection.ts'
+import { Session } from './session.ts'
 
 export interface ZookeeperConnection {
   /** As ZooKeeper's own clients have it: `host:2181,other:2181`, and at its end the path that all paths are below. */

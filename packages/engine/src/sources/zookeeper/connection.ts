@@ -94,9 +94,11 @@ export class Connection {
       if (options.login !== undefined) opened.push(connection.#answer(loginXid, () => 0))
       const [welcome, login] = await Promise.all(opened)
       if (login && login.code !== 0) connection.#end(`refuses the login (${login.code})`, { transient: false })
-      else if (!welcome?.value) connection.#end('gives no session')
+      const lastsMs = welcome?.value ?? 0
+      if (lastsMs <= 0) connection.#end('gives no session')
       if (connection.#ended) throw connection.#ended
-      connection.#keepAlive((welcome?.value ?? sessionMs) / 3)
+      // As ZooKeeper's own clients do: two may be late before the server takes the session for gone.
+      connection.#keepAlive(lastsMs / 3)
       return connection
     } finally {
       signal.removeEventListener('abort', abort)
@@ -140,7 +142,6 @@ export class Connection {
     if (login !== undefined) this.#write(frame(loginXid, loginType, 0, 'digest', Buffer.from(login)))
   }
 
-  /** At a third of the time after which the server takes the session for gone. */
   #keepAlive(everyMs: number): void {
     this.#pings = setInterval(() => {
       if (this.#waiting.has(pingXid)) return

@@ -2,9 +2,6 @@
 import { Connection, type ConnectionOptions, type Server, type WatchEvent } from './connection.ts'
 import type { Body, Field, Stat } from './wire.ts'
 
-export type { Server, WatchEvent } from './connection.ts'
-export type { Stat } from './wire.ts'
-
 /** What is told when a watch fires. */
 export const [created, deleted, dataChanged, childrenChanged] = [1, 2, 3, 4]
 

@@ -5,7 +5,9 @@
  * is what was there at one moment: the server tells of a change before it answers with anything newer.
  */
 import type { KeyChange, News } from '../watching.ts'
-import { childrenChanged, created, deleted, type Session, type Stat, type WatchEvent } from './session.ts'
+import type { WatchEvent } from './connection.ts'
+import { childrenChanged, created, deleted, type Session } from './session.ts'
+import type { Stat } from './wire.ts'
 
 /** Where to read. */
 export interface Root {
