@@ -2,7 +2,7 @@
  * What `work.ts` does with each of many files: looked at, compared, written, linked, synced. It knows places, not why.
  */
 import * as fs from 'node:fs'
-import { open, readdir, rm } from 'node:fs/promises'
+import { open } from 'node:fs/promises'
 import type { FileTarget } from './options.ts'
 
 export interface Rendered extends FileTarget {
@@ -16,7 +16,6 @@ const atOnce = 16
  * so often whatever else this process does has its turn.
  */
 const sliceMs = 5
-const slash = Buffer.from('/')
 const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = fs.constants
 
 /** @throws Error for what is there and is no regular file. @returns `undefined` for nothing. */
@@ -102,30 +101,6 @@ function give(file: number, { uid, gid }: { readonly uid: number; readonly gid: 
     const why = `cannot be given to ${uid}:${gid} by user ${ourUid}: ${(error as NodeJS.ErrnoException).code}`
     throw new Error(`a staged file ${why}; want root, or uid and gid of this user`, { cause: error })
   }
-}
-
-/**
- * A directory with all that is in it; it may be gone already. Its files go first, without a look at each: the system's
- * own way asks what each of them is.
- */
-export async function removeTree(folder: string | Buffer): Promise<void> {
-  await removeFiles(folder)
-  await rm(folder, { recursive: true, force: true })
-}
-
-async function removeFiles(folder: string | Buffer): Promise<void> {
-  const entries = await readdir(folder, { withFileTypes: true, encoding: 'buffer' }).catch(() => []) // `rm` says why
-  const folders: Buffer[] = []
-  await inSlices(entries, undefined, (entry) => {
-    const path = Buffer.concat([Buffer.from(folder), slash, entry.name])
-    if (entry.isDirectory()) return void folders.push(path)
-    try {
-      fs.unlinkSync(path)
-    } catch {
-      // Gone, or it cannot be removed: `rm` looks at it again, and says why.
-    }
-  })
-  for (const one of folders) await removeFiles(one)
 }
 
 /** A file or a directory. */

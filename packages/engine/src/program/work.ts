@@ -24,7 +24,6 @@ import {
   isUntouched,
   linked,
   looksSame,
-  removeTree,
   sync,
   write,
   type Rendered,
@@ -243,9 +242,8 @@ export class Work {
   }
 
   async clearStaged(): Promise<void> {
-    await removeTree(this.staged)
-    await removeTree(this.#old)
-    await rm(`${this.#record}.new`, { recursive: true, force: true })
+    const all = [this.staged, this.#old, `${this.#record}.new`]
+    await Promise.all(all.map((path) => rm(path, { recursive: true, force: true })))
   }
 
   #place(path: string): string {
