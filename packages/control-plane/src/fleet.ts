@@ -108,40 +108,62 @@ function isUnderWay(status: NodeStatus): boolean {
 
 /** The node tells how it goes with a release. What it says of an older one is history, and changes nothing (R2). */
 export function reported(before: NodeState, report: Omit<Report, 'type'>, heard: Heard): Transition {
-  const { number, digest, status, detail, attempt, epoch } = report
-  const { trial } = before
-  const lives = { ...before.node, lastSeenAt: heard.at, leaseUntil: heard.leaseUntil }
+  const { number, digest, status, detail, attempt } = report
+  const { node: known, trial } = before
+  const { uid, config } = known
   const entry: AttemptRecord = {
-    uid: lives.uid,
-    config: lives.config,
+    uid,
+    config,
     number,
     digest,
     status,
-    ...(detail === undefined ? {} : { detail }),
     attempt,
     at: heard.at,
+    ...(detail !== undefined && { detail }),
   }
-  const older = number < Math.max(trial?.number ?? 0, lives.seen ?? 0, lives.runs?.number ?? 0)
-  if (older) return { state: { ...before, node: lives }, ended: isFinal(status) ? [entry] : none, stale: true }
-  if (trial?.number === number && !isNews(trial, attempt, status)) {
-    return { state: { ...before, node: lives }, ended: none, stale: true }
+  const older = number < Math.max(trial?.number ?? 0, known.seen ?? 0, known.runs?.number ?? 0)
+  if (older || (trial?.number === number && !isNews(trial, attempt, status))) {
+    const node = { ...known, lastSeenAt: heard.at, leaseUntil: heard.leaseUntil }
+    return { state: { ...before, node }, ended: older && isFinal(status) ? [entry] : none, stale: true }
   }
   const given = trial?.number === number && trial.attempt === attempt ? none : givenUp(before)
   const ended = isFinal(status) ? [...given, entry] : given
-  const { detail: earlier, prepared: _, ...rest } = lives
-  // Whatever it says next of a release, it is prepared no more.
-  const prepared = status === 'PREPARED' && epoch !== undefined ? { number, digest, epoch } : undefined
-  // Until the end of a retry, what failed the last time is what there is to know.
-  const why = detail ?? (isUnderWay(status) && lives.seen === number ? earlier : undefined)
   const node: NodeRecord = {
-    ...rest,
+    ...withoutSaid(known),
     seen: number,
     status,
-    ...(why === undefined ? {} : { detail: why }),
-    ...(prepared === undefined ? {} : { prepared }),
-    runs: status === 'APPLIED' ? { number, digest } : lives.runs,
+    runs: status === 'APPLIED' ? { number, digest } : known.runs,
+    lastSeenAt: heard.at,
+    leaseUntil: heard.leaseUntil,
+    ...said(known, report),
   }
   return { state: { node, trial: entry }, ended, stale: false }
+}
+
+/** Nearly always there is nothing to leave out, and a copy less to make for each of thousands. */
+function withoutSaid(node: NodeRecord): Omit<NodeRecord, 'detail' | 'prepared'> {
+  if (node.detail === undefined && node.prepared === undefined) return node
+  const { detail: _, prepared: __, ...rest } = node
+  return rest
+}
+
+function said(known: NodeRecord, { number, digest, status, detail, epoch }: Omit<Report, 'type'>): Partial<NodeRecord> {
+  // Until the end of a retry, what failed the last time is what there is to know.
+  const why = detail ?? (isUnderWay(status) && known.seen === number ? known.detail : undefined)
+  // Whatever it says next of a release, it is prepared no more.
+  const prepared = status === 'PREPARED' && epoch !== undefined ? { number, digest, epoch } : undefined
+  return { ...(why !== undefined && { detail: why }), ...(prepared && { prepared }) }
+}
+
+/** Whether what an attempt has changed in the record need not be written: `caughtUp` makes it of the older one. */
+export function follows(node: NodeRecord, newest: AttemptRecord | undefined): newest is AttemptRecord {
+  return newest?.status === 'APPLIED' && newest.config === node.config && newest.number > (node.seen ?? 0)
+}
+
+/** A record that may be older than the newest attempt of its node, as it is after that. */
+export function caughtUp(node: NodeRecord, newest: AttemptRecord | undefined): NodeRecord {
+  if (!follows(node, newest)) return node
+  return reported({ node, trial: undefined }, newest, { at: newest.at, leaseUntil: node.leaseUntil }).state.node
 }
 
 /** The attempt that it was at, if it is not going to say any more what came of it. */

@@ -1,8 +1,8 @@
 /** The figures of one control plane, in a registry of its own: publishes, deliveries, nodes, HTTP. Values of contents are never among them. */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
-import type { NodeStatus } from 'midflight/protocol'
 import type { Hub } from './push/delivery.ts'
 import type { RolloutRecord, Store } from './store.ts'
+import type { Progress } from './tally.ts'
 
 export type PublishResultLabel = 'released' | 'unchanged' | 'replayed' | 'refused' | 'failed'
 
@@ -23,9 +23,9 @@ export interface Metrics {
 }
 
 const seconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
-const pageSize = 1000
 
-export function metricsOf(store: Store): Metrics {
+/** @param nodes how many nodes have each status, asked for when metrics are. */
+export function metricsOf(store: Store, nodes: () => Progress['byStatus']): Metrics {
   const registry = new Registry()
   const registers = [registry]
   collectDefaultMetrics({ register: registry })
@@ -77,7 +77,7 @@ export function metricsOf(store: Store): Metrics {
     registers,
     async collect() {
       this.reset()
-      for (const [status, count] of await nodesByStatus(store)) this.set({ status }, count)
+      for (const [status, count] of Object.entries(nodes())) this.set({ status }, count)
     },
   })
   return {
@@ -152,24 +152,6 @@ function rolloutMetrics(registry: Registry, store: Store): Metrics['rollout'] {
     // By the clock on the wall, which may have been set meanwhile.
     took.observe({ result: state.phase }, Math.max(0, (Date.parse(endedAt) - Date.parse(startedAt)) / 1000))
     if (strategy.twoPhase && state.phase === 'completed') mixed.observe(state.mixedMs / 1000)
-  }
-}
-
-async function nodesByStatus(store: Store): Promise<Map<NodeStatus, number>> {
-  const sums = new Map<NodeStatus, number>()
-  let after: string | undefined
-  for (;;) {
-    const names = await store.read((read) => {
-      const configs = read.configs('', after, pageSize)
-      for (const { name } of configs) {
-        for (const [status, count] of Object.entries(read.nodeCounts(name))) {
-          sums.set(status as NodeStatus, (sums.get(status as NodeStatus) ?? 0) + count)
-        }
-      }
-      return configs.map(({ name }) => name)
-    })
-    if (names.length < pageSize) return sums
-    after = names.at(-1)
   }
 }
 

@@ -26,7 +26,7 @@ import {
 } from './release.ts'
 import { queued } from './rollout-state.ts'
 import { verifyRelease } from './signing.ts'
-import type { ConfigRecord, RolloutAdvice, StoreRead, StoreTx } from './store.ts'
+import type { ConfigRecord, RolloutAdvice, RolloutRecord, StoreRead, StoreTx } from './store.ts'
 import { instant } from './strategies/all-at-once.ts'
 import type { StrategySpec } from './strategies/spec.ts'
 import type { Strategy } from './strategy.ts'
@@ -80,6 +80,8 @@ export async function publish(domain: Domain, request: PublishRequest): Promise<
 
 const maxChanges = 100
 const maxTries = 1000
+/** Of a config, behind the one under way: each is looked at whole by everyone who publishes, and they come to an end one by one. */
+const maxWaitingRollouts = 100
 
 /** What is to be released, whoever asked for it and how. */
 export interface Intent {
@@ -235,7 +237,8 @@ function addRollout(domain: Domain, tx: StoreTx, { actor, breakGlass }: Intent, 
   const { config, number, digest: content, parent } = info
   const order = part.rollout
   if (order === 'none') return
-  const isFree = tx.rollouts.open(config).length === 0
+  const open = tx.rollouts.open(config)
+  const isFree = open.length === 0
   if (order?.alone === true && !isFree && breakGlass === undefined) {
     throw new RefusedError(
       'state',
@@ -243,12 +246,14 @@ function addRollout(domain: Domain, tx: StoreTx, { actor, breakGlass }: Intent, 
     )
   }
   if ((order === undefined || order.onlyIfBusy === true) && isFree) return
+  const { strategy } = order ?? { strategy: instant }
+  if (strategy.whenBusy === 'wait') requireRoom(info, open)
   const before = parent === null || !isFree ? undefined : releaseIn(tx, config, parent)
   tx.rollouts.add({
     config,
     number,
     digest: content,
-    strategy: order?.strategy ?? instant,
+    strategy,
     by: actor,
     createdAt: domain.now().toISOString(),
     startedAt: null,
@@ -257,6 +262,18 @@ function addRollout(domain: Domain, tx: StoreTx, { actor, breakGlass }: Intent, 
     ...(order?.advice && { advice: order.advice }),
     ...((breakGlass !== undefined || part.kind === 'rollback') && { urgent: true }),
   })
+}
+
+/** What takes the place of others needs none. @throws RefusedError `busy` */
+function requireRoom({ config, number }: ReleaseInfo, [first, ...waiting]: readonly RolloutRecord[]): void {
+  if (first === undefined || waiting.length < maxWaitingRollouts) return
+  const found = `${waiting.length} rollouts of ${config} wait behind that of release ${first.number} already`
+  const ways = `midflight rollout abort ${config} gives up the one under way, with a number one that waits`
+  const holds = `release ${number - 1} is still the newest`
+  throw new RefusedError(
+    'busy',
+    `${found}, and no more may; ${holds}. Publish again when some are over; ${ways}; with whenBusy "supersede" this one takes the place of all of them`,
+  )
 }
 
 /** The release that follows, or the head, if it holds the same already. */

@@ -7,16 +7,17 @@ import type { AttemptRecord, NodeRecord, Store, StoreTx } from './store.ts'
 
 /** Nodes whose records are written in one go: some milliseconds, after which everyone else has a turn. */
 const nodesPerWrite = 512
-/** Attempts that wait to be written; beyond these the oldest go, as reports are repeated by their nodes. */
-const maxWaiting = 100_000
+/** Attempts of a node that wait to be written; beyond these the oldest go: no more are kept in the store. */
+const maxWaiting = 100
 
 export class RosterWrites {
   private readonly store: Store
   private readonly node: (uid: string) => NodeRecord | undefined
   private readonly dirty = new Set<string>()
-  /** By node, oldest first. */
-  private readonly waiting = new Map<string, AttemptRecord[]>()
-  private waitingCount = 0
+  /** Records that can wait, as what is new in them follows from what the node tried. */
+  private readonly late = new Set<string>()
+  /** What a node tried, oldest first. */
+  private readonly waiting = new Map<string, readonly AttemptRecord[]>()
   private flushing: Promise<void> | undefined
 
   /** @param node gives the newest record of a node. */
@@ -30,74 +31,88 @@ export class RosterWrites {
     this.dirty.add(uid)
   }
 
-  tried(attempts: readonly AttemptRecord[]): void {
-    for (const attempt of attempts) {
-      const waiting = this.waiting.get(attempt.uid)
-      if (waiting === undefined) this.waiting.set(attempt.uid, [attempt])
-      else waiting.push(attempt)
-      this.waitingCount++
-    }
-    while (this.waitingCount > maxWaiting) this.written(this.waiting.keys().next().value as string, 1)
+  /** Its record is to be written some day: `caughtUp` makes it of an older one and of what the node tried. */
+  follows(uid: string): void {
+    this.late.add(uid)
+  }
+
+  /** @param attempts of that node, oldest first. */
+  tried(uid: string, attempts: readonly AttemptRecord[]): void {
+    if (attempts.length === 0) return
+    const waiting = this.of(uid)
+    this.waiting.set(uid, waiting.length === 0 ? attempts : [...waiting, ...attempts].slice(-maxWaiting))
   }
 
   /** What the node tried that is not in the store yet, oldest first. */
   of(uid: string): readonly AttemptRecord[] {
-    return this.waiting.get(uid) ?? []
+    return this.waiting.get(uid) ?? none
   }
 
   forget(uid: string): void {
     this.dirty.delete(uid)
-    this.waitingCount -= this.of(uid).length
+    this.late.delete(uid)
     this.waiting.delete(uid)
   }
 
   /**
    * Resolves when it is on disk; if that fails, it is still there for the next time.
+   * @param what `urgent`: without the records that follow from what is written.
    * @param free resolves when nothing more urgent is going on; awaited before each part.
    */
-  async flush(free: () => Promise<void> = async () => {}): Promise<void> {
+  async flush(what: Part = 'all', free: () => Promise<void> = async () => {}): Promise<void> {
     while (this.flushing !== undefined) await this.flushing
-    if (this.dirty.size === 0 && this.waiting.size === 0) return
-    this.flushing = this.write(free).finally(() => {
+    this.flushing = this.write(what, free).finally(() => {
       this.flushing = undefined
     })
     await this.flushing
   }
 
-  private async write(free: () => Promise<void>): Promise<void> {
+  private async write(what: Part, free: () => Promise<void>): Promise<void> {
+    const rows = what === 'all' ? new Set([...this.dirty, ...this.late]) : new Set(this.dirty)
     // In the order of the table: neighbours share a page, which then is written once.
-    const uids = [...new Set([...this.dirty, ...this.waiting.keys()])].sort()
+    const uids = [...new Set([...rows, ...this.waiting.keys()])].sort()
     for (let i = 0; i < uids.length; i += nodesPerWrite) {
       await free()
-      await this.writeSome(uids.slice(i, i + nodesPerWrite))
+      await this.writeSome(uids.slice(i, i + nodesPerWrite), rows)
     }
   }
 
-  private async writeSome(uids: readonly string[]): Promise<void> {
-    const nodes: NodeRecord[] = []
-    const attempts: AttemptRecord[] = []
-    const counts = uids.map((uid) => this.of(uid).length)
-    for (const uid of uids) {
-      const node = this.dirty.has(uid) && this.node(uid)
-      if (node) nodes.push(node)
-      attempts.push(...this.of(uid))
-    }
+  private async writeSome(uids: readonly string[], rows: ReadonlySet<string>): Promise<void> {
+    const parts = uids.map((uid) => ({
+      uid,
+      node: rows.has(uid) ? this.node(uid) : undefined,
+      attempts: this.of(uid),
+    }))
+    const attempts = parts.flatMap((part) => part.attempts)
     await this.store.transaction((tx) => {
-      for (const node of nodes) tx.putNode(node)
+      for (const { node } of parts) if (node !== undefined) tx.putNode(node)
       tx.addAttempts(known(tx, attempts))
     })
-    // What was said meanwhile stays for the next time.
-    for (const node of nodes) if (this.node(node.uid) === node) this.dirty.delete(node.uid)
-    uids.forEach((uid, i) => this.written(uid, counts[i] as number))
+    for (const part of parts) this.written(part)
   }
 
-  private written(uid: string, count: number): void {
-    const attempts = this.waiting.get(uid)
-    if (attempts === undefined) return
-    this.waitingCount -= attempts.splice(0, count).length
-    if (attempts.length === 0) this.waiting.delete(uid)
+  /** What was said meanwhile stays for the next time. */
+  private written({ uid, node, attempts }: Written): void {
+    if (node !== undefined && this.node(uid) === node) {
+      this.dirty.delete(uid)
+      this.late.delete(uid)
+    }
+    const left = this.of(uid).filter((attempt) => !attempts.includes(attempt))
+    if (left.length === 0) this.waiting.delete(uid)
+    else this.waiting.set(uid, left)
   }
 }
+
+/** What of it is to be written. */
+export type Part = 'all' | 'urgent'
+
+interface Written {
+  readonly uid: string
+  readonly node: NodeRecord | undefined
+  readonly attempts: readonly AttemptRecord[]
+}
+
+const none: readonly AttemptRecord[] = []
 
 /** What names no release of ours is left out: nobody has applied a release whose content they did not have. */
 function known(tx: StoreTx, attempts: readonly AttemptRecord[]): AttemptRecord[] {

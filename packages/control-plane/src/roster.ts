@@ -9,11 +9,11 @@
 import type { Heartbeat, Hello, Report } from 'midflight/protocol'
 import type { Wanted } from './desired.ts'
 import type { Domain } from './domain.ts'
-import { beat, givenUp, joined, reported } from './fleet.ts'
+import { beat, caughtUp, follows, givenUp, joined, reported } from './fleet.ts'
 import type { Heard, NodeState, Transition } from './fleet.ts'
 import { configIn } from './publish.ts'
 import { RefusedError } from './release.ts'
-import { RosterWrites } from './roster-writes.ts'
+import { RosterWrites, type Part } from './roster-writes.ts'
 import type { AttemptRecord, NodeRecord } from './store.ts'
 import { Tally, type Progress } from './tally.ts'
 
@@ -71,7 +71,9 @@ export class Roster {
   private async load(config: string): Promise<void> {
     let after: string | undefined
     for (;;) {
-      const page = await this.domain.store.read((read) => read.nodes(config, {}, after, pageSize))
+      const page = await this.domain.store.read((read) =>
+        read.nodes(config, {}, after, pageSize).map((node) => caughtUp(node, read.attempts(node.uid, 1)[0])),
+      )
       for (const node of page) {
         this.put(undefined, { node, trial: undefined }, this.options.monotonicMs()).silent = true
       }
@@ -147,7 +149,7 @@ export class Roster {
         : { release: read.release(config, runs.number), isApplied: read.appliedAt(config, runs.number) !== undefined }
     })
     const before = this.entries.get(uid)
-    if (before !== undefined) this.writes.tried(givenUp(before.state))
+    if (before !== undefined) this.writes.tried(uid, givenUp(before.state))
     const known = before?.state.node
     const state = joined(before?.state, hello, this.heard())
     this.take(before, state, true)
@@ -175,8 +177,11 @@ export class Roster {
     const entry = this.entries.get(uid)
     if (entry === undefined) return undefined
     const transition = reported(entry.state, report, this.heard())
-    this.writes.tried(transition.ended)
-    this.take(entry, transition.state, !transition.stale)
+    this.writes.tried(uid, transition.ended)
+    // After a publish thousands say this, and again after the next: their records need not be written each time.
+    const isLate = follows(entry.state.node, transition.ended.at(-1))
+    this.take(entry, transition.state, !transition.stale && !isLate)
+    if (isLate) this.writes.follows(uid)
     return transition
   }
 
@@ -226,12 +231,22 @@ export class Roster {
     return (this.tallies.get(config) ?? new Tally()).progress(head)
   }
 
+  /** Of all configs. */
+  byStatus(): Progress['byStatus'] {
+    const sums: { -readonly [S in keyof Progress['byStatus']]: number } = {}
+    for (const tally of this.tallies.values()) {
+      for (const [status, count] of tally.statuses()) sums[status] = (sums[status] ?? 0) + count
+    }
+    return sums
+  }
+
   /**
    * Writes what is new. Resolves when it is on disk; if that fails, it is still there for the next time.
+   * @param what `urgent`: not what would follow from the rest after a crash.
    * @param free resolves when nothing more urgent is going on; awaited before each part.
    */
-  flush(free?: () => Promise<void>): Promise<void> {
-    return this.writes.flush(free)
+  flush(what?: Part, free?: () => Promise<void>): Promise<void> {
+    return this.writes.flush(what, free)
   }
 
   private uidsOf(config: string): readonly string[] {
@@ -304,7 +319,8 @@ export class Roster {
 
   /** It has applied what it runs, though the report of it was lost. */
   private runsUnreported({ uid, config, runs }: NodeRecord): void {
-    if (runs !== null) this.writes.tried([{ uid, config, ...runs, status: 'APPLIED', attempt: 0, at: this.heard().at }])
+    if (runs !== null)
+      this.writes.tried(uid, [{ uid, config, ...runs, status: 'APPLIED', attempt: 0, at: this.heard().at }])
   }
 }
 

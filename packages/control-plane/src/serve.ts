@@ -74,7 +74,6 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
     const bare = domainOf({ store, keys, ...(options.now && { now: options.now }) })
     const domain = { ...bare, limits: { ...bare.limits, ...limits.content } }
     const live = new Live()
-    const metrics = metricsOf(store)
     const { leaseMs } = { ...defaultHubLimits, ...limits.hub }
     const roster = await Roster.open(domain, {
       monotonicMs: () => performance.now(),
@@ -82,6 +81,7 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
       onPresence: (change, { uid, config, labels, runs }) =>
         live.add(`node-${change}`, config, { uid, config, labels, runs }),
     })
+    const metrics = metricsOf(store, () => roster.byStatus())
     const hub = createHub({
       store,
       roster,

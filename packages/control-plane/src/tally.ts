@@ -40,6 +40,10 @@ export class Tally {
     if (byDigest.size === 0) this.byRuns.delete(number)
   }
 
+  statuses(): Iterable<readonly [NodeStatus, number]> {
+    return this.byStatus
+  }
+
   progress(head: Wanted | null): Progress {
     let delivered = 0
     // As many entries as there are releases that some node saw last: few.

@@ -9,6 +9,7 @@ import type { CoordinatorOptions } from '../src/course.ts'
 import { desired, nextStep } from '../src/desired.ts'
 import { domainOf, type Domain } from '../src/domain.ts'
 import { publish } from '../src/publish.ts'
+import { RefusedError } from '../src/release.ts'
 import { Roster } from '../src/roster.ts'
 import { instant } from '../src/strategies/all-at-once.ts'
 import { strategyOf, type StrategySpec } from '../src/strategies/spec.ts'
@@ -268,6 +269,33 @@ describe.each(stores)('on %s', (_, open) => {
     await until(three3, 'superseded')
     for (const numbers of ran.values()) expect(numbers.at(-1)).toBe(4)
     expect([...ran.values()].flat()).not.toContain(3)
+  })
+
+  test('a hundred may wait: one more is refused with what holds and what can be done, and what takes their place is not', async () => {
+    const { domain, publish: send, until, behave } = await fleet(await open(), ['n1'])
+    behave.set('n1', () => 'hang')
+    const strategy = strategyOf({ kind: 'all-at-once', applyMs: 600_000 }, () => [])
+    const first = await send({ limit: 0 }, { kind: 'all-at-once', applyMs: 600_000 })
+    const again = async (limit: number) =>
+      await publish(domain, {
+        author: 'ada',
+        changes: [{ config, content: { limit } }],
+        rolloutOf: () => ({ strategy }),
+      })
+    for (let i = 1; i <= 100; i++) await again(i)
+    const refused: unknown = await again(101).catch((error: unknown) => error)
+    expect(refused).toBeInstanceOf(RefusedError)
+    expect(refused).toMatchObject({ code: 'busy' })
+    const { message } = refused as RefusedError
+    expect(message).toContain(`100 rollouts of ${config} wait behind that of release ${first} already`)
+    expect(message).toContain(`release ${first + 100} is still the newest`)
+    expect(message).toContain(`midflight rollout abort ${config}`)
+    expect(await domain.store.read((read) => read.config(config)?.head?.number)).toBe(first + 100)
+    behave.clear()
+    const last = await send({ limit: 101 }, { kind: 'all-at-once', whenBusy: 'supersede' })
+    await until(last, 'completed')
+    expect(await domain.store.read((read) => read.rollouts.open(config))).toEqual([])
+    expect((await again(102)).published[0]?.created).toBe(true)
   })
 
   test('what was made on a release that failed is given up with it; the way back goes first', async () => {

@@ -214,6 +214,36 @@ describe.each(stores)('the roster on %s', (_name, open) => {
     expect(again.expire()).toHaveLength(2)
   })
 
+  test('what runs after a crash is known from what was tried, before every record was written, and stands in the history once', async () => {
+    const domain = await ready(await open(), {})
+    const releases = [1, 2, 3, 4]
+    const digests: string[] = []
+    for (const a of releases) digests[a] = (await publishOne(domain, { content: { a } })).release.digest
+    const said = (number: number, status: NodeStatus, over: Partial<Report> = {}): Report =>
+      reportOf(number, status, { digest: digests[number] as string, ...over })
+    const runs = (number: number) => ({ number, digest: digests[number] as string })
+    const roster = await fleetOn(domain)
+    for (const n of [1, 2, 3]) await roster.hello(helloOf({ uid: uidOf(n), runs: runs(1), seen: 1, status: 'APPLIED' }))
+    await roster.flush()
+    for (const n of [1, 2, 3]) roster.report(uidOf(n), said(2, 'APPLIED'))
+    await roster.flush('urgent')
+    roster.report(uidOf(2), said(3, 'FAILED', { detail: 'limit is 0' }))
+    roster.report(uidOf(3), said(3, 'APPLIED'))
+    await roster.flush('urgent')
+    const again = await fleetOn(domain)
+    expect([1, 2, 3].map((n) => again.node(uidOf(n)))).toMatchObject([
+      { runs: runs(2), seen: 2, status: 'APPLIED' },
+      { runs: runs(2), seen: 3, status: 'FAILED', detail: 'limit is 0' },
+      { runs: runs(3), seen: 3, status: 'APPLIED' },
+    ])
+    await again.hello(helloOf({ uid: uidOf(1), runs: runs(2), seen: 2, status: 'APPLIED' }))
+    await again.flush()
+    const tried = await domain.store.read((read) => read.attempts(uidOf(1), 10).map(({ number }) => number))
+    expect(tried).toEqual([2, 1])
+    await roster.flush()
+    expect(await domain.store.read((read) => read.node(uidOf(3)))).toMatchObject({ runs: runs(3), status: 'APPLIED' })
+  })
+
   test('a release that a node applied may be rolled back to; a claim with another digest does not count', async () => {
     const domain = await ready(await open(), {})
     const roster = await fleetOn(domain)

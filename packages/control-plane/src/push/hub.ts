@@ -56,8 +56,10 @@ export function createHub(options: HubOptions): Hub {
   const frames = createFrames(store, limits)
   const channels = createChannels<Link>(store)
   const recorder = createRecorder({
-    flush: () => roster.flush(() => fanout.idle()),
+    flush: (what) => roster.flush(what, () => fanout.idle()),
     everyMs: limits.recordMs,
+    allMs: limits.recordAllMs,
+    nowMs,
     problem,
   })
   const fanout = createFanout({

@@ -32,6 +32,8 @@ export interface HubLimits extends AdmissionLimits, FrameLimits {
   readonly bytesPerTurn: number
   /** What nodes report is written to the store after this time: once, however much they said meanwhile. */
   readonly recordMs: number
+  /** What follows from that, if this process should crash, is written after this time. */
+  readonly recordAllMs: number
 }
 
 export const defaultHubLimits: HubLimits = {
@@ -52,6 +54,7 @@ export const defaultHubLimits: HubLimits = {
   writesPerTurn: 10_000,
   bytesPerTurn: 128 * 1024 * 1024,
   recordMs: 500,
+  recordAllMs: 10_000,
   connectsPerSecond: 3_000,
   connectBurst: 2_000,
   maxConnections: 50_000,

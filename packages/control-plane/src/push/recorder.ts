@@ -3,6 +3,7 @@
  * flush for each report would cost a fan-out more than the fan-out. What a crash loses of it comes again with the next
  * hello or heartbeat. What is written is `../roster.ts`.
  */
+import type { Part } from '../roster-writes.ts'
 
 export interface Recorder {
   /** Something was said that is to be written soon. */
@@ -13,19 +14,23 @@ export interface Recorder {
 }
 
 export interface RecorderOptions {
-  readonly flush: () => Promise<void>
+  readonly flush: (what: Part) => Promise<void>
   /** Written after this time in milliseconds. */
   readonly everyMs: number
+  /** What would follow from it after a crash, after this one. */
+  readonly allMs: number
+  nowMs(): number
   readonly problem: (error: unknown) => void
 }
 
 const maxBackOffMs = 10_000
 
-export function createRecorder({ flush, everyMs, problem }: RecorderOptions): Recorder {
+export function createRecorder({ flush, everyMs, allMs, nowMs, problem }: RecorderOptions): Recorder {
   let timer: NodeJS.Timeout | undefined
   let isNoted = false
   let failures = 0
   let writing: Promise<void> | undefined
+  let allAtMs = nowMs()
 
   function wait(): void {
     isNoted = true
@@ -36,7 +41,9 @@ export function createRecorder({ flush, everyMs, problem }: RecorderOptions): Re
   function due(): void {
     timer = undefined
     isNoted = false
-    writing = flush().then(
+    const isAll = nowMs() - allAtMs >= allMs
+    if (isAll) allAtMs = nowMs()
+    writing = flush(isAll ? 'all' : 'urgent').then(
       () => {
         failures = 0
         writing = undefined
@@ -54,12 +61,12 @@ export function createRecorder({ flush, everyMs, problem }: RecorderOptions): Re
 
   return {
     note: wait,
-    flush,
+    flush: () => flush('all'),
     async close() {
       clearTimeout(timer)
       await writing
       clearTimeout(timer)
-      await flush()
+      await flush('all')
     },
   }
 }

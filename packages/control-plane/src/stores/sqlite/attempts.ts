@@ -31,20 +31,20 @@ export class Attempts {
 
   add(attempts: readonly AttemptRecord[]): void {
     const groups: Stored[] = []
-    const byKey = new Map<string, number>()
-    const lastOf = new Map<string, number>()
-    for (const { uid, at, ...same } of attempts) {
+    const byBucket = new Map<string, Stored[]>()
+    for (const attempt of attempts) {
+      const { uid, at } = attempt
       const bucket = bucketOf(uid)
-      const { config, number, digest, status, detail = '', attempt } = same
-      const key = `${bucket} ${number} ${attempt} ${status} ${digest} ${config} ${detail}`
-      let place = byKey.get(key)
-      // Rows are the order: what a node says next stands in a later one.
-      if (place === undefined || place <= (lastOf.get(uid) ?? -1)) {
-        place = groups.push({ bucket, ...same, nodes: {} }) - 1
-        byKey.set(key, place)
+      const alike = byBucket.get(bucket) ?? []
+      byBucket.set(bucket, alike)
+      let group = groupFor(attempt, alike)
+      if (group === undefined) {
+        const { uid: _, at: __, ...same } = attempt
+        group = { bucket, ...same, nodes: {} }
+        groups.push(group)
+        alike.push(group)
       }
-      ;(groups[place] as Stored).nodes[uid] = at
-      lastOf.set(uid, place)
+      group.nodes[uid] = at
     }
     for (const group of groups) this.table.put(group)
   }
@@ -89,6 +89,27 @@ export class Attempts {
     const { data, sum } = this.table.packed({ ...group, nodes: left })
     this.change.run(data, sum, id)
   }
+}
+
+/** Rows are the order: what a node says next stands in a later one. */
+function groupFor(attempt: AttemptRecord, groups: readonly Stored[]): Stored | undefined {
+  for (let i = groups.length - 1; i >= 0; i--) {
+    const group = groups[i] as Stored
+    if (Object.hasOwn(group.nodes, attempt.uid)) return undefined
+    if (isAlike(group, attempt)) return group
+  }
+  return undefined
+}
+
+function isAlike(a: Stored, b: AttemptRecord): boolean {
+  return (
+    a.number === b.number &&
+    a.status === b.status &&
+    a.attempt === b.attempt &&
+    a.config === b.config &&
+    a.digest === b.digest &&
+    a.detail === b.detail
+  )
 }
 
 /** UUIDs make 256 of them: in 5,000 nodes, twenty to a row. */
