@@ -19,6 +19,7 @@ interface Question {
   readonly xid: number
   readonly type: number
   readonly path: string
+  readonly isWatched: boolean
   /** Of all connections, from 0. */
   readonly connection: number
 }
@@ -80,7 +81,7 @@ async function peer(answering: Answering, first: Buffer = welcome()) {
 function questionIn(bytes: Buffer, connection: number): Question {
   const [xid, type] = [bytes.readInt32BE(0), bytes.readInt32BE(4)]
   const path = bytes.length > 12 && type !== auth ? bytes.toString('utf8', 12, 12 + bytes.readInt32BE(8)) : ''
-  return { xid, type, path, connection }
+  return { xid, type, path, isWatched: bytes.at(-1) === 1, connection }
 }
 
 function using(port: number) {
@@ -226,6 +227,42 @@ test('a session that nobody asks anything of is kept by pings; one that is not a
   expect(new Set(asked.map(({ connection }) => connection)).size).toBe(1)
   isSilent = true
   await expect.poll(() => one.following(), waited).toMatchObject({ state: 'lost' })
+})
+
+/** A server with `/app/a`, which is `1`. */
+const oneBelow: Answering = (question) => {
+  const isTop = question.path === '/app'
+  if (question.type === exists) return [answer(question, 0, ...stat({ children: 1 }))]
+  if (question.type === getData) return [answer(question, 0, Buffer.from('1'), ...stat({ bytes: 1 }))]
+  if (question.type === getChildren) return [answer(question, 0, ...(isTop ? [1, 'a'] : [0]))]
+  return [answer(question, 0)]
+}
+
+test('what tells of all that is below is set before anything is read, and nothing else is watched', async () => {
+  const { source, asked } = await peer(oneBelow)
+  expect((await source({ prefix: '/app/' }).load(soon())).config).toEqual({ a: 1 })
+  const [first, ...others] = asked
+  expect(first).toMatchObject({ type: addWatch, path: '/app', isWatched: true })
+  expect(others.map(({ type, path, isWatched }) => [type, path, isWatched])).toEqual([
+    [exists, '/app', false],
+    [getChildren, '/app', false],
+    [getData, '/app/a', false],
+  ])
+})
+
+test('a server of before 3.6 is asked once for that watch, and is told with each read to watch', async () => {
+  const { source, asked } = await peer((question, socket) => {
+    if (question.type !== addWatch) return oneBelow(question, socket)
+    setImmediate(() => socket.end())
+    return [answer(question, -6)]
+  })
+  const one = source({ prefix: '/app/' })
+  expect((await one.load(soon())).config).toEqual({ a: 1 })
+  expect((await one.load(soon())).config).toEqual({ a: 1 })
+  expect(asked.filter(({ type }) => type === addWatch)).toHaveLength(1)
+  const reads = asked.filter(({ type }) => [exists, getData, getChildren].includes(type))
+  expect(reads.map(({ type, path }) => `${type} ${path}`)).toContain(`${getChildren} /app/a`)
+  expect(reads.filter(({ isWatched, connection }) => !isWatched || connection !== 1)).toEqual([])
 })
 
 test('what was made while a list was under way is not lost, also where both come in one piece', async () => {

@@ -3,7 +3,7 @@ import { Connection, type ConnectionOptions, type Server, type WatchEvent } from
 import type { Body, Field, Stat } from './wire.ts'
 
 /** What is told when a watch fires. */
-export const [created, deleted, dataChanged, childrenChanged] = [1, 2, 3, 4]
+export const [created, deleted, childrenChanged] = [1, 2, 4]
 
 /** Of the protocol's operations. */
 const [remove, exists, getData, setData, getChildren, check, multi, create2, addWatch] = [
