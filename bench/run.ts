@@ -5,7 +5,7 @@ import { join } from 'node:path'
 
 const [engine, fleet] = [
   ['diff', 'reload', 'yaml', 'read', 'watch', 'memory', 'gateway', 'sources', 'sidecar'],
-  ['commit', 'fanout', 'two-phase', 'targets'],
+  ['commit', 'fanout', 'two-phase', 'targets', 'buses'],
 ]
 const all = [...engine, ...fleet]
 const [named, options] = [

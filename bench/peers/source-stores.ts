@@ -52,7 +52,8 @@ interface Server {
   stop(): Promise<void>
 }
 
-async function serverOf(
+/** With a folder of its own and two free ports; ready when `isReady` says so. */
+export async function serverOf(
   program: string,
   argsOf: (folder: string, port: number, other: number) => readonly string[],
   isReady: (port: number, said: readonly string[]) => boolean | Promise<boolean>,
@@ -82,7 +83,7 @@ async function serverOf(
   return { folder, port, stop }
 }
 
-function isThere(program: string, option: string): boolean {
+export function isThere(program: string, option: string): boolean {
   return spawnSync(program, [option]).status === 0
 }
 
