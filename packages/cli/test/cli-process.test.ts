@@ -25,6 +25,36 @@ test('status shows what runs, its components and how the reloads went; --json is
   expect(json.json()).toMatchObject({ state: 'running', healthy: true, live: { digest: expect.any(String) } })
 })
 
+test('status says why the last reload was refused, in its own lines, and no more than five of them', async () => {
+  const { url, write } = await started()
+  await write(good.replace('info', 'loud').replace('200', '0'))
+  await midflight(['reload', '--url', url])
+  const two = await midflight(['status', '--url', url])
+  expect([two.code, two.out]).toEqual([
+    0,
+    expect.stringMatching(/last +✖ rejected in validate.*\n {12}gateway\.yaml:4:10 log\.level is "loud"/),
+  ])
+  expect(two.out).toMatch(/^ {12}gateway\.yaml:\d+:12 rules\.r2\.limit is 0/m)
+  await write(`${good}\na: 1\nb: 1\nc: 1\nd: 1\ne: 1\nf: 1\ng: 1\n`)
+  await midflight(['reload', '--url', url])
+  const { out } = await midflight(['status', '--url', url])
+  expect(out.match(/is not a known key/g)).toHaveLength(5)
+  expect(out).toContain('… and 2 more')
+})
+
+test('a rollback that failed: status exits 1 and says DEGRADED, who runs what, and how long the process has run', async () => {
+  const { url, write } = await started()
+  await write(good.replace('db.internal', 'stuck'))
+  await midflight(['reload', '--url', url])
+  const { code, out } = await midflight(['status', '--url', url])
+  expect([code, out]).toEqual([
+    1,
+    expect.stringMatching(/^● running for .* since .*, DEGRADED: a rollback failed\n/),
+  ])
+  expect(out).toMatch(/^ {2}db +full +unknown/m)
+  expect(out).toContain('    the pool is stuck')
+})
+
 test('P plan shows each component with its changes, applies nothing, and exits 0, 2 or 1', async () => {
   const { url, write } = await started()
   expect(await midflight(['plan', '--url', url])).toMatchObject({ code: 0, out: expect.stringMatching(/^✔ unchanged/) })

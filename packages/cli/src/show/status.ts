@@ -4,6 +4,7 @@ import { printable, wrapped } from '../printable.ts'
 import type { Look, Paint } from '../terminal.ts'
 import { errorLines, headline, retriesText } from './outcome.ts'
 import { plural } from './changes.ts'
+import { remoteIssueLines } from './issues.ts'
 import { tableLines, type Cell } from './table.ts'
 import { clockText, durationText } from './time.ts'
 
@@ -21,6 +22,7 @@ export function statusLines(status: Status, look: Look): string[] {
   for (const [name, text] of facts) {
     const line = `  ${paint.dim(name.padEnd(labelColumns - 4))}  ${text}`
     lines.push(wrapped(line, look.wrapAt, labelColumns))
+    if (name === 'last') lines.push(...refusedLines(status, look))
   }
   if (status.components.length > 0) lines.push('', ...componentLines(status, look))
   for (const warning of status.warnings) lines.push('', `${paint.yellow('▲ warning:')} ${printable(warning)}`)
@@ -28,7 +30,6 @@ export function statusLines(status: Status, look: Look): string[] {
 }
 
 function stateLines({ state, healthy, startedAt, startedFrom }: Status, paint: Paint): string[] {
-  const word = healthy ? paint.bold(printable(state)) : paint.red(paint.bold('DEGRADED'))
   const dot = healthy ? (state === 'running' ? paint.green('●') : paint.yellow('●')) : paint.red('●')
   const up = durationText(Math.max(0, Date.now() - new Date(startedAt).getTime()))
   const from =
@@ -37,7 +38,9 @@ function stateLines({ state, healthy, startedAt, startedFrom }: Status, paint: P
       : paint.yellow(
           `, from ${startedFrom === 'last-good' ? 'the last good configuration' : 'the bundled configuration'}`,
         )
-  return [`${dot} ${word} for ${up} ${paint.dim(`since ${clockText(startedAt)}`)}${from}`]
+  const since = paint.dim(`since ${clockText(startedAt)}`)
+  const degraded = healthy ? '' : `, ${paint.red(paint.bold('DEGRADED'))}: a rollback failed`
+  return [`${dot} ${paint.bold(printable(state))} for ${up} ${since}${from}${degraded}`]
 }
 
 function factsOf(status: Status, { paint }: Look): [name: string, text: string][] {
@@ -74,6 +77,19 @@ function factsOf(status: Status, { paint }: Look): [name: string, text: string][
   facts.push(['sources', status.sources.map(printable).join(', ') || 'none'])
   facts.push(['triggers', status.triggers.map(printable).join(', ') || 'none'])
   return facts
+}
+
+const mostIssues = 5
+
+/** Why the last one was refused, for who is called at night and asks nothing else. */
+function refusedLines({ lastOutcome }: Status, { paint }: Look): string[] {
+  if (lastOutcome?.kind !== 'rejected') return []
+  const { issues } = lastOutcome
+  const more = issues.length - mostIssues
+  return [
+    ...remoteIssueLines(issues.slice(0, mostIssues), paint),
+    ...(more > 0 ? [`  ${paint.dim(`… and ${more} more`)}`] : []),
+  ].map((line) => ' '.repeat(labelColumns - 2) + line)
 }
 
 function componentLines({ components }: Status, { paint, columns }: Look): string[] {

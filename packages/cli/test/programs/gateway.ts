@@ -52,6 +52,7 @@ const schema = jsonSchema({
   },
 } as const)
 const { value, keyed } = componentsFor(schema)
+let isStuck = false
 
 const source = file('gateway.yaml', { settleMs: 0 })
 const engine = await start({
@@ -84,7 +85,11 @@ const engine = await start({
         if (next?.host === 'lost')
           throw new Error('the check ended with 1:\n  SUCCESS: a\n\n  FAILED:\n\tno host lost\n')
       },
-      apply: () => {},
+      apply(next) {
+        // The way back fails too.
+        isStuck ||= next?.host === 'stuck'
+        if (isStuck) throw new Error('the pool is stuck')
+      },
     }),
     keyed({ name: 'rules', path: 'rules', key: 'id', start: (rule) => rule, update: () => {}, stop: () => {} }),
   ],
