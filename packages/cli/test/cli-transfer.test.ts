@@ -126,9 +126,9 @@ describe.skipIf(skip !== undefined)(`import and export, on real servers${skipped
   })
 
   test.skipIf(withoutZookeeper !== undefined)(
-    `from a file to ZooKeeper to a bucket of S3 and back, it is the same${skipped(withoutZookeeper)}`,
+    `from a file to ZooKeeper, over TLS, to a bucket of S3 and back, it is the same${skipped(withoutZookeeper)}`,
     async () => {
-      const [zookeeper, bucket] = await Promise.all([Zookeeper.start(), S3Peer.listen()])
+      const [zookeeper, bucket] = await Promise.all([Zookeeper.start({ tls: 'own' }), S3Peer.listen()])
       onTestFinished(async () => {
         await zookeeper.close()
         await bucket.web.close()
@@ -138,7 +138,8 @@ describe.skipIf(skip !== undefined)(`import and export, on real servers${skipped
       const { accessKeyId, secretAccessKey } = bucket.keys
       const env = { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey }
       const s3 = `s3://shop/app/?endpoint=${encodeURIComponent(bucket.web.proxy.url)}&region=${bucket.region}`
-      const zk = `zookeeper://127.0.0.1:${zookeeper.servers[0]?.port}/app/`
+      const ca = encodeURIComponent(zookeeper.tls?.server.cert ?? '')
+      const zk = `zookeeper://127.0.0.1:${zookeeper.servers[0]?.securePort}/app/?ca=${ca}`
       for (const words of [
         ['import', 'a.json', zk],
         ['import', zk, s3],
