@@ -47,10 +47,7 @@ test('a rollback that failed: status exits 1 and says DEGRADED, who runs what, a
   await write(good.replace('db.internal', 'stuck'))
   await midflight(['reload', '--url', url])
   const { code, out } = await midflight(['status', '--url', url])
-  expect([code, out]).toEqual([
-    1,
-    expect.stringMatching(/^● running for .* since .*, DEGRADED: a rollback failed\n/),
-  ])
+  expect([code, out]).toEqual([1, expect.stringMatching(/^● running for .* since .*, DEGRADED: a rollback failed\n/)])
   expect(out).toMatch(/^ {2}db +full +unknown/m)
   expect(out).toContain('    the pool is stuck')
 })

@@ -203,6 +203,9 @@ describe('paths, methods, queries', () => {
 
   test('what is nowhere → 404, and a name that is empty → 400', async () => {
     expectProblem(await here.ask('/v2/configs'), 404, 'not-found')
+    const slashes = await here.ask(`/v1/configs/${name}`)
+    expectProblem(slashes, 404, 'not-found')
+    expect(slashes.json().detail).toContain('slashes are %2F')
     expectProblem(await here.ask('/v1/configs/'), 400, 'bad-request')
     expectProblem(await here.ask(at('shop/nothing')), 404, 'not-found')
     // That a question changed nothing goes without saying; of a change that was refused it is said.

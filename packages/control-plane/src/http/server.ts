@@ -196,7 +196,11 @@ function answerNoRoute(
 ): FastifyReply {
   const path = request.raw.url?.split('?', 1)[0] ?? ''
   const methods = [...paths.values()].filter(({ pattern }) => pattern.test(path)).flatMap((known) => [...known.methods])
-  if (methods.length === 0) return send(reply, request, new Problem('not-found', 'there is nothing under this path'))
+  if (methods.length === 0) {
+    // Who types a path for the first time takes the slashes of a name for those of the path.
+    const hint = /^\/v1\/configs\/[^/]+\/[^/]/.test(path) ? '; in the name of a config slashes are %2F' : ''
+    return send(reply, request, new Problem('not-found', `there is nothing under this path${hint}`))
+  }
   const allow = [...new Set(methods)].sort().join(', ')
   const problem = new Problem('method-not-allowed', `the method is ${request.method}; want ${allow}`, {
     headers: { allow },
