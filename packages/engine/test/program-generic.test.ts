@@ -1,5 +1,5 @@
 /** Any program: in order with others, with every kind of reload and probe, within its limits, and without a trace in a dry run. */
-import { spawn, type ChildProcess } from 'node:child_process'
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { chownSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
@@ -156,6 +156,19 @@ test('a preview shows what would be written next to what is in place, and touche
   await expect(preview(options, { a: {}, c: 'first' })).rejects.toThrow('x.conf: a.b is not there')
   expect(leftIn(directory)).toEqual(['x.conf'])
   expect(existsSync(join(directory, '.midflight-p'))).toBe(false)
+})
+
+test('a preview of more files than this process may open', () => {
+  const directory = place(Object.fromEntries(Array.from({ length: 400 }, (_, i) => [`f${i}`, 'old'])))
+  const module = new URL('../src/program/index.ts', import.meta.url).href
+  const script = `
+    const { preview } = await import(${JSON.stringify(module)})
+    const files = Array.from({ length: 400 }, (_, i) => ({ path: 'f' + i, from: 'x', as: 'raw' }))
+    const all = await preview({ name: 'p', directory: ${JSON.stringify(directory)}, files }, { x: 'new' })
+    console.log(all.filter(({ before, after }) => before === 'old' && after === 'new').length)`
+  const flags = ['--conditions=midflight-source', '--disable-warning=ExperimentalWarning', '--input-type=module']
+  const shell = ['-c', 'ulimit -n 200; exec "$0" "$@"', process.execPath, ...flags, '-e', script]
+  expect(spawnSync('bash', shell, { encoding: 'utf8', timeout: 60_000 })).toMatchObject({ stdout: '400\n', stderr: '' })
 })
 
 test('forced, it is told although its files are what they should be', async () => {

@@ -81,6 +81,20 @@ describe.skipIf(withoutNginx !== undefined)(`nginx${why}`, () => {
     expect(await textAt(server.url('/a'))).toBe('three')
   })
 
+  test('stopped when it is told: the old files are back and that is reported; once it goes on it takes the next change', async () => {
+    server = await Nginx.start()
+    const component = sidecar({ limits: { reloadMs: 500, probeMs: 500 } })
+    const rig = await engineOf([component], { site: serving('a', 'one') })
+    process.kill(server.pid, 'SIGSTOP')
+    const outcome = await rig.set({ site: serving('a', 'two') })
+    process.kill(server.pid, 'SIGCONT')
+    expect(outcome).toMatchObject({ kind: 'degraded', failed: 'nginx', components: [{ runs: 'unknown' }] })
+    expect(live()).toBe(serving('a', 'one'))
+    expect(await rig.set({ site: serving('a', 'three') })).toMatchObject({ kind: 'committed' })
+    expect(await textAt(server.url('/a'))).toBe('three')
+    expect(leftIn(server.directory)).toEqual(['nginx.conf', 'sites', 'sites/a.conf'])
+  })
+
   test('old workers that shut down while their connections last do not hinder a change, up to a limit', async () => {
     server = await Nginx.start()
     const rig = await engineOf([sidecar({ maxDraining: 1 })], { site: serving('a', 'one') })

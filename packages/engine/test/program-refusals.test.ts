@@ -88,11 +88,15 @@ describe('paths', () => {
     expect(readFileSync(join(directory, 'a.conf'), 'utf8')).toBe(text)
   })
 
-  test('the same file twice, a mode beyond permission bits, an unknown format: refused at once', () => {
+  test('the same file twice, a mode beyond permission bits, an unknown format, a template without end: refused at once', () => {
     const of = (...files: unknown[]) => program({ name: 'p', directory: '/etc/p', files: files as FileOptions[] })
     expect(() => of(one, one)).toThrow('is there twice')
     expect(() => of({ ...one, mode: 0o4755 })).toThrow('want permission bits')
     expect(() => of({ ...one, as: 'xml' })).toThrow('want raw, json, yaml')
+    const long = '{'.repeat(1_000_001)
+    expect(() => of({ path: 'a', template: long })).toThrow(
+      'has a template of 1,000,001 characters; want at most 1,000,000',
+    )
     expect(() => program({ name: '../p', directory: '/etc/p', files: [one] })).toThrow('want 1 to 64 letters')
   })
 })

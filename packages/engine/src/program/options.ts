@@ -62,7 +62,7 @@ export type FileContent =
       readonly as: FileFormat
     }
   | {
-      /** Mustache. `{{name}}` is a value below `from`, escaped as `escape` says; a value that is not there is an error. */
+      /** Mustache, at most 1,000,000 characters. `{{name}}` is a value below `from`, escaped as `escape` says; a value that is not there is an error. */
       readonly template: string
       readonly from?: string
       readonly escape?: Escape

@@ -22,13 +22,12 @@ export async function preview(options: ProgramOptions, config: Json): Promise<re
   const { directory, files } = programSettings(options)
   const values = new Map(files.map((file) => [fromOf(file), at(config, parsePath(fromOf(file)))]))
   const rendered = await new Renderer(files).render(values)
-  return Promise.all(
-    rendered.map(async ({ path, bytes }) => ({
-      path,
-      before: await textIn(join(directory, path)),
-      after: bytes.toString(),
-    })),
-  )
+  const previews: FilePreview[] = []
+  // One by one: there may be more of them than this process may open.
+  for (const { path, bytes } of rendered) {
+    previews.push({ path, before: await textIn(join(directory, path)), after: bytes.toString() })
+  }
+  return previews
 }
 
 async function textIn(place: string): Promise<string | undefined> {

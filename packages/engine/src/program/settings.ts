@@ -12,6 +12,8 @@ export interface ProgramSettings extends ProgramOptions {
 
 const defaults: ProgramLimits = { checkMs: 30_000, reloadMs: 10_000, probeMs: 15_000 }
 const formats = ['raw', 'json', 'yaml', 'toml', 'properties', 'env']
+/** Each character of a template takes some hundred bytes while it is read; values may be of any length. */
+const maxTemplateLength = 1_000_000
 const escapes = ['none', 'line', 'word', 'json']
 
 /** @throws TypeError or RangeError that says what was found and what is wanted. */
@@ -80,6 +82,10 @@ function wrongWith(file: FileOptions): string | undefined {
   }
   if ('template' in file) {
     if (typeof file.template !== 'string') return 'has a template that is not a text'
+    if (file.template.length > maxTemplateLength) {
+      const found = `has a template of ${file.template.length.toLocaleString('en')} characters`
+      return `${found}; want at most ${maxTemplateLength.toLocaleString('en')}, and long texts as values`
+    }
     if (file.escape !== undefined && !escapes.includes(file.escape)) {
       return `has escape ${JSON.stringify(file.escape)}; want ${escapes.join(', ')}`
     }

@@ -326,7 +326,11 @@ export class Work {
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException
       const why = `${this.#place(path)} cannot be kept for a way back: ${code ?? message}`
-      throw new Error(`${why}; want a file of this user, on a file system with hard links`, { cause: error })
+      const want =
+        code === 'EXDEV'
+          ? 'it is mounted by itself, want its directory mounted'
+          : 'want a file of this user, on a file system with hard links'
+      throw new Error(`${why}; ${want}`, { cause: error })
     }
     const now = fs.lstatSync(kept)
     if (!looksSame(was, now)) throw this.#changed(path)
