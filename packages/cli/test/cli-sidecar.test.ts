@@ -455,6 +455,16 @@ describe('a sidecar.yaml that cannot be used: where, what was wanted, and nothin
   })
 })
 
+test('two programs of 25,000 files each are looked over within the limit of a validation', async () => {
+  const one = (name: string) =>
+    `  - generic:\n      name: ${name}\n      directory: /etc/${name}\n      files:\n${Array.from(
+      { length: 25_000 },
+      (_, i) => `        - { path: f${i}, from: k, as: raw }\n`,
+    ).join('')}`
+  const cwd = await folder({ 'sidecar.yaml': `sources: [app.yaml]\nprograms:\n${one('a')}${one('b')}` })
+  expect(await midflight(['sidecar', 'sidecar.yaml', '--check'], { cwd })).toMatchObject({ code: 0, err: '' })
+})
+
 describe('as configmap-reload', () => {
   test('each swap of a volume asks each URL once; a refusal is said, and tried again', async () => {
     const asked: string[] = []

@@ -130,9 +130,11 @@ function meaning(directory: string, programs: ProgramOptions[]): AnySchema {
         programs.push(made)
       })
     })
-    const places = programs.map(({ directory: root, files }) => files.map((one) => join(root, one.path)))
-    places.forEach((mine, i) => {
-      const twice = mine.find((place) => places.slice(0, i).some((others) => others.includes(place)))
+    const taken = new Set<string>()
+    programs.forEach(({ directory: root, files }, i) => {
+      const mine = files.map((one) => join(root, one.path))
+      const twice = mine.find((place) => taken.has(place))
+      for (const place of mine) taken.add(place)
       if (twice !== undefined)
         issues.push({ path: ['programs', i], message: `writes ${twice}, as one before it does; want one of them` })
     })
