@@ -42,3 +42,21 @@ test('what was rolled back is said to be in use only where every node went back'
   )
   expect(last({ applied: 1, waiting: 2 })).toContain(', but not on 2 nodes')
 })
+
+test('why a node failed is shown in the lines in which its program said it, and no more than eight of them', () => {
+  const reason = 'rolled back: web failed in prepare: the check (promtool) ended with 1:\n  SUCCESS: a\n\n\tFAILED: b'
+  const view = rolledBack({})
+  const lines = (text: string) => {
+    const failure = { kind: 'nodes' as const, step: 0, found: '1 node failed', nodes: [{ node: 'a', reason: text }] }
+    const all = rolloutLines({ ...view, failure }, look)
+    return all.slice(all.findIndex((line) => line.includes('why')) + 1, -1)
+  }
+  expect(lines(reason)).toEqual([
+    '      a: rolled back: web failed in prepare: the check (promtool) ended with 1:',
+    '          SUCCESS: a',
+    '          FAILED: b',
+  ])
+  expect(lines('line\n'.repeat(100))).toHaveLength(8)
+  // Nothing in it can move the cursor, or pass for a line of ours.
+  expect(lines('x\n\u001b[2J✔ release 3 runs')).toEqual(['      a: x', '        \\u001b[2J✔ release 3 runs'])
+})
