@@ -20,6 +20,8 @@ import { TcpProxy } from '../packages/engine/test/tcp-proxy.ts'
 import { freePort } from './rig/free-ports.ts'
 
 export const config = 'shop/gateway/prod'
+/** So rarely that nothing in a test comes by it. */
+export const rarely = { heartbeatMs: 600_000, leaseMs: 1_800_000, pollMs: 600_000 }
 const schema = z.object({ limit: z.number().min(1), text: z.string().optional() })
 const { value } = componentsFor(schema)
 
@@ -109,7 +111,7 @@ export class Rig {
   }
 
   /** A control plane with one config. */
-  async plane(bus: NonNullable<ServeOptions['bus']>, options: Partial<ServeOptions> = {}): Promise<Plane> {
+  async plane(bus: OnBus, options: Partial<ServeOptions> = {}): Promise<Plane> {
     const port = await freePort()
     const proxy = await TcpProxy.listen(port)
     this.add(() => proxy.close())
@@ -121,11 +123,32 @@ export class Rig {
     return plane
   }
 
+  /** A control plane that speaks on a bus of this kind and has release 1, and somebody who listens in. */
+  async fleet(kind: Kind, { hub = rarely, ...more }: Partial<OnBus> & { readonly hub?: object } = {}) {
+    const server = await this.bus(kind)
+    const spy = await this.spy(server)
+    const plane = await this.plane({ buses: [server.newBus()], ...more }, { limits: { hub } })
+    await plane.publish({ limit: 1 })
+    const options = { token: plane.token }
+    return {
+      ...{ server, spy, plane },
+      /** On the bus, and by WebSocket through the proxy, which is open when this resolves. */
+      connected: async (given: ProgramOptions = {}) => {
+        const node = await this.program(plane.proxy.url, { ...options, bus: server.newBus(), ...given })
+        await until(() => node.source.status().via === 'websocket')
+        return node
+      },
+      /** Holds no connection, and hears the bus when this resolves. */
+      listening: async (given: ProgramOptions = {}) => {
+        const node = await this.program(plane.url, { ...options, bus: server.newBus(), websocket: false, ...given })
+        await until(() => node.source.status().via === 'bus')
+        return node
+      },
+    }
+  }
+
   /** @param prepare of its component: may refuse by throwing, and take its time. */
-  async program(
-    url: string,
-    { prepare, ...options }: Partial<ControlPlaneOptions> & { readonly prepare?: (limit: number) => unknown },
-  ): Promise<Program> {
+  async program(url: string, { prepare, ...options }: ProgramOptions): Promise<Program> {
     const applied: number[] = []
     const warnings: string[] = []
     const source = controlPlane({ url, config, ...options })
@@ -173,6 +196,9 @@ export class Rig {
   }
 }
 
+type OnBus = NonNullable<ServeOptions['bus']>
+type ProgramOptions = Partial<ControlPlaneOptions> & { readonly prepare?: (limit: number) => unknown }
+
 export interface Program {
   readonly engine: Engine<z.infer<typeof schema>>
   readonly source: ReturnType<typeof controlPlane>
@@ -203,12 +229,12 @@ export class Plane {
   readonly #options: ServeOptions
   /** Before it; it can misbehave. */
   readonly proxy: TcpProxy
-  readonly #bus: NonNullable<ServeOptions['bus']>
+  readonly #bus: OnBus
   #served: ControlPlane | undefined
   #admin = ''
   #log = ''
 
-  constructor(bus: NonNullable<ServeOptions['bus']>, proxy: TcpProxy, options: ServeOptions) {
+  constructor(bus: OnBus, proxy: TcpProxy, options: ServeOptions) {
     this.#bus = bus
     this.proxy = proxy
     const stream = { write: (line: string) => void (this.#log += line) }
@@ -218,6 +244,12 @@ export class Plane {
       closeMs: 1_000,
       ...options,
     }
+  }
+
+  /** From whoever comes through the proxy; the bus is not in its way. */
+  cutOff(): void {
+    this.proxy.refuse = true
+    this.proxy.reset()
   }
 
   async start(bus = this.#bus): Promise<void> {

@@ -5,28 +5,22 @@ import { busFormat, encode, reportFormat, reportTopic, seal, toProve, unseal } f
 import type { ReleaseMessage } from 'midflight/protocol'
 import { afterEach, describe, expect, test } from 'vitest'
 import { NatsServer } from '../packages/engine/test/source-nats-rig.ts'
-import { config, kinds, nats, Rig, until } from './bus-fleet-rig.ts'
+import { config, kinds, nats, rarely, Rig, until, type Program } from './bus-fleet-rig.ts'
 
 const rig = new Rig()
 afterEach(() => rig.close())
 
 const slowMs = 120_000
-/** So rarely that nothing in a test comes by it. */
-const rarely = { heartbeatMs: 600_000, leaseMs: 1_800_000, pollMs: 600_000 }
-const hubLimits = (hub: object) => ({ limits: { hub } })
+const limits = { hub: rarely }
 
 for (const kind of kinds) {
   describe(`${kind.name}${kind.missing === undefined ? '' : ` (skipped: ${kind.missing})`}`, () => {
     test.skipIf(kind.missing)(
       'R7: the same release by WebSocket, by bus and by poll is one apply',
       async () => {
-        const server = await rig.bus(kind)
-        const spy = await rig.spy(server)
-        const plane = await rig.plane({ buses: [server.newBus()] }, hubLimits({ pollMs: 100 }))
-        await plane.publish({ limit: 1 })
-        const { proxy } = plane
-        const { source, applied, runs } = await rig.program(proxy.url, { token: plane.token, bus: server.newBus() })
-        await until(() => source.status().via === 'websocket' && runs() === 1)
+        const { spy, plane, connected } = await rig.fleet(kind, { hub: { pollMs: 100 } })
+        const { applied, runs } = await connected()
+        await until(() => runs() === 1)
         for (let number = 2; number <= 6; number++) {
           await plane.publish({ limit: number })
           await until(() => spy.whole(number) !== undefined)
@@ -46,18 +40,12 @@ for (const kind of kinds) {
     test.skipIf(kind.missing)(
       'a node that the control plane cannot reach has its releases from the bus',
       async () => {
-        const server = await rig.bus(kind)
-        const plane = await rig.plane({ buses: [server.newBus()] }, hubLimits(rarely))
-        await plane.publish({ limit: 1 })
-        const { proxy } = plane
-        const node = await rig.program(proxy.url, { token: plane.token, bus: server.newBus() })
-        await until(() => node.source.status().via === 'websocket')
-        proxy.refuse = true
-        proxy.reset()
+        const { spy, plane, connected } = await rig.fleet(kind)
+        const node = await connected()
+        plane.cutOff()
         await until(() => node.source.status().via !== 'websocket')
-        const others = await rig.spy(server)
         await plane.publish({ limit: 2 })
-        await until(() => others.whole(2) !== undefined && node.runs() === 2)
+        await until(() => spy.whole(2) !== undefined && node.runs() === 2)
         expect(node.applied).toEqual([1, 2])
         expect(node.source.status().via).toBe('nothing')
       },
@@ -67,20 +55,15 @@ for (const kind of kinds) {
     test.skipIf(kind.missing)(
       'R7: back at 4 while the server is at 7, and late words of 5 and 6: lands on 7',
       async () => {
-        const server = await rig.bus(kind)
-        const spy = await rig.spy(server)
-        const plane = await rig.plane({ buses: [server.newBus()] }, hubLimits(rarely))
-        for (let number = 1; number <= 4; number++) await plane.publish({ limit: number })
-        const { proxy } = plane
+        const { spy, plane, connected } = await rig.fleet(kind)
+        for (let number = 2; number <= 4; number++) await plane.publish({ limit: number })
         const stateDir = await rig.directory()
-        const at = { token: plane.token, stateDir }
-        const before = await rig.program(proxy.url, { ...at, bus: server.newBus() })
-        await until(() => before.runs() === 4 && before.source.status().via === 'websocket')
+        const before = await connected({ stateDir })
+        await until(() => before.runs() === 4)
         await before.engine.close()
         for (let number = 5; number <= 7; number++) await plane.publish({ limit: number })
         await until(() => spy.whole(7) !== undefined)
-        const node = await rig.program(proxy.url, { ...at, bus: server.newBus() })
-        await until(() => node.source.status().via === 'websocket')
+        const node = await connected({ stateDir })
         for (const { bytes } of spy.heard.slice()) await spy.say(bytes)
         await plane.publish({ limit: 8 })
         await until(() => node.runs() === 8)
@@ -92,16 +75,10 @@ for (const kind of kinds) {
     test.skipIf(kind.missing)(
       'a node without a connection asks for what is its own, and a canary stays one',
       async () => {
-        const server = await rig.bus(kind)
-        const spy = await rig.spy(server)
-        const plane = await rig.plane({ buses: [server.newBus()] }, hubLimits(rarely))
-        await plane.publish({ limit: 1 })
-        const join = (labels: Record<string, string>) =>
-          rig.program(plane.url, { token: plane.token, bus: server.newBus(), websocket: false, labels })
-        const canary = await join({ canary: 'yes' })
-        const others = [await join({}), await join({ canary: 'no' }), await join({})]
-        const all = [canary, ...others]
-        await until(() => all.every(({ source, runs }) => source.status().via === 'bus' && runs() === 1))
+        const { spy, plane, listening } = await rig.fleet(kind)
+        const given = [{ canary: 'yes' }, {}, { canary: 'no' }, {}] as readonly Record<string, string>[]
+        const all = await Promise.all(given.map((labels) => listening({ labels })))
+        const [canary, ...others] = all as [Program, ...Program[]]
         await until(async () => (await plane.nodes()).filter(({ status }) => status === 'APPLIED').length === 4)
         const strategy = { kind: 'staged', steps: [{ labels: { canary: 'yes' } }], bakeMs: 2_000, gates: [] }
         await plane.publish({ limit: 2 }, strategy)
@@ -136,12 +113,10 @@ describe(`whatever the bus does${skip === undefined ? '' : ` (skipped: ${skip})`
   test.skipIf(skip)(
     'a bus that is down fails no publish; what was published meanwhile is said when it is back',
     async () => {
-      const server = await rig.bus(nats)
-      const plane = await rig.plane({ buses: [server.newBus()] }, hubLimits(rarely))
-      await plane.publish({ limit: 1 })
-      const byBus = await rig.program(plane.url, { token: plane.token, bus: server.newBus(), websocket: false })
+      const { server, plane, listening } = await rig.fleet(nats)
+      const byBus = await listening()
       const bySocket = await rig.program(plane.url, { token: plane.token })
-      await until(() => byBus.source.status().via === 'bus' && bySocket.source.status().via === 'websocket')
+      await until(() => bySocket.source.status().via === 'websocket')
       await server.stop()
       await until(() => byBus.warnings.some((text) => text.includes('the bus is not heard')))
       await plane.publish({ limit: 2 })
@@ -165,18 +140,13 @@ describe(`whatever the bus does${skip === undefined ? '' : ` (skipped: ${skip})`
   test.skipIf(skip)(
     'nothing is believed that the control plane has not signed, and nothing twice',
     async () => {
-      const server = await rig.bus(nats)
-      const spy = await rig.spy(server)
-      const plane = await rig.plane({ buses: [server.newBus()] }, hubLimits(rarely))
-      await plane.publish({ limit: 1 })
+      const { spy, plane, connected } = await rig.fleet(nats)
       await plane.publish({ limit: 2 })
       await until(() => spy.whole(2) !== undefined)
-      const { proxy } = plane
-      const node = await rig.program(proxy.url, { token: plane.token, bus: server.newBus() })
-      await until(() => node.source.status().via === 'websocket' && node.runs() === 2)
+      const node = await connected()
+      await until(() => node.runs() === 2)
       // Nothing can be put right by another way.
-      proxy.refuse = true
-      proxy.reset()
+      plane.cutOff()
       await until(() => node.source.status().via !== 'websocket')
 
       const true2 = unseal(spy.whole(2) as Uint8Array, busFormat)
@@ -205,7 +175,7 @@ describe(`whatever the bus does${skip === undefined ? '' : ` (skipped: ${skip})`
       // What comes last is true.
       await plane.publish({ limit: 3 })
       await until(() => spy.whole(3) !== undefined)
-      proxy.refuse = false
+      plane.proxy.refuse = false
       await until(() => node.source.status().via === 'websocket')
       await plane.publish({ limit: 4 })
       await until(() => node.runs() === 4)
@@ -218,12 +188,8 @@ describe(`whatever the bus does${skip === undefined ? '' : ` (skipped: ${skip})`
   test.skipIf(skip)(
     'a large release is announced, and fetched',
     async () => {
-      const server = await rig.bus(nats)
-      const spy = await rig.spy(server)
-      const plane = await rig.plane({ buses: [server.newBus()], maxWholeBytes: 10_000_000 }, hubLimits(rarely))
-      await plane.publish({ limit: 1 })
-      const node = await rig.program(plane.url, { token: plane.token, bus: server.newBus(), websocket: false })
-      await until(() => node.source.status().via === 'bus')
+      const { spy, plane, listening } = await rig.fleet(nats, { maxWholeBytes: 10_000_000 })
+      const node = await listening()
       // More than NATS takes, and then less again.
       await plane.publish({ limit: 2, text: 'x'.repeat(1_500_000) })
       await until(() => node.runs() === 2)
@@ -238,12 +204,9 @@ describe(`whatever the bus does${skip === undefined ? '' : ` (skipped: ${skip})`
   test.skipIf(skip)(
     'nothing is put on the bus whole where that is not wanted',
     async () => {
-      const server = await rig.bus(nats)
-      const spy = await rig.spy(server)
-      const plane = await rig.plane({ buses: [server.newBus()], maxWholeBytes: 0 }, hubLimits(rarely))
-      await plane.publish({ limit: 1 })
-      const node = await rig.program(plane.url, { token: plane.token, bus: server.newBus(), websocket: false })
-      await until(() => node.source.status().via === 'bus')
+      const { spy, plane, listening } = await rig.fleet(nats, { maxWholeBytes: 0 })
+      await until(() => spy.heard.length > 0)
+      const node = await listening()
       await plane.publish({ limit: 2, text: 'canary-secret' })
       await until(() => node.runs() === 2)
       expect(spy.heard.map(({ message }) => message.type)).toEqual(['moved', 'moved'])
@@ -255,14 +218,9 @@ describe(`whatever the bus does${skip === undefined ? '' : ` (skipped: ${skip})`
   test.skipIf(skip)(
     'after the control plane was restarted its word is believed as before',
     async () => {
-      const server = await rig.bus(nats)
-      const plane = await rig.plane({ buses: [server.newBus()] }, hubLimits(rarely))
-      await plane.publish({ limit: 1 })
-      const { proxy } = plane
-      const node = await rig.program(proxy.url, { token: plane.token, bus: server.newBus() })
-      await until(() => node.source.status().via === 'websocket')
-      proxy.refuse = true
-      proxy.reset()
+      const { server, plane, connected } = await rig.fleet(nats)
+      const node = await connected()
+      plane.cutOff()
       await plane.close()
       await plane.start({ buses: [server.newBus()] })
       await plane.publish({ limit: 2 })
@@ -275,14 +233,8 @@ describe(`whatever the bus does${skip === undefined ? '' : ` (skipped: ${skip})`
   test.skipIf(skip)(
     'nodes report over the bus, each for itself, and each report counts once',
     async () => {
-      const server = await rig.bus(nats)
-      const spy = await rig.spy(server)
-      const plane = await rig.plane({ buses: [server.newBus()], takesReports: true }, hubLimits(rarely))
-      await plane.publish({ limit: 1 })
-      const node = await rig.program(plane.url, {
-        ...{ token: plane.token, bus: server.newBus(), websocket: false, acks: 'bus' },
-      })
-      await until(() => node.source.status().via === 'bus')
+      const { spy, plane, listening } = await rig.fleet(nats, { takesReports: true })
+      const node = await listening({ acks: 'bus' })
       await plane.publish({ limit: -1 })
       await until(async () => (await plane.nodes())[0]?.status === 'FAILED')
       const uid = node.source.status().uid as string
@@ -335,7 +287,7 @@ describe(`whatever the bus does${skip === undefined ? '' : ` (skipped: ${skip})`
       })
       rig.add(() => server.close())
       const as = (user: string, password: string) => natsBus({ servers: server.url, user, password })
-      const plane = await rig.plane({ buses: [as('plane', 'p')], takesReports: true }, hubLimits(rarely))
+      const plane = await rig.plane({ buses: [as('plane', 'p')], takesReports: true }, { limits })
       await plane.publish({ limit: 1 })
       await until(() => plane.log.includes('what nodes report over the bus is not heard'))
       const node = await rig.program(plane.url, {
@@ -356,30 +308,30 @@ describe(`whatever the bus does${skip === undefined ? '' : ` (skipped: ${skip})`
       const server = await rig.bus(nats)
       const spy = await rig.spy(server)
       const fleets = []
-      for (const limits of [
+      for (const contents of [
         [1, 2, 3],
         [101, 102, 103, 104, 105],
       ]) {
-        const plane = await rig.plane({ buses: [server.newBus()], takesReports: true }, hubLimits(rarely))
-        await plane.publish({ limit: limits[0] })
+        const plane = await rig.plane({ buses: [server.newBus()], takesReports: true }, { limits })
+        await plane.publish({ limit: contents[0] })
         const node = await rig.program(plane.url, {
           ...{ token: plane.token, bus: server.newBus(), websocket: false, acks: 'bus' },
         })
         await until(() => node.source.status().via === 'bus' && node.runs() === 1)
-        fleets.push({ plane, node, limits })
+        fleets.push({ plane, node, contents })
       }
-      for (const { plane, node, limits } of fleets) {
-        for (const limit of limits.slice(1)) {
+      for (const { plane, node, contents } of fleets) {
+        for (const limit of contents.slice(1)) {
           await plane.publish({ limit })
           await until(() => node.applied.at(-1) === limit)
         }
       }
       for (const { bytes } of spy.heard.slice()) await spy.say(bytes)
-      for (const { plane, node, limits } of fleets) {
+      for (const { plane, node, contents } of fleets) {
         await plane.publish({ limit: 9 })
         await until(() => node.applied.at(-1) === 9)
-        expect(node.applied).toEqual([...limits, 9])
-        await until(async () => (await plane.nodes())[0]?.runs?.number === limits.length + 1)
+        expect(node.applied).toEqual([...contents, 9])
+        await until(async () => (await plane.nodes())[0]?.runs?.number === contents.length + 1)
         expect(await plane.nodes()).toHaveLength(1)
         expect(node.warnings.join('\n')).toContain('not signed by the control plane')
       }

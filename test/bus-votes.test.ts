@@ -7,8 +7,6 @@ const rig = new Rig()
 afterEach(() => rig.close())
 
 const slowMs = 120_000
-/** So rarely that nothing in a test comes by it. */
-const hub = { heartbeatMs: 600_000, leaseMs: 1_800_000, pollMs: 600_000 }
 const prepareMs = 20_000
 
 interface Rollout {
@@ -34,24 +32,16 @@ async function allRun(plane: Plane, nodes: readonly Program[], number: number): 
   )
 }
 
-for (const { name, missing, ...kind } of kinds) {
-  test.skipIf(missing)(
-    `${name}: nodes that only listen to a bus vote over it, and commit when all have said yes${missing === undefined ? '' : ` (skipped: ${missing})`}`,
+for (const kind of kinds) {
+  test.skipIf(kind.missing)(
+    `${kind.name}: nodes that only listen to a bus vote over it, and commit when all have said yes${kind.missing === undefined ? '' : ` (skipped: ${kind.missing})`}`,
     async () => {
-      const server = await rig.bus({ name, missing, ...kind })
-      const spy = await rig.spy(server)
-      const plane = await rig.plane({ buses: [server.newBus()], takesReports: true }, { limits: { hub } })
-      await plane.publish({ limit: 1 })
+      const { spy, plane, connected, listening } = await rig.fleet(kind, { takesReports: true })
       const prepared: number[] = []
-      const at = { token: plane.token, prepare: (limit: number) => void prepared.push(limit) }
-      const byBus = { ...at, websocket: false, acks: 'bus' } as const
-      const nodes = [
-        await rig.program(plane.url, { ...byBus, bus: server.newBus() }),
-        await rig.program(plane.url, { ...byBus, bus: server.newBus() }),
-        await rig.program(plane.url, at),
-      ]
+      const prepare = (limit: number) => void prepared.push(limit)
+      const byBus = { acks: 'bus', prepare } as const
+      const nodes = [await listening(byBus), await listening(byBus), await connected({ prepare })]
       await allRun(plane, nodes, 1)
-      await until(() => nodes.map(({ source }) => source.status().via).join() === 'bus,bus,websocket')
       await plane.publish({ limit: 2 }, { kind: 'two-phase', prepareMs })
       expect(await ended(plane, 2)).toMatchObject({ phase: 'completed', failure: null })
       await allRun(plane, nodes, 2)
@@ -76,18 +66,13 @@ const skip = nats.missing
 
 describe(`all or none, with nodes that hold no connection${skip === undefined ? '' : ` (skipped: ${skip})`}`, () => {
   async function fleet(prepares: readonly ((limit: number) => unknown)[]) {
-    const server = await rig.bus(nats)
-    const plane = await rig.plane({ buses: [server.newBus()], takesReports: true }, { limits: { hub } })
-    await plane.publish({ limit: 1 })
-    const nodes: Program[] = []
-    for (const [i, prepare] of prepares.entries()) {
-      const way = { websocket: false, acks: 'bus', bus: server.newBus() } as const
-      // The first can be cut off from all but the bus.
-      const { url } = i === 0 ? plane.proxy : plane
-      nodes.push(await rig.program(url, { ...way, token: plane.token, prepare }))
-    }
+    const { plane, listening } = await rig.fleet(nats, { takesReports: true })
+    // The first can be cut off from all but the bus.
+    const urls = [plane.proxy.url]
+    const nodes = await Promise.all(
+      prepares.map((prepare, i) => listening({ acks: 'bus', prepare, url: urls[i] ?? plane.url })),
+    )
     await allRun(plane, nodes, 1)
-    await until(() => nodes.every(({ source }) => source.status().via === 'bus'))
     return { plane, nodes }
   }
 
@@ -114,8 +99,7 @@ describe(`all or none, with nodes that hold no connection${skip === undefined ? 
     async () => {
       const { plane, nodes } = await fleet([() => {}, () => {}, () => {}])
       // It hears on the bus that there is something, and reaches nobody to ask.
-      plane.proxy.refuse = true
-      plane.proxy.reset()
+      plane.cutOff()
       await plane.publish({ limit: 2 }, { kind: 'two-phase', prepareMs: 3_000 })
       await until(async () => (await rolloutOf(plane, 2)).failure !== null)
       expect((await rolloutOf(plane, 2)).failure).toMatchObject({ kind: 'absent' })
@@ -137,15 +121,9 @@ describe(`all or none, with nodes that hold no connection${skip === undefined ? 
   test.skipIf(skip)(
     'step by step: those of a later step are told on the bus that it is theirs to vote on',
     async () => {
-      const server = await rig.bus(nats)
-      const spy = await rig.spy(server)
-      const plane = await rig.plane({ buses: [server.newBus()] }, { limits: { hub } })
-      await plane.publish({ limit: 1 })
-      const join = (canary: string) =>
-        rig.program(plane.url, { token: plane.token, websocket: false, bus: server.newBus(), labels: { canary } })
-      const nodes = [await join('yes'), await join('no')]
+      const { spy, plane, listening } = await rig.fleet(nats)
+      const nodes = [await listening({ labels: { canary: 'yes' } }), await listening({ labels: { canary: 'no' } })]
       await allRun(plane, nodes, 1)
-      await until(() => nodes.every(({ source }) => source.status().via === 'bus'))
       const steps = [{ labels: { canary: 'yes' } }]
       await plane.publish({ limit: 2 }, { kind: 'staged', twoPhase: true, steps, bakeMs: 0, prepareMs })
       expect(await ended(plane, 2)).toMatchObject({ phase: 'completed' })
@@ -163,23 +141,20 @@ describe(`all or none, with nodes that hold no connection${skip === undefined ? 
   test.skipIf(skip)(
     'I8: one that is gone after its yes runs it when it is back, and one without a bus votes by its polls',
     async () => {
-      const server = await rig.bus(nats)
-      const plane = await rig.plane({ buses: [server.newBus()] }, { limits: { hub } })
-      await plane.publish({ limit: 1 })
+      const { plane, listening } = await rig.fleet(nats)
       let letGo = () => {}
       const held = new Promise<void>((resolve) => (letGo = resolve))
-      const at = { token: plane.token, websocket: false } as const
-      const kept = { ...at, stateDir: await rig.directory() }
-      const first = await rig.program(plane.url, { ...kept, bus: server.newBus() })
-      const polls = await rig.program(plane.url, { ...at, prepare: (limit) => (limit === 2 ? held : undefined) })
+      const stateDir = await rig.directory()
+      const first = await listening({ stateDir })
+      const prepare = (limit: number) => (limit === 2 ? held : undefined)
+      const polls = await rig.program(plane.url, { token: plane.token, websocket: false, prepare })
       await allRun(plane, [first, polls], 1)
-      await until(() => first.source.status().via === 'bus')
       await plane.publish({ limit: 2 }, { kind: 'two-phase', prepareMs })
       await until(async () => (await plane.nodes()).some(({ status }) => status === 'PREPARED'))
       await first.engine.close()
       letGo()
       await until(() => polls.runs() === 2)
-      const again = await rig.program(plane.url, { ...kept, bus: server.newBus() })
+      const again = await listening({ stateDir })
       expect(await ended(plane, 2)).toMatchObject({ phase: 'completed' })
       expect([first.applied, again.applied, polls.applied]).toEqual([[1], [2], [1, 2]])
     },
