@@ -28,6 +28,7 @@ export async function checksFor(schema: Json): Promise<Checks> {
   const regExp = await regexpsFor(schema)
   const extensions = [...extensionsIn(schema)]
   const inherits = namesInherited(schema)
+  const isUnevaluatedAsked = /"unevaluated(Items|Properties)"/.test(JSON.stringify(schema))
   const matchers = new Map<string, Matcher>()
 
   const compiler = (allErrors: boolean): ((pointer: Pointer) => ValidateFunction) => {
@@ -46,9 +47,8 @@ export async function checksFor(schema: Json): Promise<Checks> {
       ownProperties: inherits,
       logger: { log: warn, warn, error: warn },
       formats: { ...formats },
-      // Strict mode, so that a default which cannot be written into a frozen object is an error and not left out.
       // Its passes over the code take longer than what they save, most of all on the schema that ajv checks schemas by.
-      code: { regExp, optimize: false, process: (code) => `"use strict";${code}` },
+      code: { regExp, optimize: false, process: isUnevaluatedAsked ? (code) => code : strict },
     }
     let ajv: Ajv | undefined // made when it is first needed: most programs never see an invalid configuration
     const compiled = new Map<Pointer, ValidateFunction>()
@@ -58,6 +58,8 @@ export async function checksFor(schema: Json): Promise<Checks> {
       const check = explained(() => {
         if (ajv === undefined) {
           ajv = new make(options)
+          // Notes for those words cost time, and beside `patternProperties` are written into `true`, or into `undefined`.
+          ajv.opts.unevaluated &&= isUnevaluatedAsked
           ajv.addVocabulary(['$anchor', ...extensions])
           addUniqueItems(ajv)
           if (isObject(schema)) ajv.addSchema(schema, schemaKey)
@@ -80,6 +82,11 @@ export async function checksFor(schema: Json): Promise<Checks> {
       return matcher.test(text)
     },
   }
+}
+
+/** So that a default which cannot be written into a frozen object is an error and not left out. */
+function strict(code: string): string {
+  return `"use strict";${code}`
 }
 
 /** A part that is compiled by itself looks to ajv like a root, where a default has no effect: that is no mistake. */
