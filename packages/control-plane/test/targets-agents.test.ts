@@ -112,6 +112,24 @@ test('installed, updated and uninstalled: the files are on the nodes, and gone',
   expect(await namesIn(one.directory)).toEqual([])
 })
 
+test('a node that is away holds up nobody: it is pending, and why is said; it gets what it is to have when it comes back', async () => {
+  await here.close()
+  here = await targetsRig({ upMs: 600_000 }, { limits: { hub: { heartbeatMs: 500, leaseMs: 2_000 } } })
+  await node('h1', { ip: '10.0.0.1' })
+  const two = await node('h2', { ip: '10.0.0.2' })
+  await here.deployed(targets)
+  await two.close()
+  const stateOf = async (name: string): Promise<object> =>
+    (await here.get('/status')).json().nodes.find((one: { node: string }) => one.node === name)
+  await expect.poll(() => stateOf('h2'), { timeout: 20_000 }).toMatchObject({ state: 'pending', detail: 'it is away' })
+  const newer = { ...targets, package: { name: 'mysql', version: '1.2', files: {} } }
+  expect((await here.deployed(newer)).last).toMatchObject({ phase: 'applied' })
+  expect([await stateOf('h1'), await stateOf('h2')]).toMatchObject([{ state: 'success' }, { state: 'pending' }])
+  const back = await node('h2', { ip: '10.0.0.2' })
+  await expect.poll(() => stateOf('h2'), { timeout: 20_000 }).toMatchObject({ state: 'success' })
+  expect([...back.working.values()].map(({ version }) => version)).toEqual(['1.2'])
+})
+
 test('a node that cannot is said to be failed, with its reason and no secret; retry tries it again', async () => {
   let isBroken = true
   await node('h1', {}, () => isBroken)

@@ -156,7 +156,8 @@ class AgentInstaller implements Installer {
     // It lets go when it comes back: that is on record already.
     if (here.length === 0) {
       if (has === undefined) return { node, state: 'absent' }
-      return { node, state: 'pending', detail: uids.length === 0 ? 'it has not connected yet' : 'it is away' }
+      const detail = uids.length === 0 ? 'it has not connected yet' : 'it is away'
+      return { node, state: 'pending', detail, away: true }
     }
     const behind = here.find((one) => !this.runsThis(place, one))
     if (behind !== undefined) {

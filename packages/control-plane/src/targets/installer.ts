@@ -72,6 +72,8 @@ export interface NodeState {
   readonly state: (typeof nodeStates)[number]
   /** Why, where it is not `success`. */
   readonly detail?: string
+  /** With `pending`: it is not here, and gets by itself what it is to have when it comes back. */
+  readonly away?: true
 }
 
 /** What an installer could not do. */

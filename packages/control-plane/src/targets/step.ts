@@ -94,14 +94,16 @@ export class Taking {
     for (;;) {
       const nodes = statesOf(await this.status(installer), wanted)
       // One that has nothing yet may be about to get it.
-      const waiting = of(nodes, 'running', 'pending', 'absent')
+      const missing = of(nodes, 'running', 'pending', 'absent')
+      // Before the old may go, all must be here. Otherwise who is away holds up nobody: it is on record for them.
+      const waiting = step.must === true ? missing : missing.filter(({ away }) => away !== true)
       const failed = of(nodes, 'failed')
       const late = this.isOver(pace.upMs)
       if (step.must === true && (failed.length > 0 || (late && waiting.length > 0))) {
         return { kind: 'refused', why: this.found('up', [...failed, ...waiting]) }
       }
       if (waiting.length === 0 || late) {
-        const rest = [...failed, ...waiting]
+        const rest = [...failed, ...missing]
         return { kind: 'done', ...(rest.length > 0 && { note: this.found('up', rest) }) }
       }
       if (!(await this.pollAgain())) return undefined
