@@ -135,9 +135,9 @@ export function reported(before: NodeState, report: Omit<Report, 'type'>, heard:
     runs: status === 'APPLIED' ? { number, digest } : known.runs,
     lastSeenAt: heard.at,
     leaseUntil: heard.leaseUntil,
-    ...said(known, report),
   }
-  return { state: { node, trial: entry }, ended, stale: false }
+  const more = said(known, report)
+  return { state: { node: more ? { ...node, ...more } : node, trial: entry }, ended, stale: false }
 }
 
 /** Nearly always there is nothing to leave out, and a copy less to make for each of thousands. */
@@ -147,11 +147,15 @@ function withoutSaid(node: NodeRecord): Omit<NodeRecord, 'detail' | 'prepared'> 
   return rest
 }
 
-function said(known: NodeRecord, { number, digest, status, detail, epoch }: Omit<Report, 'type'>): Partial<NodeRecord> {
+function said(
+  known: NodeRecord,
+  { number, digest, status, detail, epoch }: Omit<Report, 'type'>,
+): Pick<NodeRecord, 'detail' | 'prepared'> | undefined {
   // Until the end of a retry, what failed the last time is what there is to know.
   const why = detail ?? (isUnderWay(status) && known.seen === number ? known.detail : undefined)
   // Whatever it says next of a release, it is prepared no more.
   const prepared = status === 'PREPARED' && epoch !== undefined ? { number, digest, epoch } : undefined
+  if (why === undefined && prepared === undefined) return undefined
   return { ...(why !== undefined && { detail: why }), ...(prepared && { prepared }) }
 }
 

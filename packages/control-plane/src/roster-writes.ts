@@ -97,9 +97,13 @@ export class RosterWrites {
       this.dirty.delete(uid)
       this.late.delete(uid)
     }
-    const left = this.of(uid).filter((attempt) => !attempts.includes(attempt))
-    if (left.length === 0) this.waiting.delete(uid)
-    else this.waiting.set(uid, left)
+    const waiting = this.of(uid)
+    if (waiting === attempts) this.waiting.delete(uid)
+    else
+      this.waiting.set(
+        uid,
+        waiting.filter((attempt) => !attempts.includes(attempt)),
+      )
   }
 }
 
