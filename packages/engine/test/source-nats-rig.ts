@@ -1,14 +1,13 @@
 /** A real nats-server with JetStream for one test, and a proxy before it that can misbehave. */
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { spawnSync } from 'node:child_process'
+import { mkdtemp, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { jetstreamManager, type JetStreamManager } from '@nats-io/jetstream'
 import { Kvm, type KV, type KvOptions } from '@nats-io/kv'
 import { connect, type NatsConnection } from '@nats-io/transport-node'
-import { ended } from '../../../test/rig/ended.ts'
 import { freePort } from '../../../test/rig/free-ports.ts'
+import { ProxiedServer, type Program } from '../../../test/rig/proxied-server.ts'
 import { selfSigned } from './self-signed.ts'
 import { TcpProxy } from './tcp-proxy.ts'
 
@@ -22,31 +21,12 @@ interface Admin {
   readonly manager: JetStreamManager
 }
 
-export class NatsServer {
-  readonly #args: readonly string[]
-  readonly #folder: string
-  readonly #port: number
+export class NatsServer extends ProxiedServer<Admin> {
   readonly #bucket: Partial<KvOptions>
-  readonly proxy: TcpProxy
-  /** To be trusted, where it is one with TLS. */
-  readonly ca: string | undefined
-  #process: ChildProcess | undefined
-  #admin: Admin | undefined
 
-  private constructor(
-    args: readonly string[],
-    folder: string,
-    port: number,
-    bucket: Partial<KvOptions>,
-    proxy: TcpProxy,
-    ca: string | undefined,
-  ) {
-    this.#args = args
-    this.#folder = folder
-    this.#port = port
+  private constructor(program: Program, proxy: TcpProxy, bucket: Partial<KvOptions>) {
+    super(program, proxy)
     this.#bucket = bucket
-    this.proxy = proxy
-    this.ca = ca
   }
 
   /**
@@ -64,54 +44,25 @@ export class NatsServer {
     await writeFile(file, `authorization { users = [{ user: admin, password: right }\n${users}] }`)
     const files = tls ? ['--tls', '--tlscert', tls.cert, '--tlskey', tls.key] : []
     const args = ['-c', file, '-js', '-sd', folder, '-a', '127.0.0.1', '-p', String(port), ...files]
-    const server = new NatsServer(args, folder, port, bucket, await TcpProxy.listen(port), tls?.pem)
+    const program: Program = {
+      ...{ name: 'nats-server', args, ready: 'Server is ready', says: 'stderr' },
+      ...{ port, folder, scheme: tls ? 'tls' : 'nats', ca: tls?.pem },
+    }
+    const server = new NatsServer(program, await TcpProxy.listen(port), bucket)
     await server.start()
     return server
   }
 
-  /** Through the proxy. */
-  get url(): string {
-    return this.proxy.url.replace('http', this.ca === undefined ? 'nats' : 'tls')
-  }
-
-  /** Not through the proxy. */
-  get admin(): Admin {
-    if (!this.#admin) throw new Error('the server does not run')
-    return this.#admin
-  }
-
-  async start(): Promise<void> {
-    const child = spawn('nats-server', this.#args, { stdio: ['ignore', 'ignore', 'pipe'] })
-    this.#process = child
-    const lines: string[] = []
-    let isReady = false
-    for await (const line of createInterface(child.stderr)) {
-      lines.push(line)
-      isReady = line.includes('Server is ready')
-      if (isReady) break
-    }
-    // What it says ends before its exit is told: `exitCode` may still be null.
-    if (!isReady) throw new Error(`nats-server has ended:\n${lines.join('\n')}`)
-    child.stderr.resume()
+  protected async connected(): Promise<Admin> {
     const connection = await connect({
-      ...{ servers: `127.0.0.1:${this.#port}`, user: 'admin', pass: 'right' },
+      ...{ servers: `127.0.0.1:${this.program.port}`, user: 'admin', pass: 'right' },
       ...(this.ca !== undefined && { tls: { ca: this.ca } }),
     })
     const kv = await new Kvm(connection).create('config', this.#bucket)
-    this.#admin = { connection, kv, manager: await jetstreamManager(connection) }
+    return { connection, kv, manager: await jetstreamManager(connection) }
   }
 
-  async stop(): Promise<void> {
-    await this.#admin?.connection.close()
-    this.#admin = undefined
-    const child = this.#process
-    this.#process = undefined
-    await ended(child)
-  }
-
-  async close(): Promise<void> {
-    await this.proxy.close()
-    await this.stop()
-    await rm(this.#folder, { recursive: true, force: true })
+  protected disconnect({ connection }: Admin): Promise<void> {
+    return connection.close()
   }
 }
