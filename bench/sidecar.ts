@@ -149,6 +149,8 @@ async function compare({ name, start: startProgram }: RealProgram, files: number
     const { engine, set } = await engineOn(running, running.config(0, which))
     const took = { midflight: [] as Took[], script: [] as Took[] }
     const rounds = files === 1 ? runs : Math.ceil(runs / 2)
+    // Files of a program are not seconds old, but for those that have just changed.
+    await sleep(2_000)
     for (let round = 1; round <= warmUps + rounds; round++) {
       const ours = await byMidflight(running, set, 2 * round, which)
       await sleep(50) // both let the old go after they answer
