@@ -50,9 +50,24 @@ export class ZookeeperServer {
     this.#said = ''
     for (const output of [child.stdout, child.stderr])
       output.on('data', (chunk: Buffer) => (this.#said = `${this.#said}${chunk.toString()}`.slice(-20_000)))
-    for (const lastAt = performance.now() + startMs; !/^Mode: /m.test(await this.ask('srvr'));) {
+    for (const lastAt = performance.now() + startMs; !(await this.#isReady());) {
       if (child.exitCode !== null || performance.now() > lastAt) throw new Error(`it does not run:\n${this.#said}`)
       await sleep(50)
+    }
+  }
+
+  /** It listens for TLS last. */
+  async #isReady(): Promise<boolean> {
+    if (!/^Mode: /m.test(await this.ask('srvr'))) return false
+    if (this.securePort === undefined) return true
+    const socket = connect(this.securePort, '127.0.0.1')
+    try {
+      await once(socket, 'connect')
+      return true
+    } catch {
+      return false // told by `start`, if it stays so
+    } finally {
+      socket.destroy()
     }
   }
 
