@@ -159,7 +159,7 @@ describe.skipIf(withoutNginx !== undefined)(`beside nginx${why}`, () => {
       ['.midflight-nginx', 'conf.d', 'nginx.conf'],
     ])
     await write('one')
-    expect((await midflight(['sidecar', 'sidecar.yaml', '--dry-run'], { cwd })).code).toBe(0)
+    expect((await midflight(['sidecar', 'sidecar.yaml', '--dry'], { cwd })).code).toBe(0)
     await one.end()
   })
 

@@ -23,7 +23,7 @@ export function sidecar(terminal: Terminal): Command {
     .argument('[file]', 'sidecar.yaml')
     .argument('[program...]', 'after --exec --')
     .option('--check', 'read FILE only, with a position for everything that is wrong')
-    .option('--dry-run', 'render and check, show what would change in the files, touch nothing')
+    .option('--dry, --dry-run', 'render and check, show what would change in the files, touch nothing')
     .option('--once', 'apply once and end')
     .option('--no-reload', 'write and check only, and tell no program: before it runs')
     .option('--exec', 'write, start the program after --, pass signals on to it, end with its exit status')
