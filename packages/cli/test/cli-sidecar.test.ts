@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net'
 import { chmod, mkdir, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import { freePort } from '../../../test/rig/free-ports.ts'
 import { agentToken, plane } from './fleet-rig.ts'
 import { finished, folder, lines, midflight, spawned, type Ran, type RunOptions } from './rig.ts'
 
@@ -286,6 +287,22 @@ test('a sidecar is a node of a fleet: it writes releases, reports them, and is n
   expect((await one.end()).code).toBe(0)
 })
 
+test('what a program complains of at the start is told in its own lines, and tried again', async () => {
+  const check = `      check: [cat, ../complaint, ../nowhere]\n`
+  const cwd = await generic(check, { complaint: 'first line\nsecond line\n' })
+  const one = sidecar(cwd, ['sidecar.yaml'])
+  const told = new Promise<string>((resolve) => {
+    let err = ''
+    one.child.stderr?.on('data', (chunk: Buffer) => {
+      err += chunk.toString()
+      if (err.includes('trying again')) resolve(err)
+    })
+  })
+  expect(await told).toMatch(/first line\n {2}second line\n/)
+  expect(await told).not.toContain(String.raw`\n`)
+  await one.end()
+})
+
 test('--exec with a program that is not there or fails ends with its reason and its status', async () => {
   const cwd = await generic()
   const missing = await sidecar(cwd, ['sidecar.yaml', '--exec', '--', 'no-such-program-here']).ran
@@ -498,6 +515,22 @@ describe('as configmap-reload', () => {
     await one.until(/POST http:\/\/127\.0\.0\.1:\d+\/a was answered with 500; want 200/)
     expect(asked.length).toBe(5)
     expect((await one.end()).code).toBe(0)
+  })
+
+  test('who is not asked is said with why: nobody listens, or the port is one that fetch takes no part in', async () => {
+    const cwd = await folder({ 'a.yml': 'one' })
+    for (const [port, why] of [
+      [await freePort(), 'ECONNREFUSED'],
+      [1, 'bad port'],
+    ] as const) {
+      const url = `http://127.0.0.1:${port}/-/reload?token=canary`
+      const one = sidecar(cwd, ['--volume-dir', cwd, '--webhook-url', url, '--webhook-retries=0'])
+      await one.until(/started/)
+      await writeFile(join(cwd, 'a.yml'), `for ${port}`)
+      const said = await one.until(/was not answered/)
+      expect(said.at(-1)).toContain(`POST http://127.0.0.1:${port}/-/reload was not answered: ${why}`)
+      expect((await one.end()).out).not.toContain('canary')
+    }
   })
 
   test('flags that make no sense are refused', async () => {

@@ -21,7 +21,7 @@ import { onSignal } from 'midflight/triggers/signal'
 import { systemdNotify } from 'midflight/triggers/systemd'
 import { schemaFrom } from '../files/schema.ts'
 import { pause } from '../pause.ts'
-import { printable } from '../printable.ts'
+import { printable, printableLines } from '../printable.ts'
 import { Refusal } from '../refusal.ts'
 import { detailLines, eventLine } from '../show/events.ts'
 import type { Terminal } from '../terminal.ts'
@@ -171,7 +171,9 @@ async function started(
       })
     } catch (error) {
       if (!(error instanceof StartError)) throw error
-      if (error.message !== said) terminal.note(`${printable(error.message)}; what is in place stays, trying again`)
+      if (error.message !== said) {
+        terminal.note(`${printableLines(error.message, 2).join('\n')}; what is in place stays, trying again`)
+      }
       said = error.message
     }
     await pause((0.5 + Math.random()) * Math.min(mostMs, firstMs * 2 ** Math.min(tried, 10)), over)

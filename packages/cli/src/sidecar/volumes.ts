@@ -191,8 +191,9 @@ async function told(url: string, { webhookMethod, webhookStatusCode, webhookRetr
       if (answer.status === webhookStatusCode) return
       last = `was answered with ${answer.status}; want ${webhookStatusCode}`
     } catch (error) {
-      const { cause } = error as Error & { cause?: NodeJS.ErrnoException }
-      last = `was not answered: ${cause?.code ?? (error as Error).name}`
+      // What fetch says itself is that it failed; why is what it names as the cause.
+      const { cause, name } = error as Error & { cause?: NodeJS.ErrnoException }
+      last = `was not answered: ${cause?.code ?? cause?.message ?? name}`
     }
   }
   // What follows in a URL may be a token.
