@@ -69,8 +69,6 @@ export interface StoreRead {
   node(uid: string): NodeRecord | undefined
   /** By uid. */
   nodes(config: string, filter: NodeFilter, after: string | undefined, limit: number): NodeRecord[]
-  /** How many nodes of the config have each status. */
-  nodeCounts(config: string): Partial<Record<NodeStatus, number>>
   /** Newest first. */
   attempts(uid: string, limit: number): AttemptRecord[]
 
@@ -111,9 +109,7 @@ export interface StoreTx extends StoreRead {
   putIdempotency(record: IdempotencyRecord): void
   putNode(node: NodeRecord): void
   removeNode(uid: string): void
-  /** Also marks the release as applied, if that is what the attempt came to. */
-  addAttempt(attempt: AttemptRecord): void
-  /** Each of them, in this order; together they cost less. */
+  /** In this order. Also marks the releases as applied that an attempt says so of. */
   addAttempts(attempts: readonly AttemptRecord[]): void
   readonly rollouts: RolloutsTx
   readonly deployments: DeploymentsTx
@@ -121,17 +117,13 @@ export interface StoreTx extends StoreRead {
   takeOver(): number
   /** Adds or replaces. Without `content` the one that is there stays. */
   putDraft(draft: DraftRecord, content?: Json): void
-  removeDraft(id: string): void
   /** Adds or replaces, by its id. */
   putToken(token: TokenRecord): void
   /** @returns the record as the log holds it: numbered, and linked to the one before. */
   appendAudit(entry: AuditEntry): AuditRecord
-  /** Keeps a content from being pruned for as long as `holder` (such as `rollout 17`) needs it. */
-  pin(config: string, number: number, holder: string): void
-  unpin(config: string, number: number, holder: string): void
   /**
    * Removes what the policy allows to remove, and never the content of a head, of a release that a node runs, that an
-   * open draft is made against or that is pinned, nor one that is needed to read another that stays. That a release was
+   * open draft is made against or that an open rollout needs, nor one that is needed to read another that stays. That a release was
    * made, by whom, and its digest stays for ever; so does what its rollout came to, of which the events go.
    */
   prune(policy: PrunePolicy): Pruned
@@ -229,7 +221,7 @@ export interface RolloutsRead {
 
 export interface RolloutsTx extends RolloutsRead {
   /**
-   * Adds the rollout of a release, which pins what it may have to go back to for as long as it is open.
+   * Adds the rollout of a release. What it may have to go back to is not pruned for as long as it is open.
    * @throws RangeError if that release has one, or is not there.
    */
   add(rollout: RolloutRecord): void
@@ -253,8 +245,6 @@ export interface NodeFilter {
   readonly status?: NodeStatus
   /** Only those that do not run this release. */
   readonly notOn?: number
-  /** Only those whose lease ended before this time. */
-  readonly leaseEndedBefore?: string
 }
 
 export interface AttemptRecord {

@@ -268,7 +268,7 @@ function applying(name: string, pick: number): Command {
     const release = model.releases.get(name)?.[number - 1] as ModelRelease
     release.applied = true
     const attempt = { uid: 'n1', config: name, number, digest: release.text, status: 'APPLIED' as const, attempt: 1 }
-    await real.store.transaction((tx) => tx.addAttempt({ ...attempt, at: '2026-11-20T09:00:00.000Z' }))
+    await real.store.transaction((tx) => tx.addAttempts([{ ...attempt, at: '2026-11-20T09:00:00.000Z' }]))
   }
   return command(`a node applies(${name}, ${pick})`, run, ready)
 }

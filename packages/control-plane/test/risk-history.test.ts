@@ -9,7 +9,7 @@ import type { Edit } from '../src/release.ts'
 import { riskInput, riskInputFrom, type RiskQuestion } from '../src/risk-history.ts'
 import { riskOf, type RiskInput } from '../src/risk.ts'
 import { rollback } from '../src/rollback.ts'
-import { nodeOf } from '../src/stores/conformance/samples.ts'
+import { attemptOf, draftOf, nodeOf } from '../src/stores/conformance/samples.ts'
 import { config, limits, limitsSchema, memory, publishOne, ready, stores } from './domain-rig.ts'
 
 /** What is known of the edit, as a publish would ask. */
@@ -39,7 +39,7 @@ async function tried(domain: Domain, status: NodeStatus, nodes = 3, of = nodes):
       const end = i < nodes ? status : 'APPLIED'
       const uid = `node-${i}`
       tx.putNode(nodeOf(uid, { config, status: end, runs: end === 'APPLIED' ? head : null, seen: head.number }))
-      tx.addAttempt({ uid, config, ...head, status: end, attempt: 1, at: '2026-11-20T09:00:00.000Z' })
+      tx.addAttempts([attemptOf(uid, head.number, { config, digest: head.digest, status: end })])
     }
   })
 }
@@ -212,7 +212,7 @@ describe.each(stores)('on %s', (_name, open) => {
     await publishOne(domain, { content: structuredClone(limits) })
     for (let i = 1; i <= 6; i++) await publishOne(domain, limitOf(i))
     await domain.store.transaction((tx) => {
-      tx.pin(config, 2, 'rollout 1')
+      tx.putDraft(draftOf('held', {}, { config, base: 2 }), {})
       tx.prune({ keepNewest: 1 })
     })
     const input = await inputOf(domain, limitOf(9))

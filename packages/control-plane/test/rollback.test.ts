@@ -2,13 +2,13 @@
 import { describe, expect, test } from 'vitest'
 import { rollback } from '../src/rollback.ts'
 import type { Domain } from '../src/domain.ts'
+import { attemptOf } from '../src/stores/conformance/samples.ts'
 import { config, headContent, limits, publishOne, ready, refusal, releaseCount, stores } from './domain-rig.ts'
 
 async function applied(domain: Domain, number: number): Promise<void> {
   await domain.store.transaction((tx) => {
     const { digest } = tx.release(config, number) ?? { digest: '' }
-    const at = '2026-11-20T09:00:00.000Z'
-    tx.addAttempt({ uid: 'n1', config, number, digest, status: 'APPLIED', attempt: 1, at })
+    tx.addAttempts([attemptOf('n1', number, { config, digest })])
   })
 }
 

@@ -5,6 +5,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { StoreError } from '../src/store.ts'
 import {
   all,
+  attemptOf,
   auditEntry,
   configOf,
   draftOf,
@@ -32,18 +33,9 @@ async function filled(directory = join(folder(), 'data')): Promise<string> {
       tx.appendAudit({ ...auditEntry, detail: n })
     }
     tx.putNode(nodeOf('u1', { runs: { number: 2, digest: 'd' } }))
-    tx.addAttempt({
-      uid: 'u1',
-      config: sample.config,
-      number: 2,
-      digest: 'd',
-      status: 'APPLIED',
-      attempt: 1,
-      at: sample.at,
-    })
+    tx.addAttempts([attemptOf('u1', 2)])
     tx.putDraft(draftOf('d1', { a: 1 }), { a: 1 })
     tx.putToken(tokenOf('t1'))
-    tx.pin(sample.config, 3, 'rollout 1')
   })
   await store.close()
   return directory
@@ -124,7 +116,6 @@ describe('what is not whole is refused, with what it is and what to do', () => {
       "update tokens set data = replace(data, 'publisher', 'admin')": 'tokens id t1',
       "update draft_contents set body = '{}'": 'draft d1',
       'update drafts set base = 4': 'draft d1',
-      'update pins set number = 4': `pin ${sample.config} #3`,
     }
     for (const [sql, row] of Object.entries(edits)) {
       const directory = await filled()
@@ -132,10 +123,8 @@ describe('what is not whole is refused, with what it is and what to do', () => {
       const store = await openSqlite({ directory })
       const { problems } = await store.verify()
       expect(problems[0], sql).toMatchObject({ code: 'damaged', row })
-      if (!sql.includes('pins')) {
-        const reading = store.read((tx) => [all(tx), tx.token('hash-of-t1'), tx.draftContent('d1')])
-        await expect(reading, sql).rejects.toMatchObject({ name: 'StoreError', code: 'damaged' })
-      }
+      const reading = store.read((tx) => [all(tx), tx.token('hash-of-t1'), tx.draftContent('d1')])
+      await expect(reading, sql).rejects.toMatchObject({ name: 'StoreError', code: 'damaged' })
       await store.close()
     }
   })

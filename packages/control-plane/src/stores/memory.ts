@@ -3,7 +3,7 @@
  * but for those about disks.
  */
 import { digest, share, type Json } from 'midflight'
-import type { NodeStatus, ReleaseInfo } from 'midflight/protocol'
+import type { ReleaseInfo } from 'midflight/protocol'
 import { StoreError } from '../store.ts'
 import type {
   AttemptRecord,
@@ -71,7 +71,6 @@ class Records implements StoreTx {
   private readonly draftContents = new Map<string, Json>()
   private readonly tokensById = new Map<string, TokenRecord>()
   private readonly keys = new Map<string, IdempotencyRecord>()
-  private readonly pins = new Map<string, { readonly config: string; readonly number: number }>()
   private readonly put: Put = (map, key, value) => this.set(map, key, value)
   private readonly fence: Fence = (epoch) => checkEpoch(epoch, this.epoch())
   private readonly epochs = new Map<'newest', number>()
@@ -138,22 +137,13 @@ class Records implements StoreTx {
   }
 
   nodes(config: string, filter: NodeFilter, after: string | undefined, limit: number): NodeRecord[] {
-    const { status, notOn, leaseEndedBefore } = filter
+    const { status, notOn } = filter
     const found = sorted(this.nodesByUid.keys())
       .map((uid) => this.nodesByUid.get(uid) as NodeRecord)
       .filter((node) => node.config === config)
       .filter((node) => status === undefined || node.status === status)
       .filter((node) => notOn === undefined || node.runs?.number !== notOn)
-      .filter((node) => leaseEndedBefore === undefined || node.leaseUntil < leaseEndedBefore)
     return page(found, ({ uid }) => after === undefined || byText(uid, after) > 0, limit)
-  }
-
-  nodeCounts(config: string): Partial<Record<NodeStatus, number>> {
-    const counts: Partial<Record<NodeStatus, number>> = {}
-    for (const node of this.nodesByUid.values()) {
-      if (node.config === config) counts[node.status] = (counts[node.status] ?? 0) + 1
-    }
-    return counts
   }
 
   attempts(uid: string, limit: number): AttemptRecord[] {
@@ -240,25 +230,18 @@ class Records implements StoreTx {
     this.set(this.attemptsOf, uid, undefined)
   }
 
-  addAttempt(attempt: AttemptRecord): void {
-    const { uid, config, number, status, at } = attempt
-    this.set(this.attemptsOf, uid, [...(this.attemptsOf.get(uid) ?? []), copy(attempt)])
-    const release = this.releasesOf.get(config)?.[number - 1]
-    if (status === 'APPLIED' && release?.appliedAt === undefined) this.change(config, number, { appliedAt: at })
-  }
-
   addAttempts(attempts: readonly AttemptRecord[]): void {
-    for (const attempt of attempts) this.addAttempt(attempt)
+    for (const attempt of attempts) {
+      const { uid, config, number, status, at } = attempt
+      this.set(this.attemptsOf, uid, [...(this.attemptsOf.get(uid) ?? []), copy(attempt)])
+      const release = this.releasesOf.get(config)?.[number - 1]
+      if (status === 'APPLIED' && release?.appliedAt === undefined) this.change(config, number, { appliedAt: at })
+    }
   }
 
   putDraft(draft: DraftRecord, content?: Json): void {
     this.set(this.draftsById, draft.id, copy(draft))
     if (content !== undefined) this.set(this.draftContents, draft.id, copy(content))
-  }
-
-  removeDraft(id: string): void {
-    this.set(this.draftsById, id, undefined)
-    this.set(this.draftContents, id, undefined)
   }
 
   putToken(token: TokenRecord): void {
@@ -270,14 +253,6 @@ class Records implements StoreTx {
     this.writing().push(() => this.log.pop())
     this.log.push(record)
     return record
-  }
-
-  pin(config: string, number: number, holder: string): void {
-    this.set(this.pins, JSON.stringify([config, number, holder]), { config, number })
-  }
-
-  unpin(config: string, number: number, holder: string): void {
-    this.set(this.pins, JSON.stringify([config, number, holder]), undefined)
   }
 
   prune(policy: PrunePolicy): Pruned {
@@ -318,7 +293,6 @@ class Records implements StoreTx {
     for (const draft of this.draftsById.values()) {
       if (draft.config === config && draft.status === 'open' && draft.base !== null) needed.add(draft.base)
     }
-    for (const pin of this.pins.values()) if (pin.config === config) needed.add(pin.number)
     for (const rollout of this.rollouts.open(config)) for (const number of neededBy(rollout)) needed.add(number)
     return needed
   }

@@ -2,7 +2,19 @@
 import assert from 'node:assert/strict'
 import type { AuditEntry, Store, StoreRead } from '../../store.ts'
 import { linkHash, linkText } from '../audit-chain.ts'
-import { auditEntry, configOf, draftOf, fill, nodeOf, publish, releaseOf, rulesOf, sample, tokenOf } from './samples.ts'
+import {
+  attemptOf,
+  auditEntry,
+  configOf,
+  draftOf,
+  fill,
+  nodeOf,
+  publish,
+  releaseOf,
+  rulesOf,
+  sample,
+  tokenOf,
+} from './samples.ts'
 
 export const recordCases: Readonly<Record<string, (store: Store) => Promise<void>>> = {
   'configs are listed by name, by whole segments of a prefix, page by page': async (store) => {
@@ -35,10 +47,10 @@ export const recordCases: Readonly<Record<string, (store: Store) => Promise<void
     assert.deepEqual(await store.read((tx) => tx.config(sample.config)), { ...after, schema: null })
   },
 
-  'nodes are found by status, by what they do not run and by their lease, and counted': async (store) => {
+  'nodes are found by status and by what they do not run': async (store) => {
     const runs = { number: 4, digest: 'd' }
     await store.transaction((tx) => {
-      tx.putNode(nodeOf('u3', { runs, status: 'APPLIED', leaseUntil: '2026-01-02T00:00:00.000Z' }))
+      tx.putNode(nodeOf('u3', { runs, status: 'APPLIED' }))
       tx.putNode(nodeOf('u1', { runs: { ...runs, number: 3 }, status: 'FAILED', detail: 'limit is 0' }))
       tx.putNode(nodeOf('u2'))
       tx.putNode(nodeOf('other', { config: 'shop/web' }))
@@ -49,8 +61,6 @@ export const recordCases: Readonly<Record<string, (store: Store) => Promise<void
     assert.deepEqual(await list({}, 'u1'), ['u2', 'u3'])
     assert.deepEqual(await list({ status: 'FAILED' }), ['u1'])
     assert.deepEqual(await list({ notOn: 4 }), ['u1', 'u2'])
-    assert.deepEqual(await list({ leaseEndedBefore: '2026-01-01T12:00:00.000Z' }), ['u1', 'u2'])
-    assert.deepEqual(await store.read((tx) => tx.nodeCounts(sample.config)), { APPLIED: 1, FAILED: 1, UNSET: 1 })
     assert.equal((await store.read((tx) => tx.node('u1')))?.detail, 'limit is 0')
     await store.transaction((tx) => tx.removeNode('u1'))
     assert.deepEqual(await list({}), ['u2', 'u3'])
@@ -58,11 +68,10 @@ export const recordCases: Readonly<Record<string, (store: Store) => Promise<void
 
   'attempts are kept newest first, and a release was applied when the first node said so': async (store) => {
     await fill(store)
-    const attempt = { uid: 'u1', config: sample.config, number: 3, digest: 'd', attempt: 1 }
     await store.transaction((tx) => {
-      tx.addAttempt({ ...attempt, status: 'FAILED', detail: 'no', at: '2026-01-03T00:00:00.000Z' })
-      tx.addAttempt({ ...attempt, attempt: 2, status: 'APPLIED', at: '2026-01-04T00:00:00.000Z' })
-      tx.addAttempt({ ...attempt, attempt: 3, status: 'APPLIED', at: '2026-01-05T00:00:00.000Z' })
+      tx.addAttempts([attemptOf('u1', 3, { status: 'FAILED', detail: 'no', at: '2026-01-03T00:00:00.000Z' })])
+      tx.addAttempts([attemptOf('u1', 3, { attempt: 2, at: '2026-01-04T00:00:00.000Z' })])
+      tx.addAttempts([attemptOf('u1', 3, { attempt: 3, at: '2026-01-05T00:00:00.000Z' })])
     })
     await store.read((tx) => {
       assert.deepEqual(
@@ -133,8 +142,6 @@ export const recordCases: Readonly<Record<string, (store: Store) => Promise<void
         ['d2'],
       )
     })
-    await store.transaction((tx) => tx.removeDraft('d1'))
-    assert.equal(await store.read((tx) => tx.draft('d1') ?? tx.draftContent('d1')), undefined)
   },
 
   'a token is found by its hash and by its id, and changed by its id': async (store) => {
@@ -177,21 +184,18 @@ export const recordCases: Readonly<Record<string, (store: Store) => Promise<void
     )
   },
 
-  'pruning keeps what is new, run, drafted, pinned, the head, and the history': async (store) => {
+  'pruning keeps what is new, run, drafted, the head, and the history': async (store) => {
     await store.transaction((tx) => {
       tx.putConfig(configOf())
       for (let n = 1; n <= 100; n++) publish(tx, rulesOf(200, { 0: n }))
       tx.putNode(nodeOf('u1', { runs: { number: 20, digest: 'd' } }))
       tx.putDraft(draftOf('open', {}, { base: 30 }), {})
       tx.putDraft(draftOf('gone', {}, { base: 35, status: 'withdrawn' }), {})
-      tx.pin(sample.config, 40, 'rollout 1')
-      tx.pin(sample.config, 45, 'rollout 2')
-      tx.unpin(sample.config, 45, 'rollout 2')
     })
     const pruned = await store.transaction((tx) => tx.prune({ keepNewest: 5, keepSince: releaseOf(91, {}).createdAt }))
     await store.read((tx) => {
       const contents = Array.from({ length: 100 }, (_, i) => tx.content(sample.config, i + 1))
-      for (const number of [20, 30, 40, 91, 95, 100]) {
+      for (const number of [20, 30, 91, 95, 100]) {
         assert.deepEqual(contents[number - 1], rulesOf(200, { 0: number }), `release ${number}`)
       }
       assert.equal(contents.filter((content) => content === undefined).length, pruned.contents)
@@ -210,15 +214,7 @@ export const recordCases: Readonly<Record<string, (store: Store) => Promise<void
       for (const uid of ['u1', 'u2']) {
         tx.putNode(nodeOf(uid))
         for (let attempt = 1; attempt <= 5; attempt++) {
-          tx.addAttempt({
-            uid,
-            config: sample.config,
-            number: 1,
-            digest: 'd',
-            status: 'FAILED',
-            attempt,
-            at: sample.at,
-          })
+          tx.addAttempts([attemptOf(uid, 1, { status: 'FAILED', attempt })])
         }
       }
       for (const day of ['1', '2', '3']) {

@@ -2,6 +2,7 @@
 import { digest, type Json, type JsonObject } from 'midflight'
 import type { ReleaseInfo } from 'midflight/protocol'
 import type {
+  AttemptRecord,
   AuditEntry,
   ConfigRecord,
   DraftRecord,
@@ -61,6 +62,10 @@ export function nodeOf(uid: string, over: Partial<NodeRecord> = {}): NodeRecord 
   }
 }
 
+export function attemptOf(uid: string, number: number, over: Partial<AttemptRecord> = {}): AttemptRecord {
+  return { uid, config: sample.config, number, digest: 'd', status: 'APPLIED', attempt: 1, at: sample.at, ...over }
+}
+
 export function draftOf(id: string, content: Json, over: Partial<DraftRecord> = {}): DraftRecord {
   const { config, at } = sample
   const own = { id, config, base: null, digest: digest(content), author: 'ada', message: '', approvals: [] }
@@ -87,21 +92,12 @@ export async function fill(store: Store): Promise<void> {
     tx.putConfig(configOf('shop/web'))
     for (let n = 0; n < 5; n++) publish(tx, rulesOf(200, { [n]: n }))
     tx.putNode(nodeOf('u1', { runs: { number: 2, digest: 'd' } }))
-    tx.addAttempt({
-      uid: 'u1',
-      config: sample.config,
-      number: 2,
-      digest: 'd',
-      status: 'APPLIED',
-      attempt: 1,
-      at: sample.at,
-    })
+    tx.addAttempts([attemptOf('u1', 2)])
     tx.putDraft(draftOf('d1', { a: 1 }), { a: 1 })
     tx.putToken(tokenOf('t1'))
     tx.putIdempotency({ key: 'k', request: 'r', response: { ok: true }, createdAt: sample.at })
     tx.appendAudit(auditEntry)
     tx.appendAudit({ ...auditEntry, config: null })
-    tx.pin(sample.config, 3, 'rollout 1')
   })
 }
 

@@ -30,7 +30,6 @@ export const transactionCases: Readonly<Record<string, (store: Store) => Promise
       tx.putConfig({ ...configOf(), reviewers: 3 })
       tx.putNode(nodeOf('u1', { status: 'FAILED' }))
       tx.removeNode('u1')
-      tx.removeDraft('d1')
       tx.putToken(tokenOf('t1', { revokedAt: sample.at }))
       tx.appendAudit(auditEntry)
       tx.prune({ keepNewest: 1, attemptsPerNode: 0, idempotencyBefore: '9999' })

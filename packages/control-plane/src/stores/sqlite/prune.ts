@@ -31,8 +31,7 @@ function pruneContents(db: DatabaseSync, tx: Reading, config: string, policy: Pr
     db
       .prepare(
         `select runs as number from nodes where config = :config and runs is not null
-         union select base from drafts where config = :config and base is not null and status = 'open'
-         union select number from pins where config = :config`,
+         union select base from drafts where config = :config and base is not null and status = 'open'`,
       )
       .all({ config })
       .map((row) => Number(row['number'])),

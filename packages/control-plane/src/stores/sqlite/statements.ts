@@ -19,9 +19,7 @@ export function statements(db: DatabaseSync) {
       select * from nodes
       where config = :config and uid > :after and (:status is null or status = :status)
         and (:notOn is null or runs is not :notOn)
-        and (:leaseEndedBefore is null or lease_until < :leaseEndedBefore)
       order by uid limit :limit`),
-    nodeCounts: db.prepare('select status, count(*) as count from nodes where config = ? group by status'),
     draft: db.prepare('select * from drafts where id = ?'),
     drafts: db.prepare(`
       select * from drafts where (:config is null or config = :config) and id > :after order by id limit :limit`),

@@ -31,12 +31,6 @@ export interface Applied {
   readonly at: string
 }
 
-export interface Pin {
-  readonly config: string
-  readonly number: number
-  readonly holder: string
-}
-
 /** One table of records. */
 export class Table<T> {
   readonly shape: Shape<T>
@@ -119,12 +113,6 @@ export function tablesOf(db: DatabaseSync) {
       columns: { config: (applied) => applied.config, number: (applied) => applied.number },
       label: (applied) => `applied ${applied.config} #${applied.number}`,
     }),
-    pins: new Table<Pin>(db, {
-      table: 'pins',
-      key: ['config', 'number', 'holder'],
-      columns: { config: (pin) => pin.config, number: (pin) => pin.number, holder: (pin) => pin.holder },
-      label: (pin) => `pin ${pin.config} #${pin.number}`,
-    }),
     idempotency: new Table<IdempotencyRecord>(db, {
       table: 'idempotency',
       key: ['key'],
@@ -139,7 +127,6 @@ export function tablesOf(db: DatabaseSync) {
         config: (node) => node.config,
         status: (node) => node.status,
         runs: (node) => node.runs?.number ?? null,
-        lease_until: (node) => node.leaseUntil,
       },
       label: (node) => `node ${node.uid}`,
     }),

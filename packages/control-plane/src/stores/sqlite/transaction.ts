@@ -1,7 +1,7 @@
 /** What can be read and written in the SQLite store: one object for all transactions, which the store opens and shuts. */
 import type { DatabaseSync, SQLInputValue } from 'node:sqlite'
 import { digest, type Json } from 'midflight'
-import type { NodeStatus, ReleaseInfo } from 'midflight/protocol'
+import type { ReleaseInfo } from 'midflight/protocol'
 import type {
   AttemptRecord,
   AuditEntry,
@@ -136,22 +136,15 @@ export class SqliteTransaction implements StoreTx {
   }
 
   nodes(config: string, filter: NodeFilter, after: string | undefined, limit: number): NodeRecord[] {
-    const { status, notOn, leaseEndedBefore } = filter
+    const { status, notOn } = filter
     const rows = this.sql.nodes.all({
       config,
       after: after ?? '',
       limit,
       status: status ?? null,
       notOn: notOn ?? null,
-      leaseEndedBefore: leaseEndedBefore ?? null,
     })
     return rows.map((row) => this.tables.nodes.read(row))
-  }
-
-  nodeCounts(config: string): Partial<Record<NodeStatus, number>> {
-    return Object.fromEntries(
-      this.sql.nodeCounts.all(config).map((row) => [String(row['status']), Number(row['count'])]),
-    )
   }
 
   attempts(uid: string, limit: number): AttemptRecord[] {
@@ -243,10 +236,6 @@ export class SqliteTransaction implements StoreTx {
     this.history.forget(uid)
   }
 
-  addAttempt(attempt: AttemptRecord): void {
-    this.addAttempts([attempt])
-  }
-
   addAttempts(attempts: readonly AttemptRecord[]): void {
     this.mustWrite()
     this.history.add(attempts)
@@ -266,11 +255,6 @@ export class SqliteTransaction implements StoreTx {
     if (content !== undefined) this.sql.putDraftContent.run(draft.id, draft.digest, JSON.stringify(content))
   }
 
-  removeDraft(id: string): void {
-    this.run('delete from drafts where id = ?', id)
-    this.run('delete from draft_contents where id = ?', id)
-  }
-
   putToken(token: TokenRecord): void {
     this.mustWrite()
     this.tables.tokens.put(token)
@@ -281,15 +265,6 @@ export class SqliteTransaction implements StoreTx {
     const record = link(entry, this.auditHead())
     this.sql.appendAudit.run(record.number, linkText(record), record.prev, record.hash)
     return record
-  }
-
-  pin(config: string, number: number, holder: string): void {
-    this.mustWrite()
-    this.tables.pins.put({ config, number, holder })
-  }
-
-  unpin(config: string, number: number, holder: string): void {
-    this.run('delete from pins where config = ? and number = ? and holder = ?', config, number, holder)
   }
 
   prune(policy: PrunePolicy): Pruned {
