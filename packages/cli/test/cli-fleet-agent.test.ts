@@ -122,6 +122,34 @@ test('the agent starts from its disk while the control plane is away', async () 
   expect(JSON.parse(await out(to))).toMatchObject({ log: { level: 'info' } })
 })
 
+test('a token that does not reach the config: that it was reached is said, and what to look at, whether the config is there or not', async () => {
+  const to = await made()
+  const token = (await to.run('token', 'create', 'elsewhere', '--role', 'agent', '--prefix', 'bank')).out.trim()
+  const once = (name: string) => to.as(token, 'agent', name, '--to', 'none.json', '--once')
+  const says = (name: string) =>
+    `it was reached, but the token of this node (or its certificate) does not reach the config ${name}, or there is none`
+  for (const name of [config, 'shop/none']) {
+    const { code, err } = await once(name)
+    expect([code, err]).toEqual([1, expect.stringContaining(says(name))])
+    expect(err).not.toMatch(/cannot be reached|404|unknown-config/)
+  }
+  // A node that has a release on its disk goes on with it, and says the same.
+  const first = await agent(to)
+  await first.until(/started/)
+  first.child.kill('SIGTERM')
+  await first.ran
+  const env = { MIDFLIGHT_URL: to.url, MIDFLIGHT_TOKEN: token }
+  for (const way of ['--label=way=socket', '--no-websocket']) {
+    const child = spawned(['agent', config, '--to', 'out.json', way], { cwd: to.cwd, env })
+    const ran = finished(child)
+    onTestFinished(() => void child.kill('SIGKILL'))
+    const seen = await lines(child).until((line) => line.includes('does not take this node'))
+    expect(seen.at(-1)).toContain(`what is live stays live: ${says(config)}`)
+    child.kill('SIGTERM')
+    expect((await ran).code).toBe(0)
+  }
+})
+
 test('what the agent cannot use is refused before it joins', async () => {
   const env = { MIDFLIGHT_URL: 'http://127.0.0.1:1' }
   const [name, label, file, once] = await Promise.all([

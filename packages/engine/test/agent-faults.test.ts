@@ -234,6 +234,17 @@ describe('a control plane that talks nonsense', () => {
 })
 
 describe('a wire that breaks', () => {
+  test('via is poll while the first long poll in place of a socket waits', async () => {
+    const fake = await plane()
+    fake.publish({ limit: 1 })
+    let asked = 0
+    // The look at the start is answered; what waits is never.
+    fake.intercept = ({ url = '' }) => /poll.*wait=[1-9]/.test(url) && ++asked > 0
+    const { source } = await rig.program(fake, { websocket: false })
+    await until(() => asked > 0)
+    expect(source.status().via).toBe('poll')
+  })
+
   test('no WebSocket can be had: long polls bring releases, and reports go by HTTP', async () => {
     const fake = await plane()
     fake.upgrades = 404

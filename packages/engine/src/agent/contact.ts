@@ -1,8 +1,12 @@
 /** What is known of the control plane at the moment: when it was heard, the pace that it wants, and why it is away. */
+import { errorText } from '../deadline.ts'
 import { defaultPacing, type Pacing } from './connection.ts'
+import { NotTakenError } from './request.ts'
 
 /** So many reasons of one outage are told. */
 const maxReasons = 5
+/** Who was reached cannot be said to be away. */
+export const notTaken = 'the control plane does not take this node'
 
 export class Contact {
   readonly #warn: (message: string) => void
@@ -44,6 +48,11 @@ export class Contact {
     this.#lost.add(reason)
     const since = this.#at ? `, last heard ${this.#at.toISOString()}` : ''
     this.#warn(`${what}${since}; what is live stays live: ${reason}`)
+  }
+
+  /** As `lost`, by what a request came to. */
+  failed(error: unknown): void {
+    this.lost(errorText(error), error instanceof NotTakenError ? notTaken : undefined)
   }
 
   found(via: string): void {

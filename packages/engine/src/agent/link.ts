@@ -17,11 +17,11 @@ import {
   type Drop,
   type Timer,
 } from './connection.ts'
-import { Contact } from './contact.ts'
+import { Contact, notTaken } from './contact.ts'
 import { sayReport } from './poll.ts'
 import { Polling, type PollEnd } from './polling.ts'
 import type { Remote } from './remote.ts'
-import { RemoteError } from './request.ts'
+import { NotTakenError, RemoteError } from './request.ts'
 import { readToken, socketOpener, type OpenSocket, type Socket } from './websocket.ts'
 
 /** What the link asks of the node, and tells it. */
@@ -269,8 +269,12 @@ export class Link {
 
   #refused({ code, message }: ErrorMessage, dropped: (reason: string) => void): void {
     if (code === 'duplicate-node') {
-      this.#contact.lost(`${message}. ${uidTwice}`, 'the control plane does not take this node')
+      this.#contact.lost(`${message}. ${uidTwice}`, notTaken)
       return this.#on({ kind: 'turned-away' })
+    }
+    if (code === 'unknown-config') {
+      this.#contact.failed(new NotTakenError(this.#remote.config))
+      return this.#on({ kind: 'dropped' })
     }
     // It may have been about a report: said again at each reconnect, it would end each connection. What matters of it
     // is in the next hello.
@@ -324,7 +328,7 @@ export class Link {
         if (this.#waiting[0] === report) this.#waiting.shift()
       } catch (error) {
         if (signal.aborted) return
-        this.#contact.lost(errorText(error))
+        this.#contact.failed(error)
         // Kept, for the next poll that is answered or the next socket, unless it is the report that is at fault.
         if (error instanceof RemoteError && error.status === 400) this.#forgetReports()
         return

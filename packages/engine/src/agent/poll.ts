@@ -43,7 +43,7 @@ export async function poll(remote: Remote, request: PollRequest, signal: AbortSi
   const head = headerNumber(answer, 'x-midflight-index')
   const pollMs = headerNumber(answer, 'x-midflight-poll-ms')
   if (answer.status === 304) return { message: undefined, head, pollMs }
-  if (answer.status !== 200) throw refusal(url, answer)
+  if (answer.status !== 200) throw refusal(url, remote.config, answer)
   return { message: read(url, answer, 'release'), head, pollMs }
 }
 
@@ -51,7 +51,7 @@ export async function poll(remote: Remote, request: PollRequest, signal: AbortSi
 export async function sayHello(remote: Remote, hello: Hello, signal: AbortSignal): Promise<Welcome> {
   const url = agentUrl(remote, 'heartbeat')
   const answer = await post(remote, url, encode(hello), signal)
-  if (answer.status !== 200) throw refusal(url, answer)
+  if (answer.status !== 200) throw refusal(url, remote.config, answer)
   return read(url, answer, 'welcome')
 }
 
@@ -60,7 +60,7 @@ export async function sayReport(remote: Remote, uid: string, report: Report, sig
   const url = agentUrl(remote, 'report')
   url.searchParams.set('uid', uid)
   const answer = await post(remote, url, encode(report), signal)
-  if (answer.status !== 200 && answer.status !== 204) throw refusal(url, answer)
+  if (answer.status !== 200 && answer.status !== 204) throw refusal(url, remote.config, answer)
 }
 
 function post(remote: Remote, url: URL, body: string, signal: AbortSignal): Promise<Answer> {

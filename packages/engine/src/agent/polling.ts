@@ -2,7 +2,7 @@
  * Polls beside the socket, or in place of it: when to ask, and when to ask again. One request is `poll.ts`; how much
  * to poll is for `connection.ts` to say.
  */
-import { errorText, pause } from '../deadline.ts'
+import { pause } from '../deadline.ts'
 import type { Hello, ReleaseMessage, Welcome } from '../protocol/messages.ts'
 import { backoff, type PollPlan } from './connection.ts'
 import type { Contact } from './contact.ts'
@@ -77,7 +77,7 @@ export class Polling {
     this.#closing = closing
   }
 
-  /** Polls stand in for a socket, and are answered. */
+  /** Polls stand in for a socket, and whoever is polled answers. */
   get working(): boolean {
     return this.#working
   }
@@ -173,7 +173,7 @@ export class Polling {
         if (changed.aborted || this.#closing.aborted) continue
         this.#working = false
         this.#gapMs = backoff(this.#failures++, error instanceof RemoteError ? error.retryAfterMs : undefined)
-        this.#contact.lost(errorText(error))
+        this.#contact.failed(error)
       }
     }
   }
@@ -230,7 +230,7 @@ export class Polling {
     this.#sayHello(this.#closing).catch((error: unknown) => {
       if (this.#closing.aborted) return
       this.#helloAt = -Infinity
-      this.#contact.lost(errorText(error))
+      this.#contact.failed(error)
     })
   }
 
@@ -252,6 +252,8 @@ export class Polling {
     const welcome = await sayHello(this.#remote, this.#end.hello(), signal)
     this.#helloAt = performance.now()
     this.#isKnown = true
+    // The long poll after it may wait for half a minute.
+    this.#working ||= this.standsIn
     this.#contact.take(welcome)
     this.#news.welcomed(welcome)
     this.#end.head(welcome.head, welcome.auditHead)

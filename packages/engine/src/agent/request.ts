@@ -33,6 +33,18 @@ export class RemoteError extends Error {
   }
 }
 
+/** It was reached, and has nothing for this node under the name of this config. */
+export class NotTakenError extends RemoteError {
+  constructor(config: string) {
+    super(
+      `it was reached, but the token of this node (or its certificate) does not reach the config ${config}, or there is ` +
+        'none of that name: the two are told alike, so that nobody can guess names. ' +
+        'For an administrator midflight config list and midflight token list show which it is',
+      { status: 404 },
+    )
+  }
+}
+
 /** @throws RemoteError if there is no answer in time, or it is too large. Any status is an answer. */
 export async function ask(remote: Remote, options: RequestOptions): Promise<Answer> {
   const token = await tokenText(remote.token)
@@ -52,7 +64,9 @@ export async function ask(remote: Remote, options: RequestOptions): Promise<Answ
 }
 
 /** An answer other than what was hoped for, as an error. */
-export function refusal(url: URL, { status, headers }: Answer): RemoteError {
+export function refusal(url: URL, config: string, { status, headers, body }: Answer): RemoteError {
+  // By what it says: a proxy, or a control plane at another path, answers 404 too.
+  if (status === 404 && /"there is no config /.test(body.toString())) return new NotTakenError(config)
   return new RemoteError(`${url.origin} answers ${status} to ${url.pathname}`, {
     status,
     retryAfterMs: retryAfterMs(headers),
