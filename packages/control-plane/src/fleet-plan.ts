@@ -130,17 +130,6 @@ export function fleetPlan(input: FleetPlanInput): FleetPlan {
   }
 }
 
-/** One line: `gateway 1.4.0: 3 nodes: listener restart (listener.port), rules hot` */
-export function nodeKindText({ agent, nodes, components, moreComponents }: NodeKind): string {
-  const who = `${agent.name} ${agent.version}: ${nodes} ${nodes === 1 ? 'node' : 'nodes'}`
-  if (components === null) return `${who}: what they consist of is not known`
-  const each = components.map(({ name, action, restartPaths }) =>
-    restartPaths.length === 0 ? `${name} ${action}` : `${name} ${action} (${restartPaths.join(', ')})`,
-  )
-  if (moreComponents > 0) each.push(`${moreComponents} more`)
-  return `${who}: ${each.join(', ') || 'no component reads it'}`
-}
-
 function countZone(
   zones: Map<string, { nodes: number; of: number }>,
   labels: PlannedNode['labels'],

@@ -33,13 +33,10 @@ export interface RiskQuestion {
   readonly nodes: NodesReached
   /** What is known for sure, such as from rollouts; for the rest releases and nodes are asked. */
   readonly outcomeOf?: OutcomeOf
-  /** It is a rollback to this release, which may be older than what is looked at. */
-  readonly rollbackOf?: number
-  /** How many releases are looked at: by default 30, which a store keeps at hand. */
-  readonly window?: number
 }
 
-const defaultWindow = 30
+/** So many releases are looked at: a store keeps them at hand. */
+const window = 30
 /** So many nodes are asked how it went, and each for so many attempts. */
 const sampledNodes = 30
 const sampledAttempts = 50
@@ -51,7 +48,6 @@ const stride = 5
 
 /** `riskInputFrom` for who is not in a read already: what it looks at is at hand by then. */
 export async function riskInput(domain: Domain, name: string, question: RiskQuestion): Promise<RiskInput> {
-  const { window = defaultWindow } = question
   const head = await domain.store.read((read) => configIn(read, name).head?.number ?? 0)
   for (let number = Math.max(1, head - window + 1); number <= head; number += stride) {
     await domain.store.read((read) => {
@@ -63,7 +59,7 @@ export async function riskInput(domain: Domain, name: string, question: RiskQues
 }
 
 export function riskInputFrom(read: StoreRead, config: ConfigRecord, question: RiskQuestion): RiskInput {
-  const { restartPaths, author, nodes, window = defaultWindow } = question
+  const { restartPaths, author, nodes } = question
   const schema = schemaRoot(config.schema)
   const changes = question.changes.map(plain)
   const places = placesOf(changes)
@@ -83,27 +79,15 @@ export function riskInputFrom(read: StoreRead, config: ConfigRecord, question: R
     authorReleases: releases.filter((release) => release.author === author).length,
     sinceStable: sinceStable(config, releases, outcomes),
     nodes,
-    returnsTo: ranBefore(read, config, question, releases, outcomes),
+    returnsTo: ranBefore(question.content, releases, outcomes),
     consistent: isConsistent(places, schema),
   }
 }
 
 /** The newest release with this very content, if it ran well. */
-function ranBefore(
-  read: StoreRead,
-  config: ConfigRecord,
-  { content, rollbackOf, outcomeOf }: RiskQuestion,
-  releases: readonly ReleaseInfo[],
-  outcomes: Outcomes,
-): number | null {
+function ranBefore(content: string, releases: readonly ReleaseInfo[], outcomes: Outcomes): number | null {
   const recent = releases.find((release) => release.digest === content && outcomes.has(release.number))
-  if (recent !== undefined) return outcomes.get(recent.number) === 'completed' ? recent.number : null
-  const target = rollbackOf === undefined ? undefined : read.release(config.name, rollbackOf)
-  if (target?.digest !== content) return null
-  const [next] = read.releases(config.name, target.number + 2, 1)
-  const outcome =
-    outcomeOf?.(target) ?? (isUndoneBy(next, target) ? 'rolled-back' : appliedOutcome(read, config, target.number))
-  return outcome === 'completed' ? target.number : null
+  return recent !== undefined && outcomes.get(recent.number) === 'completed' ? recent.number : null
 }
 
 function isUndoneBy(next: ReleaseInfo | undefined, { number }: ReleaseInfo): boolean {

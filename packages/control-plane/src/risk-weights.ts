@@ -1,8 +1,7 @@
 /**
- * The weights of the risk model: one flat table that anyone can read and change. What they are multiplied with is
- * `risk.ts`; what came of them is judged by `risk-report.ts`.
+ * The weights of the risk model: one flat table that anyone can read. What they are multiplied with is `risk.ts`; what
+ * came of them is judged by `risk-report.ts`.
  */
-import type { Issue } from 'midflight'
 
 export interface Weights {
   /** From this score on the risk is medium, … */
@@ -110,73 +109,3 @@ export const defaultWeights: Weights = Object.freeze({
   firstPercent: 10,
   longBake: 3,
 })
-
-interface Range {
-  readonly min: number
-  readonly max: number
-  /** Whole numbers only. */
-  readonly whole?: true
-}
-
-const points: Range = { min: 0, max: 100 }
-const count: Range = { min: 1, max: 1000, whole: true }
-
-/** All others are points. */
-const ranges: Partial<Readonly<Record<keyof Weights, Range>>> = {
-  jumpFrom: { min: 1.1, max: 1_000_000 },
-  bulkShare: { min: 0.01, max: 1 },
-  bulkRemoved: { min: 1, max: 100 },
-  bulkLeast: { min: 1, max: 1_000_000, whole: true },
-  provenAfter: count,
-  knownAfter: count,
-  ranBefore: { min: 0, max: 1 },
-  fewNodes: { min: 0, max: 1_000_000, whole: true },
-  firstPercent: { min: 1, max: 100 },
-  longBake: { min: 1, max: 100 },
-}
-
-/**
- * The weights that somebody gave, as JSON: an object with some of them, the others stay as they are by default.
- * Or all that is wrong with it.
- */
-export function checkWeights(given: unknown): { readonly weights: Weights } | { readonly issues: readonly Issue[] } {
-  if (typeof given !== 'object' || given === null || Array.isArray(given)) {
-    return { issues: [wrong([], `is ${found(given)}; want an object such as {"restart": 30}`)] }
-  }
-  const issues: Issue[] = []
-  const weights: Record<string, number> = { ...defaultWeights }
-  for (const [name, value] of Object.entries(given).slice(0, maxNames)) {
-    const issue = Object.hasOwn(defaultWeights, name)
-      ? outOfRange(name as keyof Weights, value)
-      : wrong([name], `is no weight; want ${names.join(', ')}`)
-    if (issue === undefined) weights[name] = value as number
-    else issues.push(issue)
-  }
-  const { mediumFrom, highFrom } = weights as unknown as Weights
-  if (issues.length === 0 && mediumFrom > highFrom) {
-    issues.push(wrong(['mediumFrom'], `is ${mediumFrom}; want at most highFrom, which is ${highFrom}`))
-  }
-  return issues.length > 0 ? { issues } : { weights: Object.freeze(weights as unknown as Weights) }
-}
-
-const names = Object.keys(defaultWeights)
-/** More names than there are weights: the first that are wrong will do. */
-const maxNames = 2 * names.length
-
-function outOfRange(name: keyof Weights, value: unknown): Issue | undefined {
-  const { min, max, whole } = ranges[name] ?? points
-  const fits = typeof value === 'number' && value >= min && value <= max && (!whole || Number.isInteger(value))
-  if (fits) return undefined
-  return wrong([name], `is ${found(value)}; want ${whole ? 'an integer' : 'a number'} from ${min} to ${max}`)
-}
-
-function found(value: unknown): string {
-  if (Array.isArray(value)) return 'a list'
-  if (typeof value === 'object' && value !== null) return 'an object'
-  if (typeof value !== 'string') return String(value)
-  return value.length > 60 ? 'a long text' : JSON.stringify(value)
-}
-
-function wrong(path: readonly string[], message: string): Issue {
-  return { code: 'schema', path, message }
-}

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { riskOf, type PastChanges, type RiskChange, type RiskInput } from '../src/risk.ts'
-import { checkWeights, defaultWeights, type Weights } from '../src/risk-weights.ts'
+import { defaultWeights, type Weights } from '../src/risk-weights.ts'
 
 /** One field of a config that is well known, by somebody who is, on half of 40 nodes. */
 const small: RiskInput = {
@@ -362,45 +362,6 @@ describe('hostile input', () => {
 describe('weights', () => {
   test('the table cannot be changed by who reads it', () => {
     expect(Object.isFrozen(defaultWeights)).toBe(true)
-    expect(checkWeights({})).toEqual({ weights: defaultWeights })
-  })
-
-  test('some may be given, the others stay', () => {
-    const checked = checkWeights({ restart: 30, ranBefore: 0.5 })
-    expect(checked).toEqual({ weights: { ...defaultWeights, restart: 30, ranBefore: 0.5 } })
-  })
-
-  test.each([
-    [null, '', 'is null; want an object such as {"restart": 30}'],
-    [[1], '', 'is a list; want an object such as {"restart": 30}'],
-    ['restart', '', 'is "restart"; want an object such as {"restart": 30}'],
-    [{ restart: '30' }, 'restart', 'is "30"; want a number from 0 to 100'],
-    [{ restart: -1 }, 'restart', 'is -1; want a number from 0 to 100'],
-    [{ restart: Number.NaN }, 'restart', 'is NaN; want a number from 0 to 100'],
-    [{ provenAfter: 1.5 }, 'provenAfter', 'is 1.5; want an integer from 1 to 1000'],
-    [{ bulkShare: 0 }, 'bulkShare', 'is 0; want a number from 0.01 to 1'],
-    [{ ranBefore: 2 }, 'ranBefore', 'is 2; want a number from 0 to 1'],
-    [{ mediumFrom: 70 }, 'mediumFrom', 'is 70; want at most highFrom, which is 60'],
-    [{ removed: { by: 1 } }, 'removed', 'is an object; want a number from 0 to 100'],
-  ])('%j is refused with the place, what was found and what is wanted', (json, at, message) => {
-    expect(checkWeights(json)).toEqual({ issues: [{ code: 'schema', path: at === '' ? [] : [at], message }] })
-  })
-
-  test('a name that is none is refused, and so is what only looks like one', () => {
-    for (const name of ['restarts', 'toString', 'constructor', '__proto__']) {
-      const checked = checkWeights(JSON.parse(`{ ${JSON.stringify(name)}: 1 }`))
-      expect(checked).toMatchObject({ issues: [{ path: [name], message: expect.stringContaining('want mediumFrom') }] })
-    }
-  })
-
-  test('whatever is given: weights that hold, or issues', () => {
-    fc.assert(
-      fc.property(fc.anything(), (anything) => {
-        const checked = checkWeights(anything)
-        if ('weights' in checked) expect(Object.values(checked.weights).every(Number.isFinite)).toBe(true)
-        else expect(checked.issues.length).toBeGreaterThan(0)
-      }),
-    )
   })
 
   test('the guide lists every weight as it is', () => {
