@@ -95,7 +95,7 @@ async function riskOfEdit(parts: OrderParts, config: string, edit: Edit, author:
 /** How many of the newest rollouts say how a release went. */
 const rolloutsKnown = 50
 
-export async function riskOfPlan(
+async function riskOfPlan(
   { domain, roster }: OrderParts,
   config: string,
   plan: PublishPlan,

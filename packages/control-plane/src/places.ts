@@ -31,7 +31,7 @@ interface Growing extends Place {
 }
 
 /** The name of the child that stands for many. */
-export const anyStep = '*'
+const anyStep = '*'
 /** What is deeper counts as a change of what stands here. */
 const maxDepth = 32
 /** Beyond so many, what has no place of its own yet counts as a change of what it stands in. */

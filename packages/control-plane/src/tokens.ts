@@ -11,7 +11,7 @@ import { RefusedError } from './release.ts'
 import type { StoreRead, StoreTx, TokenRecord } from './store.ts'
 
 /** Begins every secret, so that scanners for leaked secrets can know one. */
-export const secretStart = 'mfs_'
+const secretStart = 'mfs_'
 /** 256 bits as base64url. */
 const secretPattern = /^mfs_[A-Za-z0-9_-]{43}$/
 const pageSize = 1000

@@ -25,7 +25,7 @@ export interface Delivery {
 const failing: readonly NodeStatus[] = ['FAILED', 'ROLLED_BACK', 'DEGRADED']
 const trying: readonly NodeStatus[] = ['RECEIVED', 'PREPARED', 'APPLYING']
 
-export function stageOf(node: NodeView, number: number): Stage {
+function stageOf(node: NodeView, number: number): Stage {
   if (!node.here) return 'away'
   // It does not go back to one that is older than what it knows: the control plane was restored from a backup.
   if (node.seen !== null && node.seen > number) return 'failed'

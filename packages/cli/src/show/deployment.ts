@@ -64,7 +64,7 @@ function section<T extends Json | object>(
 
 const stateMarks = { done: '✔', begun: '▸', waiting: '·' } as const
 
-export function deploymentLines(deployment: DeploymentView, { paint }: Look): string[] {
+function deploymentLines(deployment: DeploymentView, { paint }: Look): string[] {
   const { config, number, action, phase, held, note, failure, steps, by, message } = deployment
   const isBad = phase === 'failed' || phase === 'revoked' || held !== null
   const mark = isBad ? paint.red('✖') : phase === 'applied' ? paint.green('✔') : paint.cyan('▸')

@@ -27,7 +27,7 @@ function tintOf(fact: string, { green, cyan, red, dim }: Paint): (text: string) 
 }
 
 /** `10 % of the nodes`, `zone=a`, `all others` */
-export function selectText({ percent, labels = {} }: Select): string {
+function selectText({ percent, labels = {} }: Select): string {
   const named = Object.entries(labels).map(([name, value]) => printable(`${name}=${value}`))
   const share = percent === undefined ? [] : [`${percent} %${named.length > 0 ? ' of' : ' of the nodes'}`]
   return [...share, ...named].join(' ') || 'all others'

@@ -4,7 +4,7 @@ import Type, { type TSchema } from 'typebox'
 import { roles } from '../access.ts'
 import { problems } from './problem.ts'
 
-export const maxPage = 1000
+const maxPage = 1000
 export const defaultPage = 100
 
 const described = (description: string) => ({ description })
@@ -39,7 +39,7 @@ export const ReleaseParams = Type.Object({
   number: Type.String({ pattern: '^[1-9]\\d{0,15}$', description: 'the number of a release' }),
 })
 export const IdParams = Type.Object({ id: Uuid })
-export const Limit = Type.Optional(
+const Limit = Type.Optional(
   Type.Integer({
     minimum: 1,
     maximum: maxPage,
@@ -57,7 +57,7 @@ export function pageOf<T extends TSchema>(items: T, next: TSchema = Type.String(
   return Type.Object({ items: Type.Array(items), next: Type.Optional(next) })
 }
 
-export const HeadOf = Type.Object({ number: ReleaseNumber, digest: Digest })
+const HeadOf = Type.Object({ number: ReleaseNumber, digest: Digest })
 export const Rule = Type.Object(
   { rule: Type.String() },
   { description: '{"rule": "unique" | "less" | "references", …}: see docs/control-plane.md' },
@@ -189,7 +189,7 @@ export const PublishQuery = Type.Object(
 )
 export const PlanRequest = Type.Object(edit, exact)
 export const ShownChange = Type.Object({ kind: Type.String(), path: Type.String() }, described('secrets are covered'))
-export const IssueOf = Type.Object({
+const IssueOf = Type.Object({
   code: Type.String(),
   path: Type.String(described('as in diffs: an entry of a list with keys goes by its key')),
   pointer: Type.String(described('into the content, RFC 6901')),
@@ -326,7 +326,7 @@ export const AuditEntry = Type.Object({
 })
 export const AuditReport = Type.Object({ kind: Type.Union([Type.Literal('whole'), Type.Literal('broken')]) })
 
-export const ProblemAnswer = Type.Object(
+const ProblemAnswer = Type.Object(
   {
     type: Type.String(),
     title: Type.String(),

@@ -56,11 +56,15 @@ export const DeploymentOf = Type.Object({
   why: Type.String(),
   phase: Type.String(described('going, returning, applied, failed or revoked')),
   held: orNull(Type.String(described('nothing goes on until somebody says retry'))),
-  note: orNull(Type.String(described('what was last found to be in the way'))),
+  note: orNull(Type.String(described('what was last found to be in the way, or was left behind'))),
   failure: orNull(Type.String()),
   steps: Type.Array(Type.Object({ step: Type.String(), state: Type.String(described('done, begun or waiting')) })),
   done: Type.Array(
-    Type.Object({ step: Type.String(), at: Time }),
+    Type.Object({
+      step: Type.String(),
+      at: Time,
+      note: Type.Optional(Type.String(described('what was found at its end: who was away, who had failed'))),
+    }),
     described('every step that was taken, also those that undid others'),
   ),
   subscription: orNull(Type.String(described('where it leads to'))),
@@ -71,7 +75,7 @@ export const DeploymentOf = Type.Object({
   createdAt: Time,
   endedAt: orNull(Time),
 })
-export const NodeStates = Type.Array(
+const NodeStates = Type.Array(
   Type.Object({
     node: Type.String(),
     state: Type.Unsafe<(typeof nodeStates)[number]>({ enum: nodeStates }),

@@ -118,7 +118,7 @@ function pairOf({ object, instance }: { readonly object: string; readonly instan
 }
 
 /** As people write it: `zone=a,role=web`, `module/33`. */
-export function selectorText(target: Target): string {
+function selectorText(target: Target): string {
   if ('labels' in target)
     return Object.entries(target.labels)
       .map((pair) => pair.join('='))

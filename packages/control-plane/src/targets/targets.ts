@@ -8,7 +8,7 @@
 import { isIPv4, isIPv6 } from 'node:net'
 import { check, parsePath, type Issue, type Json, type JsonObject, type Path } from 'midflight'
 
-export const targetKinds = ['INSTANCE', 'LABELS', 'TOPO'] as const
+const targetKinds = ['INSTANCE', 'LABELS', 'TOPO'] as const
 export type TargetKind = (typeof targetKinds)[number]
 
 /** A host: by its id, by its address, or by both, which says that they are one. */
@@ -56,7 +56,7 @@ export interface Targets {
 }
 
 export const ownAgents = 'agents'
-export const maxTargets = 20_000
+const maxTargets = 20_000
 const maxFiles = 1000
 const maxFileBytes = 1024 * 1024
 const maxSecrets = 100

@@ -5,7 +5,7 @@
  * An aliased value is one object that stands in several places. That saves memory, and an amount of values that
  * only aliases make large is counted and limited.
  */
-import { COLLECTION_STYLE, EVENT_ID, getScalarValue, SCALAR_STYLE } from 'js-yaml'
+import { EVENT_ID, getScalarValue, SCALAR_STYLE } from 'js-yaml'
 import type { Event, MappingEvent, ScalarEvent, SequenceEvent } from 'js-yaml'
 import type { IssueCode } from '../issue.ts'
 import type { Json, Path } from '../json.ts'
@@ -349,9 +349,4 @@ class Builder {
   #fail(code: IssueCode, position: number, message: string): never {
     throw new TreeError(code, position, this.#path(), message)
   }
-}
-
-/** Whether a mapping or a list is written in braces or brackets. */
-export function isFlow(event: SequenceEvent | MappingEvent): boolean {
-  return event.style === COLLECTION_STYLE.FLOW
 }

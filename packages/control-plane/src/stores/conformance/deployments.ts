@@ -24,7 +24,7 @@ const targets: Targets = {
   installer: 'agents',
 }
 
-export function deploymentOf(number: number, over: Partial<DeploymentRecord> = {}): DeploymentRecord {
+function deploymentOf(number: number, over: Partial<DeploymentRecord> = {}): DeploymentRecord {
   return {
     config,
     number,
