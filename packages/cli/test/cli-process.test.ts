@@ -96,6 +96,18 @@ test('P plan says which changes no component reads; what is held until a restart
   expect((await midflight(['status', '--url', url])).out).toContain('restart   server.port waits for a restart')
 })
 
+test('a restart-only path that no component reads is in the table as one; held, it is what waits for a restart', async () => {
+  for (const hold of [false, true]) {
+    const { url, write } = await started({ hold })
+    await write(`${good}note: hello\nzone: b\n`)
+    const { code, out } = await midflight(['plan', '--url', url])
+    expect(code).toBe(hold ? 2 : 1)
+    if (hold) expect(out).toContain('▲ waits for a restart: zone\n')
+    else expect(out).toMatch(/\(no component\) +2 added +restart: zone\n +\+ note +"hello"\n +\+ zone +restart +"b"\n/)
+    expect(out.includes('read by none')).toBe(hold)
+  }
+})
+
 test('reload says what each component did and how long it took, and exits 0 for committed and unchanged', async () => {
   const { url, write } = await started()
   await write(good.replace('limit: 200', 'limit: 500'))

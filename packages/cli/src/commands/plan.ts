@@ -3,14 +3,14 @@
  * components it touches and whether they could take it; or between two files, by what the schema marks.
  */
 import { Command } from 'commander'
-import { parsePath, succeeded, type ShownChange } from 'midflight'
+import { succeeded, type ShownChange } from 'midflight'
 import { askPlan } from '../admin/admin.ts'
 import { addressOf, isAddressed, withAdminOptions, type AdminOptions } from '../admin/address.ts'
 import { compared } from '../files/compared.ts'
 import { withFileOptions, type FileFlags } from '../files/examined.ts'
 import { printable } from '../printable.ts'
 import { Refusal } from '../refusal.ts'
-import { changeLines, countText } from '../show/changes.ts'
+import { changeLines, countText, restartTag } from '../show/changes.ts'
 import { outcomeLines } from '../show/outcome.ts'
 import type { Terminal } from '../terminal.ts'
 
@@ -74,12 +74,6 @@ async function planOfFiles(terminal: Terminal, files: readonly string[], flags: 
   } else {
     terminal.print(`${paint.green('✔')} ${countText(changes)}; the schema marks none of it as restart-only`)
   }
-}
-
-function restartTag(change: ShownChange, restartPaths: readonly string[]): string | undefined {
-  const own = parsePath(change.path)
-  const related = restartPaths.some((path) => parsePath(path).every((step, i) => i >= own.length || step === own[i]))
-  return related ? 'restart' : 'hot'
 }
 
 async function planOfProcess(terminal: Terminal, flags: PlanFlags): Promise<void> {

@@ -1,5 +1,5 @@
 /** Differences as people read them: one per line, aligned, long values cut where they still show what differs. */
-import type { Json, ShownChange } from 'midflight'
+import { parsePath, type Json, type ShownChange } from 'midflight'
 import { cut, jsonText, padded, printable, widthOf } from '../printable.ts'
 import type { Paint } from '../terminal.ts'
 
@@ -60,6 +60,17 @@ function side(before: string, after: string, room: number): [string, string] {
   // Where one is short, the other has the room.
   const [shortWas, shortIs] = [cut(was, half), cut(is, half)]
   return [cut(was, room - Math.min(half, widthOf(shortIs))), cut(is, room - Math.min(half, widthOf(shortWas)))]
+}
+
+/** For `tag`: whether it is taken over while the process runs. */
+export function restartTag(change: ShownChange, restartPaths: readonly string[]): 'restart' | 'hot' {
+  return restartPaths.some(concerning(change)) ? 'restart' : 'hot'
+}
+
+/** Whether a restart-only path is at, above or below what changed. */
+export function concerning({ path: changed }: ShownChange): (path: string) => boolean {
+  const own = parsePath(changed)
+  return (path) => parsePath(path).every((step, i) => i >= own.length || step === own[i])
 }
 
 /** `1 added, 2 changed` */

@@ -8,10 +8,11 @@ import {
   type Plan,
   type PlanOutcome,
   type PlannedComponent,
+  type ShownChange,
 } from 'midflight'
 import { cut, printable, printableLines, wrapped } from '../printable.ts'
 import type { Look, Paint } from '../terminal.ts'
-import { changeLines, countText } from './changes.ts'
+import { changeLines, concerning, countText } from './changes.ts'
 import { remoteIssueLines } from './issues.ts'
 import { tableLines, type Cell, type Row } from './table.ts'
 import { durationText } from './time.ts'
@@ -47,7 +48,8 @@ export function outcomeLines(outcome: Outcome | PlanOutcome, look: Look): string
   if (outcome.kind === 'rejected') lines.push('', ...remoteIssueLines(outcome.issues, look.paint))
   if ('plan' in outcome) {
     const results = 'components' in outcome && outcome.kind !== 'ready' ? outcome.components : undefined
-    const table = results ? resultLines(outcome.plan, results, look) : planLines(outcome.plan, look)
+    const plan = { ...outcome.plan, restarts: outcome.kind === 'restart-required' ? outcome.paths : [] }
+    const table = results ? resultLines(plan, results, look) : planLines(plan, look)
     if (table.length > 0) lines.push('', ...table)
   }
   if (outcome.kind === 'committed') {
@@ -59,8 +61,13 @@ export function outcomeLines(outcome: Outcome | PlanOutcome, look: Look): string
   return lines
 }
 
+/** With all paths for which it wants a restart, also those that no component reads. */
+interface PlanShown extends Plan {
+  readonly restarts: readonly string[]
+}
+
 /** Component, what changes, hot or restart; the changes below each. */
-export function planLines(plan: Plan, look: Look): string[] {
+function planLines(plan: PlanShown, look: Look): string[] {
   const { paint } = look
   const rows = plan.components.map((planned): Row => ({
     cells: [
@@ -72,13 +79,25 @@ export function planLines(plan: Plan, look: Look): string[] {
   }))
   if (plan.unread.length > 0) {
     const more = unlisted(plan)
+    const wanting = (change: ShownChange) => plan.restarts.filter(concerning(change))
+    const restartPaths = [...new Set(plan.unread.flatMap(wanting))]
+    const isTagged = restartPaths.length > 0 && plan.unread.some((change) => wanting(change).length === 0)
     rows.push({
       cells: [
         { text: '(no component)', colour: paint.dim },
         { text: countText(plan.unread, more) },
-        { text: 'read by none, shown by live', colour: paint.dim },
+        restartPaths.length > 0
+          ? actionCell({ action: 'restart', restartPaths }, paint)
+          : { text: 'read by none, shown by live', colour: paint.dim },
       ],
-      below: [...changeLines(plan.unread, { ...look, indent: below }), ...moreLine(more, paint)],
+      below: [
+        ...changeLines(plan.unread, {
+          ...look,
+          indent: below,
+          ...(isTagged && { tag: (change: ShownChange) => (wanting(change).length > 0 ? 'restart' : undefined) }),
+        }),
+        ...moreLine(more, paint),
+      ],
     })
   }
   return rows.length === 0 ? [] : tableLines(['component', 'what changes', 'how'], rows, look.columns, paint)
@@ -94,7 +113,7 @@ function unlisted(plan: Plan): number {
   return Math.max(0, plan.changeCount - listed)
 }
 
-function actionCell({ action, restartPaths }: PlannedComponent, paint: Paint): Cell {
+function actionCell({ action, restartPaths }: Pick<PlannedComponent, 'action' | 'restartPaths'>, paint: Paint): Cell {
   if (action === 'hot') return { text: 'hot', colour: paint.green }
   const paths = restartPaths.join(', ')
   if (action === 'held') return { text: `held until a restart: ${paths}`, colour: paint.yellow }
@@ -121,7 +140,7 @@ function moreLine(more: number, paint: Paint): string[] {
 const phases: readonly Phase[] = ['check', 'prepare', 'commit', 'rollback', 'dispose']
 
 /** What became of each component, with how long each phase took; what failed and what changed below. */
-function resultLines(plan: Plan, results: readonly ComponentResult[], look: Look): string[] {
+function resultLines(plan: PlanShown, results: readonly ComponentResult[], look: Look): string[] {
   const { paint } = look
   const took = phases.filter((phase) => results.some(({ durationsMs }) => durationsMs[phase] !== undefined))
   const rows = results.map((result): Row => {

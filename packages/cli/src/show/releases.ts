@@ -1,10 +1,10 @@
 /** Releases and plans as people read them. */
-import { parsePath, type ShownChange } from 'midflight'
+import type { ShownChange } from 'midflight'
 import type { ReleaseInfo } from 'midflight/protocol'
 import type { Difference } from '../fleet/records.ts'
 import { printable } from '../printable.ts'
 import type { Look } from '../terminal.ts'
-import { changeLines, countText } from './changes.ts'
+import { changeLines, countText, restartTag } from './changes.ts'
 import { shortDigest } from './status.ts'
 import { tableLines } from './table.ts'
 import { clockText } from './time.ts'
@@ -49,9 +49,3 @@ export function differenceLines(found: Difference, { paint, columns }: Look): st
 }
 
 const placeMarks: Readonly<Record<string, string>> = { added: '+', removed: '-', changed: '~', moved: '↕' }
-
-function restartTag(change: ShownChange, restartPaths: readonly string[]): string {
-  const own = parsePath(change.path)
-  const related = restartPaths.some((path) => parsePath(path).every((step, i) => i >= own.length || step === own[i]))
-  return related ? 'restart' : 'hot'
-}

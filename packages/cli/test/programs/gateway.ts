@@ -49,6 +49,7 @@ const schema = jsonSchema({
       },
     },
     note: { type: 'string' },
+    zone: { type: 'string', 'x-midflight-restart': true },
   },
 } as const)
 const { value, keyed } = componentsFor(schema)
