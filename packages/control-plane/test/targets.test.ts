@@ -334,6 +334,24 @@ describe('the machine of a deployment', () => {
     if (kind === 'delete') world.delete(on.id)
   }
 
+  test('what a step has left behind is told to the end, what was in its way is not; undone, neither is', () => {
+    const [action, from, to] = ['update', before, { ...same, number: 2, inspected: false }] as const
+    const state = firstState(stepsOf(action, true, 2, from, to))
+    const none = { why: '', targets: null, parent: null, by: '', message: '', createdAt: at, endedAt: null }
+    const begun: DeploymentRecord = { ...none, config: 'c', number: 2, action, before: from, after: to, state }
+    const noteAfter = (...events: readonly DeploymentEvent[]) =>
+      events.reduce((record, event) => next(record, event, at), begun).state.note
+    const [begin, done] = [{ kind: 'begun' }, { kind: 'done' }] as const
+    const late = { kind: 'done', note: 'up: h2 pending' } as const
+    const hindered = { kind: 'hindered', why: 'inspect: no answer' } as const
+    expect(noteAfter(begin, hindered, done)).toBe(null)
+    expect(noteAfter(begin, done, begin, late, begin, hindered)).toBe('inspect: no answer')
+    const toEnd = [begin, done, begin, late, begin, hindered, done, begin, done] as const
+    expect(toEnd.reduce((record, event) => next(record, event, at), begun).state.phase).toBe('applied')
+    expect(noteAfter(...toEnd)).toBe('up: h2 pending')
+    expect(noteAfter(begin, done, begin, late, begin, { kind: 'refused', why: 'no' }, begin, done)).toBe(null)
+  })
+
   test('property: whatever happens, it ends with the old as it was or the new as it is to be, and nothing besides', () => {
     fc.assert(
       fc.property(actions, fc.array(kinds, { maxLength: 40 }), ([action, from, to], events) => {

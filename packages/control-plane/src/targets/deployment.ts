@@ -70,7 +70,8 @@ export interface DeploymentState {
   /** Why it went back. */
   readonly failure: string | null
   readonly revokedBy: string | null
-  readonly done: readonly { readonly step: string; readonly at: string }[]
+  /** With what was found at its end, for people: who was away, who had failed. */
+  readonly done: readonly { readonly step: string; readonly at: string; readonly note?: string }[]
 }
 
 export interface DeploymentRecord {
@@ -116,8 +117,9 @@ export function next(record: DeploymentRecord, event: DeploymentEvent, at: strin
       return state.begun || state.held !== null ? record : moved({ begun: true })
     case 'done': {
       if (!state.begun) return record
-      const done = [...state.done, { step: stepText(stepOf(state)), at }]
-      return moved({ done, step: state.step + 1, begun: false, note: event.note ?? null })
+      const { note } = event
+      const done = [...state.done, { step: stepText(stepOf(state)), at, ...(note !== undefined && { note }) }]
+      return moved({ done, step: state.step + 1, begun: false, note: left({ ...state, done }) })
     }
     case 'refused':
       if (!state.begun) return record
@@ -130,6 +132,11 @@ export function next(record: DeploymentRecord, event: DeploymentEvent, at: strin
     case 'retried':
       return state.held === null ? record : moved({ held: null })
   }
+}
+
+/** What was in the way of a step is over with it; what it has left behind is not, until it is undone. */
+function left({ phase, done }: DeploymentState): string | null {
+  return phase === 'going' ? (done.findLast(({ note }) => note !== undefined)?.note ?? null) : null
 }
 
 function settled(record: DeploymentRecord, at: string): DeploymentRecord {
