@@ -401,6 +401,15 @@ test.for([
   },
 )
 
+test('a check that puts a link to what is live into the staged tree: what is staged goes, and nothing live with it', async () => {
+  const directory = place({ 'sub/a': 'old', 'sub/b': 'other' })
+  const check = ['/bin/sh', '-c', 'rm -r "$0/sub" && ln -s "$1/sub" "$0/sub"', '{staged}', directory] as const
+  const files = ['a', 'b'].map((name): FileOptions => ({ path: `sub/${name}`, from: name, as: 'raw' }))
+  expect(await refused({ directory, check, files }, { a: 'new', b: 'other' })).toContain('the check has changed sub/a')
+  expect(leftIn(directory)).toEqual(['sub', 'sub/a', 'sub/b'])
+  expect(readFileSync(join(directory, 'sub/b'), 'utf8')).toBe('other')
+})
+
 test('a check that writes a file again as it was is no change of it', async () => {
   const directory = place({ 'a.conf': 'old' })
   const script = 'cp -p "$0" "$0.tmp" && touch "$0.tmp" && mv "$0.tmp" "$0"'

@@ -66,6 +66,25 @@ export function linked(place: string, as: string): boolean {
   }
 }
 
+/**
+ * Takes names off files that stay, which costs what it cost to give them. A file that goes with its last name may take
+ * the file system a thousand times that: such are not for this.
+ * @param folders with what is directly in each, those above before those below. What cannot be removed stays.
+ */
+export async function unlinkIn(folders: ReadonlyMap<string, readonly string[]>): Promise<void> {
+  for (const [folder, places] of folders) {
+    // One that somebody has put a symbolic link for leads to files that are not for this either, and so does all below.
+    if (!fs.lstatSync(folder, { throwIfNoEntry: false })?.isDirectory()) return
+    await inSlices(places, undefined, (place) => {
+      try {
+        fs.unlinkSync(place)
+      } catch {
+        // Gone, or it cannot be removed: who removes the directory says why.
+      }
+    })
+  }
+}
+
 const newMode = 0o640
 
 /** A file that is not there yet. @returns what it is then. @throws Error if there is no room, or it cannot be given away. */

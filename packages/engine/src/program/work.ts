@@ -25,6 +25,7 @@ import {
   linked,
   looksSame,
   sync,
+  unlinkIn,
   write,
   type Rendered,
 } from './disk.ts'
@@ -59,6 +60,14 @@ interface Right {
   readonly was: fs.Stats
 }
 
+/** Paths in the directory, and those of the links that are made. */
+interface Mirrored {
+  /** Not to be mirrored: they are staged, or going to be. */
+  readonly made: ReadonlySet<string>
+  readonly ours: ReadonlySet<string>
+  readonly links: Map<string, string[]>
+}
+
 /** What is younger may be written to again without another time: file systems count in steps, some of seconds. */
 const settledMs = 1_500
 const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = fs.constants
@@ -76,6 +85,8 @@ export class Work {
   #right: readonly Right[] = []
   /** Files that were read and found right, by path: they are not read again before somebody has been there. */
   readonly #known = new Map<string, { readonly bytes: Buffer; readonly stat: fs.Stats }>()
+  /** Staged, and no more than other names of files that stay: by the directory they are in. */
+  #links: ReadonlyMap<string, readonly string[]> = new Map()
 
   constructor({ directory, name, othersMayWrite = false }: ProgramSettings) {
     this.#directory = directory
@@ -152,7 +163,9 @@ export class Work {
     for (const folder of folders) fs.mkdirSync(join(this.staged, folder), { mode: 0o700 })
     const made = new Set([...paths, ...folders])
     const ours = new Set(rendered.map(({ path }) => path))
-    if (whole) for (const folder of ['', ...folders]) await this.#mirror(folder, made, ours, signal)
+    const links = new Map<string, string[]>()
+    this.#links = links
+    if (whole) for (const folder of ['', ...folders]) await this.#mirror(folder, { made, ours, links }, signal)
     const staged: Staged[] = []
     const inWork: InWork[] = []
     this.#inWork = inWork
@@ -242,6 +255,9 @@ export class Work {
   }
 
   async clearStaged(): Promise<void> {
+    const links = this.#links
+    this.#links = new Map()
+    await unlinkIn(links)
     const all = [this.staged, this.#old, `${this.#record}.new`]
     await Promise.all(all.map((path) => rm(path, { recursive: true, force: true })))
   }
@@ -341,14 +357,16 @@ export class Work {
    * What does not change is there too, so that relative includes lead to it. Our own files by hard links, which cost the
    * file system a twentieth of a symbolic one; by that others', on which a hard link would leave its mark.
    */
-  async #mirror(folder: string, made: ReadonlySet<string>, ours: ReadonlySet<string>, signal: AbortSignal) {
+  async #mirror(folder: string, { made, ours, links }: Mirrored, signal: AbortSignal) {
     const names = await readdir(join(this.#directory, folder), 'buffer')
+    const inFolder: string[] = []
+    links.set(join(this.staged, folder), inFolder)
     await inSlices(names, signal, (bytes) => {
       const name = bytes.toString()
       const path = folder === '' ? name : `${folder}/${name}`
       if (made.has(path) || name.startsWith('.midflight-')) return
       const [place, staged] = [this.#place(path), `${this.staged}/${path}`]
-      if (ours.has(path) && linked(place, staged)) return
+      if (ours.has(path) && linked(place, staged)) return void inFolder.push(staged)
       // Others' names need not be UTF-8.
       const as = (full: string) => Buffer.concat([Buffer.from(full.slice(0, full.length - name.length)), bytes])
       fs.symlinkSync(as(place), as(staged))
