@@ -10,7 +10,7 @@ import { agentFor } from '../http-request.ts'
 import { contentOf, fieldsOf, itemsOf, namespaceOf, textsIn } from '../sources/apollo/namespace.ts'
 import { FollowError } from '../sources/watching.ts'
 import { ask, bearerOf, httpUrl, jsonIn, type Answer, type Peer } from '../sources/watching/request.ts'
-import { calling, refused, textOf, Turns, type Call } from './calling.ts'
+import { calling, refused, textOf, Turns, unlisted, type Call } from './calling.ts'
 import { WriteError, type Expected, type Stored, type Writer } from './writer.ts'
 
 export interface ApolloWriterOptions {
@@ -31,6 +31,7 @@ export interface ApolloWriterOptions {
 }
 
 const noCompare = 'Apollo has no compare-and-set: what somebody else edits at the same moment is not noticed in time'
+const noList = 'namespaces are documents of their own: there is none below another'
 const maxBytes = 64 * 1024 * 1024
 /** For all items of a namespace: each request has a limit of its own. */
 const wholeMs = 600_000
@@ -217,14 +218,11 @@ export function apolloWriter(options: ApolloWriterOptions): Writer {
     name,
     lacks: {
       compare: noCompare,
-      list: 'namespaces are documents of their own: there is none below another',
+      list: noList,
       bytes: 'items are texts',
     },
     read: (key, signal) => calling(name, timeoutMs * 2, signal, (call) => read(call, namespaceOf(key))),
-    // oxlint-disable-next-line require-yield
-    async *list() {
-      throw new WriteError('refused', `${name}: namespaces are not listed`)
-    },
+    list: unlisted(name, noList),
     write: (key, value, expected, signal) =>
       change(key, expected, signal, async (call) => {
         const namespace = namespaceOf(key)

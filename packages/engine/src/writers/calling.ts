@@ -5,7 +5,7 @@
 import { DeadlineError, errorText, within } from '../deadline.ts'
 import { FollowError } from '../sources/watching.ts'
 import { refusal, type Answer } from '../sources/watching/request.ts'
-import { WriteError, type Expected, type Stored, type WriteErrorCode } from './writer.ts'
+import { WriteError, type Expected, type Stored, type WriteErrorCode, type Writer } from './writer.ts'
 
 export interface Call {
   readonly signal: AbortSignal
@@ -47,6 +47,11 @@ export function refused(writer: string, answer: Answer, said = ''): Error {
   return new WriteError('refused', `${writer}: ${url.pathname} answers ${status}${said === '' ? '' : `: ${said}`}`)
 }
 
+/** What a server says in words, cut. */
+export function saidIn({ body }: Answer): string {
+  return body.toString('utf8', 0, 200).trim()
+}
+
 const noConnection = ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH']
 
 /** Nobody was there to take it. */
@@ -58,6 +63,14 @@ function neverArrived(error: unknown): boolean {
 export function isAsExpected(found: Stored | undefined, expected: Expected): boolean {
   if (expected === 'any') return true
   return expected === 'absent' ? found === undefined : found?.revision === expected.revision
+}
+
+/** `list` of a store that lacks it. */
+export function unlisted(writer: string, why: string): Writer['list'] {
+  // oxlint-disable-next-line require-yield
+  return async function* () {
+    throw new WriteError('refused', `${writer}: has no list: ${why}`)
+  }
 }
 
 /** For a store that holds texts. @throws WriteError if it is not UTF-8. */

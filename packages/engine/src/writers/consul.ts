@@ -6,8 +6,8 @@ import { Buffer } from 'node:buffer'
 import type { ConsulConnection } from '../sources/consul.ts'
 import { apiUrl, kvPath } from '../sources/consul/url.ts'
 import { agentFor } from '../http-request.ts'
-import { ask, httpUrl, refusal, type Answer, type Peer } from '../sources/watching/request.ts'
-import { calling, type Call } from './calling.ts'
+import { ask, httpUrl, jsonIn, type Peer } from '../sources/watching/request.ts'
+import { calling, refused, saidIn, type Call } from './calling.ts'
 import { WriteError, type Expected, type StoredEntry, type Writer } from './writer.ts'
 
 /** The token needs `key_prefix:write` and `key_prefix:read`, to list also `key_prefix:list`. */
@@ -50,12 +50,15 @@ export function consulWriter(options: ConsulWriterOptions = {}): Writer {
     if (recurse) asked.searchParams.set('recurse', '')
     const answer = await ask(peer, { url: asked, signal, limitMs: timeoutMs }, maxBytes)
     if (answer.status === 404) return []
-    const list = answer.status === 200 ? parsed(answer.body) : undefined
-    if (answer.status !== 200) throw refused(name, answer)
-    if (!Array.isArray(list))
+    if (answer.status !== 200) throw refused(name, answer, saidIn(answer))
+    const list = jsonIn(answer)
+    if (!Array.isArray(list)) {
       throw new WriteError('refused', `${name}: answers with what is no list of keys; want a Consul agent`)
+    }
     // What Consul's browser writes for a folder is no value.
-    return list.filter(({ Key, Value }: Pair) => Value !== null || !Key.endsWith('/')).map(entryOf)
+    return (list as unknown as readonly Pair[])
+      .filter(({ Key, Value }) => Value !== null || !Key.endsWith('/'))
+      .map(entryOf)
   }
 
   /** @returns undefined if a check has failed, and so nothing was done. */
@@ -71,8 +74,8 @@ export function consulWriter(options: ConsulWriterOptions = {}): Writer {
         throw new WriteError('denied', `${name}: may not be written with this token`)
       return undefined
     }
-    if (answer.status !== 200) throw refused(name, answer)
-    const { Results } = (parsed(answer.body) ?? {}) as { Results?: { KV: Pair }[] | null }
+    if (answer.status !== 200) throw refused(name, answer, saidIn(answer))
+    const { Results } = Object(jsonIn(answer)) as { Results?: { KV: Pair }[] | null }
     return Results?.at(-1)?.KV ?? { Key: '', Value: null, ModifyIndex: 0 }
   }
 
@@ -129,20 +132,4 @@ function entryOf({ Key, Value, ModifyIndex }: Pair): StoredEntry {
 function indexOf(expected: Exclude<Expected, 'any'>): number {
   if (expected === 'absent') return 0
   return /^[1-9]\d{0,14}$/.test(expected.revision) ? Number(expected.revision) : Number.MAX_SAFE_INTEGER
-}
-
-function refused(name: string, answer: Answer): unknown {
-  const said = answer.body.toString('utf8', 0, 200).trim()
-  if (answer.status === 413 || answer.status === 400) {
-    return new WriteError('refused', `${name}: answers ${answer.status}${said === '' ? '' : `: ${said}`}`)
-  }
-  return refusal(answer)
-}
-
-function parsed(body: Buffer): unknown {
-  try {
-    return JSON.parse(body.toString())
-  } catch {
-    return undefined // told by the caller, with the name
-  }
 }

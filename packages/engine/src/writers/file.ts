@@ -3,10 +3,11 @@ import { createHash, randomUUID } from 'node:crypto'
 import { readFile, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { replaceFile } from '../whole-file.ts'
-import { calling, type Call } from './calling.ts'
+import { calling, unlisted, type Call } from './calling.ts'
 import { WriteError, type Expected, type Writer } from './writer.ts'
 
 const limitMs = 30_000
+const noList = 'one file is one document'
 const noCompare = 'a file system cannot replace a file only where it is as expected'
 
 /** @param cwd paths that are not absolute are below it. A new file has mode 0600, others keep theirs. */
@@ -23,16 +24,13 @@ export function fileWriter(options: { readonly cwd?: string } = {}): Writer {
     })
   return {
     name,
-    lacks: { compare: noCompare, list: 'one file is one document', revisions: noCompare },
+    lacks: { compare: noCompare, list: noList, revisions: noCompare },
     read: (key, signal) =>
       call(key, signal, async (path) => {
         const value = await readFile(path).catch(unlessMissing)
         return value && { value, revision: createHash('sha256').update(value).digest('hex') }
       }),
-    // oxlint-disable-next-line require-yield
-    async *list(prefix) {
-      throw new WriteError('refused', `${name}: what is below ${prefix} is not listed; want one file`)
-    },
+    list: unlisted(name, noList),
     write: (key, value, expected, signal) =>
       call(key, signal, async (path, { sent }) => {
         blindly(name, expected)

@@ -5,7 +5,7 @@
 import type { HttpOptions } from '../sources/http.ts'
 import { agentFor } from '../http-request.ts'
 import { ask, httpUrl, type Answer, type Peer } from '../sources/watching/request.ts'
-import { calling, refused, type Call } from './calling.ts'
+import { calling, refused, unlisted, type Call } from './calling.ts'
 import { WriteError, type Expected, type Stored, type Writer } from './writer.ts'
 
 export interface HttpWriterOptions extends Pick<HttpOptions, 'headers' | 'token' | 'tls' | 'timeoutMs'> {
@@ -13,6 +13,7 @@ export interface HttpWriterOptions extends Pick<HttpOptions, 'headers' | 'token'
   readonly contentType?: string
 }
 
+const noList = 'HTTP has no lists of what is below a URL'
 const maxBytes = 16 * 1024 * 1024
 /** What a server has that tells no ETag, or a weak one, with which nothing can be compared. */
 const none = 'none'
@@ -61,12 +62,9 @@ export function httpWriter(origin: string | URL, options: HttpWriterOptions = {}
 
   return {
     name,
-    lacks: { list: 'HTTP has no lists of what is below a URL' },
+    lacks: { list: noList },
     read: (key, signal) => call(signal, (current) => read(current, key)),
-    // oxlint-disable-next-line require-yield
-    async *list(prefix) {
-      throw new WriteError('refused', `${name}: what is below ${prefix} cannot be listed over HTTP`)
-    },
+    list: unlisted(name, noList),
     write: (key, value, expected, signal) =>
       call(signal, async (current) => {
         const headers = { 'content-type': contentType, ...conditions(key, expected) }

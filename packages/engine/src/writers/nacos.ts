@@ -9,7 +9,7 @@ import { Login } from '../sources/nacos/login.ts'
 import { isNacosName, nacosNames, nacosUrl } from '../sources/nacos/names.ts'
 import { FollowError } from '../sources/watching.ts'
 import { jsonIn, type Answer, type Peer } from '../sources/watching/request.ts'
-import { calling, isAsExpected, refused, textOf, type Call } from './calling.ts'
+import { calling, isAsExpected, refused, saidIn, textOf, unlisted, type Call } from './calling.ts'
 import { WriteError, type Stored, type Writer } from './writer.ts'
 
 export type { NacosCredentials } from '../sources/nacos/login.ts'
@@ -20,6 +20,7 @@ export type NacosWriterOptions = Pick<
   'url' | 'group' | 'tenant' | 'tls' | 'timeoutMs' | 'username' | 'password' | 'accessToken'
 >
 
+const noList = 'a data id holds a whole document: there is none below another'
 const maxBytes = 16 * 1024 * 1024
 /** The sum of nothing that could be there: Nacos then writes only what is new. */
 const noSum = '0'.repeat(32)
@@ -69,7 +70,7 @@ export function nacosWriter(options: NacosWriterOptions): Writer {
     const asked = { url: at('/v1/cs/configs', { ...place(key), show: 'all' }), signal, limitMs: timeoutMs }
     const answer = await login.ask(asked, maxBytes * 2)
     if (answer.status === 200 && answer.body.length === 0) return undefined
-    if (answer.status === 404 && said(answer).includes('config data not exist')) return undefined
+    if (answer.status === 404 && saidIn(answer).includes('config data not exist')) return undefined
     if (answer.status !== 200) throw failed(answer)
     const found = Object(jsonIn(answer)) as Readonly<Record<string, unknown>>
     const { content } = found
@@ -127,13 +128,13 @@ export function nacosWriter(options: NacosWriterOptions): Writer {
       const where = `${answer.url.origin}${answer.url.pathname}`
       return new WriteError('refused', `${name}: ${where} answers 404; want Nacos with version 1 of its open API`)
     }
-    return refused(name, answer, said(answer))
+    return refused(name, answer, saidIn(answer))
   }
 
   return {
     name,
     lacks: {
-      list: 'a data id holds a whole document: there is none below another',
+      list: noList,
       revisions: 'Nacos compares MD5 sums: a content that came back has the same',
       bytes: 'a content is text',
       empty: 'Nacos takes no empty content',
@@ -143,10 +144,7 @@ export function nacosWriter(options: NacosWriterOptions): Writer {
         const found = await read(key, current)
         return found && { value: found.value, revision: found.revision }
       }),
-    // oxlint-disable-next-line require-yield
-    async *list() {
-      throw new WriteError('refused', `${name}: data ids are not listed`)
-    },
+    list: unlisted(name, noList),
     write: (key, value, expected, signal) =>
       call(key, signal, async (current) => {
         const content = textOf(name, key, value)
@@ -158,7 +156,7 @@ export function nacosWriter(options: NacosWriterOptions): Writer {
         const form = { ...place(key), type, ...found?.about, content }
         const sum = expected === 'any' ? undefined : expected === 'absent' ? noSum : expected.revision
         const answer = await publish(current, form, sum)
-        if (sum !== undefined && answer.status >= 400 && lostRace.test(said(answer))) return { kind: 'conflict' }
+        if (sum !== undefined && answer.status >= 400 && lostRace.test(saidIn(answer))) return { kind: 'conflict' }
         if (answer.status !== 200) throw failed(answer)
         if (answer.body.toString().trim() !== 'true') throw new WriteError('refused', `${name}: does not take ${key}`)
         return { kind: 'written', revision: sumOf(content) }
@@ -189,8 +187,4 @@ function isNewEnough(version: unknown): boolean {
   const [, major, minor] = /^v?(\d+)\.(\d+)/.exec(String(version)) ?? []
   const [from, after] = firstToCompare
   return Number(major) > from || (Number(major) === from && Number(minor) >= after)
-}
-
-function said({ body }: Answer): string {
-  return body.toString('utf8', 0, 200).trim()
 }
