@@ -103,7 +103,7 @@ test('what a server tells that has not read its log yet is not told (F35)', asyn
 test('an index of 0 is asked for as 1, and is no removal (F42)', async () => {
   const { peer, source } = await peerWith({}, { key: 'app/doc' })
   peer.zeroIndex = true
-  await expect(source.load(soon())).rejects.toThrow('is not there; what was never seen to be removed')
+  await expect(source.load(soon())).rejects.toThrow('is not there at http://127.0.0.1:')
   await expect.poll(() => queries(peer).at(1)?.get('index')).toBe('1')
 })
 
@@ -164,6 +164,17 @@ test('a folder that is left over when all below it was removed is nothing', asyn
   expect((await source.load(soon())).config).toEqual({ a: 1 })
   peer.remove('app/a')
   expect((await source.load(soon())).config).toEqual({})
+})
+
+test('an empty store at a first start: where nothing was found, and what to do; later only why nothing is taken away', async () => {
+  const { peer, source } = await peerWith({})
+  await expect(source.load(soon())).rejects.toThrow(
+    /app\/ has no keys below it at http:\/\/127\.0\.0\.1:\d+; put one there, or is the prefix wrong\? \(nobody saw it removed, so nothing is taken away\)$/,
+  )
+  peer.put('app/a', Buffer.from('1'))
+  await expect.poll(() => source.load(soon()).catch(() => undefined)).toMatchObject({ config: { a: 1 } })
+  peer.restore({ empty: true })
+  await expect(source.load(soon())).rejects.toThrow(/; what was never seen to be removed is not taken for removed$/)
 })
 
 test('a folder is no sign that what was below it was removed', async () => {

@@ -602,7 +602,7 @@ describe.skipIf(noEtcd !== undefined)(`etcd(), who may${real}`, { timeout: 60_00
     const { cert, key } = { cert: theirs.pem, key: theirs.keyPem }
     const good = source({ endpoints, key: 'doc', tls: { ca: ours.pem, cert, key } })
     // Nothing is there, and it was a good answer that said so.
-    await expect(load(good)).rejects.toThrow(/doc is not there/)
+    await expect(load(good)).rejects.toThrow(`doc is not there at ${endpoints}; put it there, or is the key wrong?`)
     for (const [tls, why] of [
       [{ cert, key }, /self-signed certificate/],
       [{ ca: ours.pem }, /certificate/],

@@ -147,7 +147,9 @@ describe.skipIf(withoutKafka !== undefined)(`kafka()${skipped}`, () => {
     const topic = await hand.topic()
     await hand.put(topic, 'doc', '{"a":1}')
     await hand.put(topic, 'doc')
-    await expect(source({ topic, key: 'doc' }).load(soon())).rejects.toThrow('doc is not there; what was never seen')
+    await expect(source({ topic, key: 'doc' }).load(soon())).rejects.toThrow(
+      'doc is not there; put it there, or is the key wrong? (nobody saw it removed, so nothing is taken away)',
+    )
   })
 
   test('records that are deleted, read or not, leave exactly the rest (F41)', async () => {

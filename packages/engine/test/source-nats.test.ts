@@ -60,7 +60,9 @@ describe.skipIf(withoutNats !== undefined)(`nats()${withoutNats ? ` (skipped: ${
     const { server, source, put } = await serving()
     await put('doc', '{"a":1}')
     await server.admin.kv.delete('doc')
-    await expect(source({ key: 'doc' }).load(soon())).rejects.toThrow('doc is not there; what was never seen')
+    await expect(source({ key: 'doc' }).load(soon())).rejects.toThrow(
+      'doc is not there; put it there, or is the key wrong?',
+    )
   })
 
   test('a bucket that comes back empty from a restart takes nothing away, and is followed on (F39)', async () => {

@@ -78,6 +78,7 @@ export function apollo(options: ApolloOptions): WatchingSource {
   const held: Held = { releaseKey: undefined }
   return watching(`apollo:${appId}/${cluster}/${namespace}`, place, options, {
     follow: (signal) => follow(peer, settings, held, signal),
+    server: url.origin,
     async close() {
       peer.agent.destroy()
     },

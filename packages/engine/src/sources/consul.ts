@@ -61,6 +61,7 @@ export function consul(options: ConsulOptions): WatchingSource {
   const settings = { url: queryUrl(url, place, options), place, waitMs, timeoutMs, paceMs, maxBytes }
   return watching(`consul:${'key' in place ? place.key : place.prefix}`, place, options, {
     follow: (signal) => follow(peer, settings, held, signal),
+    server: url.origin,
     async close() {
       peer.agent.destroy()
     },

@@ -60,6 +60,7 @@ export function nacos(options: NacosOptions): WatchingSource {
   const name = `nacos:${tenant === '' ? '' : `${tenant}/`}${group}/${dataId}`
   return watching(name, { key: dataId }, options, {
     follow: (signal) => follow(login, settings, signal),
+    server: url.origin,
     async close() {
       peer.agent.destroy()
     },

@@ -65,6 +65,7 @@ export function s3(options: S3Options): WatchingSource {
         await pause(pollMs * (0.9 + 0.2 * Math.random()), signal)
       }
     },
+    server: base.origin,
     async close() {
       agent.destroy()
     },

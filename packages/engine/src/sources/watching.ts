@@ -91,6 +91,8 @@ class Watching {
   readonly #closing = new AbortController()
   /** Whether it is known what the server holds. */
   #isKnown = false
+  /** Whether there ever was anything. */
+  #hasHeld = false
   /** Why that is no configuration. */
   #refused: Issue | undefined
   /** Counts what a load could tell apart. */
@@ -245,6 +247,7 @@ class Watching {
       case 'changes': {
         this.#isKnown = true
         const changed = news.changes.filter(({ key, value }) => this.#joined.change(key, value)).length
+        this.#hasHeld ||= this.#joined.size > 0
         if (changed === 0) return false
         this.#refused = undefined
         return true
@@ -253,8 +256,11 @@ class Watching {
         const isFirst = !this.#isKnown
         const wasEmptied = !isFirst && this.#joined.size === 0 && this.#refused === undefined
         const isOther = this.#joined.replace(news.entries)
+        this.#hasHeld ||= this.#joined.size > 0
         this.#isKnown = true
-        if (news.entries.size === 0 && !news.emptied && !wasEmptied) return this.#refuse('empty', ...this.#missing())
+        if (news.entries.size === 0 && !news.emptied && !wasEmptied) {
+          return this.#refuse('empty', ...this.#missing())
+        }
         const wasRefused = this.#refused !== undefined
         this.#refused = undefined
         return isFirst || wasRefused || isOther
@@ -270,9 +276,15 @@ class Watching {
   }
 
   #missing(): [key: string, message: string] {
-    const kept = 'what was never seen to be removed is not taken for removed'
-    if ('key' in this.#place) return [this.#place.key, `is not there; ${kept}`]
-    return [this.#place.prefix, `has no keys below it; ${kept}`]
+    const at = this.#feed.server === undefined ? '' : ` at ${this.#feed.server}`
+    const [key, found, wanted] =
+      'key' in this.#place
+        ? [this.#place.key, `is not there${at}`, 'put it there, or is the key wrong?']
+        : [this.#place.prefix, `has no keys below it${at}`, 'put one there, or is the prefix wrong?']
+    const why = this.#hasHeld
+      ? 'what was never seen to be removed is not taken for removed'
+      : `${wanted} (nobody saw it removed, so nothing is taken away)`
+    return [key, `${found}; ${why}`]
   }
 
   #fail(error: unknown): void {

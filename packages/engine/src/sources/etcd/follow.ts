@@ -57,6 +57,7 @@ export function etcdFeed(place: Place, cluster: Cluster, maxBytes: number): Feed
   }
 
   return {
+    server: cluster.endpoints.map(({ host }) => host).join(', '),
     async *follow(signal, warn) {
       try {
         yield* follow(signal, warn)

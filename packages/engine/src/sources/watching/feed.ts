@@ -14,6 +14,8 @@ export interface Feed {
    * @param warn told when it works, but worse than it should.
    */
   follow(signal: AbortSignal, warn: (message: string) => void): AsyncIterable<News>
+  /** Which server is asked, for people and without credentials; where the name of the source does not say so. */
+  readonly server?: string
   /** Lets go of what outlives a call of `follow`, such as the client. Called once, when no call runs. */
   close?(): Promise<void>
 }
