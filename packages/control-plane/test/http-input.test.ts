@@ -1,7 +1,8 @@
 /** faults.md, "HTTP": what a user may throw at the API, and what must come of it. */
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { at, rig, wire, type Answer, type Rig } from './http-rig.ts'
+import { wire } from '../../../test/rig/wire.ts'
+import { at, rig, type Answer, type Rig } from './http-rig.ts'
 
 let here: Rig
 const name = 'shop/gateway/prod'

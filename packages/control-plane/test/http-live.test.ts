@@ -2,7 +2,8 @@
 import { randomUUID } from 'node:crypto'
 import { request, type ClientRequest } from 'node:http'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { at, hello, rig, wire, type Rig } from './http-rig.ts'
+import { wire } from '../../../test/rig/wire.ts'
+import { at, hello, rig, type Rig } from './http-rig.ts'
 
 interface Seen {
   readonly id: string

@@ -2,7 +2,6 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
 import { request as httpsRequest } from 'node:https'
-import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
@@ -123,49 +122,6 @@ export async function ask(url: string, path: string, question: Question = {}): P
     sent.on('error', reject)
     sent.end(raw)
   })
-}
-
-export interface Wire {
-  readonly socket: Socket
-  text(): string
-  /** Resolves once `pattern` has come; rejects if the connection closes before. */
-  until(pattern: RegExp): Promise<string>
-  readonly closed: Promise<void>
-}
-
-/** Bytes that a well-behaved client would never send. */
-export function wire(url: string, send: string): Wire {
-  const socket = connect(Number(new URL(url).port), '127.0.0.1')
-  let text = ''
-  let over = false
-  let wake = (): void => {}
-  socket.setEncoding('utf8')
-  socket.on('data', (chunk: string) => {
-    text += chunk
-    wake()
-  })
-  const closed = new Promise<void>((resolve) =>
-    socket.on('close', () => {
-      over = true
-      wake()
-      resolve()
-    }),
-  )
-  // A reset is one way for the other side to close; what came before it is what the test looks at.
-  socket.on('error', () => {})
-  socket.write(send)
-  return {
-    socket,
-    text: () => text,
-    closed,
-    async until(pattern) {
-      while (!pattern.test(text)) {
-        if (over) throw new Error(`closed without ${pattern}, after ${JSON.stringify(text.slice(-300))}`)
-        await new Promise<void>((resolve) => (wake = resolve))
-      }
-      return text
-    },
-  }
 }
 
 /** The path of a config, its slashes encoded. */

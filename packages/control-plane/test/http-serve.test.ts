@@ -9,7 +9,8 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { memoryStore, serve, StoreError } from '../src/index.ts'
 import type { StoreTx } from '../src/store.ts'
-import { ask, at, hello, rig, wire } from './http-rig.ts'
+import { wire } from '../../../test/rig/wire.ts'
+import { ask, at, hello, rig } from './http-rig.ts'
 
 let folder: string
 let folders = 0

@@ -10,7 +10,8 @@ import { file } from '../src/sources/file.ts'
 import { memory, scripted } from '../src/testing/index.ts'
 import { adminHttp } from '../src/triggers/admin-http.ts'
 import { closers } from './hand-made-lifecycle.ts'
-import { ask, wire } from './http-by-hand.ts'
+import { wire } from '../../../test/rig/wire.ts'
+import { ask } from './http-by-hand.ts'
 
 const opened = closers()
 afterEach(() => opened.close())

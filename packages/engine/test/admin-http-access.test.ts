@@ -8,7 +8,8 @@ import { afterEach, describe, expect, test } from 'vitest'
 import type { Outcome } from '../src/outcome.ts'
 import { adminHttp, type AdminHttpOptions } from '../src/triggers/admin-http.ts'
 import { closers, committed, handMade } from './hand-made-lifecycle.ts'
-import { ask, wire } from './http-by-hand.ts'
+import { wire } from '../../../test/rig/wire.ts'
+import { ask } from './http-by-hand.ts'
 
 const opened = closers()
 afterEach(() => opened.close())

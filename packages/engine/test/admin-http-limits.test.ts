@@ -1,7 +1,8 @@
 import { afterEach, expect, test } from 'vitest'
 import { adminHttp, type AdminHttpOptions } from '../src/triggers/admin-http.ts'
 import { closers, handMade } from './hand-made-lifecycle.ts'
-import { ask, wire } from './http-by-hand.ts'
+import { wire } from '../../../test/rig/wire.ts'
+import { ask } from './http-by-hand.ts'
 
 const opened = closers()
 afterEach(() => opened.close())

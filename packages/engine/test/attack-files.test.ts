@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { start, type Component } from '../src/index.ts'
 import { file } from '../src/sources/file.ts'
 import { scripted } from '../src/testing/index.ts'
-import { anything } from './attack-rig.ts'
+import { anything } from './engine-rig.ts'
 
 let folder: string
 beforeEach(async () => {

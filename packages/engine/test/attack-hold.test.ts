@@ -6,7 +6,7 @@ import * as v from 'valibot'
 import { z } from 'zod'
 import { componentsFor, start, type AnySchema, type Document, type Json } from '../src/index.ts'
 import { memory, scripted } from '../src/testing/index.ts'
-import { anything, started } from './attack-rig.ts'
+import { anything, started } from './engine-rig.ts'
 
 const hold = { restartPolicy: 'hold' as const }
 

@@ -3,7 +3,7 @@ import { componentsFor, type Component, type Event, type Journal } from '../src/
 import { pause } from '../src/deadline.ts'
 import { getEventListeners } from 'node:events'
 import { scripted } from '../src/testing/index.ts'
-import { anything, gate, started, throwing } from './attack-rig.ts'
+import { anything, gate, started, throwing } from './engine-rig.ts'
 
 const deadlines = { prepareMs: 100, commitMs: 100, rollbackMs: 100 }
 const { value, keyed } = componentsFor(anything)

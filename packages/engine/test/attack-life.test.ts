@@ -6,7 +6,7 @@ import { start, type Component, type Endpoint, type Json, type Trigger } from '.
 import { adminHttp } from '../src/triggers/admin-http.ts'
 import { grpcEndpoint } from '../src/triggers/grpc.ts'
 import { memory, scripted } from '../src/testing/index.ts'
-import { anything, gate, started, throwing, unhandledDuring } from './attack-rig.ts'
+import { anything, gate, started, throwing, unhandledDuring } from './engine-rig.ts'
 
 describe('prepare()', () => {
   test('commit and rollback count once, the first of them, and the next reload runs', async () => {

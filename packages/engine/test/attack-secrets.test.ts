@@ -7,7 +7,7 @@ import { componentsFor, notifyWith, start, SourceError, type Json } from '../src
 import { file } from '../src/sources/file.ts'
 import { adminHttp } from '../src/triggers/admin-http.ts'
 import { scripted } from '../src/testing/index.ts'
-import { anything, started } from './attack-rig.ts'
+import { anything, started } from './engine-rig.ts'
 
 const canary = 'c4nary/p&ss "wörd"'
 /** However often it was escaped on the way, it begins like this. */

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { jsonSchema, start, type Json } from '../src/index.ts'
 import { memory } from '../src/testing/index.ts'
-import { anything, started } from './attack-rig.ts'
+import { anything, started } from './engine-rig.ts'
 
 let folder: string
 beforeEach(async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { componentsFor, notifyWith, type Json } from '../src/index.ts'
 import { scripted } from '../src/testing/index.ts'
-import { anything, started, throwing, unhandledDuring } from './attack-rig.ts'
+import { anything, started, throwing, unhandledDuring } from './engine-rig.ts'
 
 const hostile: readonly (readonly [string, unknown])[] = [
   ['undefined', undefined],

@@ -1,37 +1,12 @@
 import { expect, test } from 'vitest'
-import { jsonSchema, start, type Component, type Event, type Json } from '../src/index.ts'
+import { start, type Component, type Event, type Json } from '../src/index.ts'
 import { memory, scripted } from '../src/testing/index.ts'
+import { anything, fail, gate, started as startedWith } from './engine-rig.ts'
 
-const anything = jsonSchema<Record<string, Json>>({ type: 'object' })
 const deadlines = { loadMs: 300, validateMs: 300, prepareMs: 300, commitMs: 300, rollbackMs: 300 }
 
-async function started(components: Component[], config: Record<string, Json>, more: object = {}) {
-  const source = memory(config)
-  const engine = await start({
-    schema: anything,
-    sources: [source],
-    components,
-    logger: false,
-    deadlines,
-    ...more,
-  })
-  const set = (next: Json) => {
-    source.set(next)
-    return engine.reload()
-  }
-  return { engine, source, set }
-}
-
-function gate() {
-  let open = () => {}
-  const passed = new Promise<void>((resolve) => (open = resolve))
-  return { open: () => open(), passed }
-}
-
-function fail(message: string) {
-  return () => {
-    throw new Error(message)
-  }
+function started(components: Component[], config: Record<string, Json>, more: object = {}) {
+  return startedWith(components, config, { deadlines, ...more })
 }
 
 function late(events: { subscribe(fn: (event: Event) => void): () => void }) {

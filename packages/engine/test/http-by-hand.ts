@@ -1,6 +1,5 @@
-/** HTTP as a test wants it: `ask` for whole answers, `wire` for bytes that a well-behaved client would never send. */
+/** HTTP as a test wants it: whole answers, also over unix sockets. */
 import { request, type IncomingHttpHeaders } from 'node:http'
-import { connect, type Socket } from 'node:net'
 
 export interface Answer {
   readonly status: number
@@ -35,47 +34,4 @@ export async function ask(where: string, path: string, question: Question = {}):
     asked.on('error', reject)
     asked.end(body)
   })
-}
-
-export interface Wire {
-  readonly socket: Socket
-  /** All that came so far. */
-  text(): string
-  /** Resolves once `pattern` has come; rejects if the connection closes before. */
-  until(pattern: RegExp): Promise<string>
-  readonly closed: Promise<void>
-}
-
-export function wire(where: string, send: string): Wire {
-  const socket = where.startsWith('http') ? connect(Number(new URL(where).port), '127.0.0.1') : connect(where)
-  let text = ''
-  let over = false
-  let wake = () => {}
-  socket.setEncoding('utf8')
-  socket.on('data', (chunk: string) => {
-    text += chunk
-    wake()
-  })
-  const closed = new Promise<void>((resolve) =>
-    socket.on('close', () => {
-      over = true
-      wake()
-      resolve()
-    }),
-  )
-  // A reset is one way for the other side to close; what came before it is what the test looks at.
-  socket.on('error', () => {})
-  socket.write(send)
-  return {
-    socket,
-    text: () => text,
-    closed,
-    async until(pattern) {
-      while (!pattern.test(text)) {
-        if (over) throw new Error(`closed without ${pattern}, after ${JSON.stringify(text.slice(-300))}`)
-        await new Promise<void>((resolve) => (wake = resolve))
-      }
-      return text
-    },
-  }
 }

@@ -2,37 +2,7 @@ import { inspect } from 'node:util'
 import { describe, expect, test } from 'vitest'
 import { jsonSchema, start, StartError, TransientError, type Component, type Json } from '../src/index.ts'
 import { memory, scripted } from '../src/testing/index.ts'
-
-const anything = jsonSchema<Record<string, Json>>({ type: 'object' })
-
-async function started(components: Component[], config: Record<string, Json>, more: object = {}) {
-  const source = memory(config)
-  const engine = await start({
-    schema: anything,
-    sources: [source],
-    components,
-    logger: false,
-    retries: { limit: 3, firstMs: 1, maxMs: 2 },
-    ...more,
-  })
-  const set = (next: Json) => {
-    source.set(next)
-    return engine.reload()
-  }
-  return { engine, source, set }
-}
-
-function fail(message: string) {
-  return () => {
-    throw new Error(message)
-  }
-}
-
-function gate() {
-  let open = () => {}
-  const passed = new Promise<void>((resolve) => (open = resolve))
-  return { open: () => open(), passed }
-}
+import { anything, fail, gate, started } from './engine-rig.ts'
 
 describe('all or nothing', () => {
   test('a failing commit gives earlier components their old slice back', async () => {

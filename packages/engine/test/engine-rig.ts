@@ -1,4 +1,4 @@
-/** What the attack tests have in common: an engine on a source that is set by hand, and gates to hold a step open. */
+/** An engine on a source that is set by hand, and what to hold its steps open with, or have them fail. */
 import { jsonSchema, start, type Component, type Json } from '../src/index.ts'
 import { memory } from '../src/testing/index.ts'
 
@@ -31,6 +31,10 @@ export function throwing(what: unknown) {
   return () => {
     throw what
   }
+}
+
+export function fail(message: string) {
+  return throwing(new Error(message))
 }
 
 /** What nobody handled while `work` ran, and a turn of the event loop after it. */
