@@ -11,7 +11,8 @@
 import { parseArgs } from 'node:util'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { componentsFor, jsonSchema, start } from 'midflight'
-import { contenders, type Contender, type OnValue, type Place, type Store } from './peers/source-stores.ts'
+import { contenders, type Contender } from './peers/source-stores.ts'
+import type { OnValue, Place, Store } from './peers/stores/store.ts'
 import { median, quantile, report } from './report.ts'
 
 const { values: options } = parseArgs({

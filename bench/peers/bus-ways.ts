@@ -7,7 +7,7 @@ import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import type { Bus } from 'midflight/buses/bus'
 import { startBroker, withoutKafka } from '../../packages/engine/test/kafka-broker.ts'
-import { isThere, serverOf } from './source-stores.ts'
+import { isThere, serverOf } from './server.ts'
 
 export type WayName = 'websocket' | 'nats' | 'redis' | 'kafka'
 
