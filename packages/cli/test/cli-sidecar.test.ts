@@ -418,6 +418,21 @@ describe('a sidecar.yaml that cannot be used: where, what was wanted, and nothin
       /no\.mustache, which cannot be read \(ENOENT\)/,
     ],
     [
+      'a template in a file with a section that does not end',
+      (yaml) => yaml.replace('as: env', 'templateFile: open.mustache'),
+      /sidecar\.yaml:\d+:\d+ programs\.0\.generic\.files\.0 .*has the template open\.mustache:3:6, which is none: Unclosed section "b"/,
+    ],
+    [
+      'a template with a tag that does not end',
+      (yaml) => yaml.replace('as: env', 'template: "a\\n{{b"'),
+      /files\.0 .*has a template that is none, at line 2, column 4: Unclosed tag/,
+    ],
+    [
+      'a template with a partial',
+      (yaml) => yaml.replace('as: env', 'template: "{{#a}}{{> other}}{{/a}}"'),
+      /files\.0 .*has a template that is none, at line 1, column 7: \{\{>other\}\} is not known here; want values and sections, no partials/,
+    ],
+    [
       'a signal without a pid file',
       (yaml) => `${yaml}      reload: { signal: SIGHUP }\n`,
       /programs\.0\.generic\.reload/,
@@ -450,10 +465,11 @@ describe('a sidecar.yaml that cannot be used: where, what was wanted, and nothin
       /has sources and controlPlane; want one of them/,
     ],
   ]
-  test.each(bad)('%s', async (_what, change, said) => {
-    const cwd = await generic()
+  test.each(bad)('%s', async (what, change, said) => {
+    const cwd = await generic('', { 'open.mustache': 'a\n{{#b}}\n12345' })
     await writeFile(join(cwd, 'sidecar.yaml'), change(await readFile(join(cwd, 'sidecar.yaml'), 'utf8')))
-    const ran = await midflight(['sidecar', 'sidecar.yaml', '--once'], { cwd })
+    const way = what.startsWith('a template') ? '--check' : '--once'
+    const ran = await midflight(['sidecar', 'sidecar.yaml', way], { cwd })
     expect([ran.code, ran.out]).toEqual([1, ''])
     expect(ran.err).toMatch(said)
     expect(await readdir(join(cwd, 'app'))).toEqual([])

@@ -12,6 +12,7 @@ import {
   program,
   prometheus,
   systemd,
+  templateFault,
   type FileOptions,
   type ProgramOptions,
 } from 'midflight/program'
@@ -119,17 +120,18 @@ function meaning(directory: string, programs: ProgramOptions[]): AnySchema {
     written.secrets?.forEach((secret, i) => tried(issues, ['secrets', i], () => parsePath(secret)))
     const { minMs = 0, maxMs = Infinity } = written.wait ?? {}
     if (maxMs < minMs) issues.push({ path: ['wait', 'maxMs'], message: `ends before minMs; want at least ${minMs}` })
-    written.programs.forEach((entry, i) => {
+    for (const [i, entry] of written.programs.entries()) {
       const [preset, options] = Object.entries(entry)[0] as [PresetName, WrittenProgram]
       const at = ['programs', i, preset]
       const files = options.files.map((one, j) => tried(issues, [...at, 'files', j], () => fileOf(one, directory)))
-      if (files.includes(undefined)) return
+      if (files.includes(undefined)) continue
+      issues.push(...(await templateIssues(options.files, files as FileOptions[], [...at, 'files'])))
       tried(issues, at, () => {
         const made = presets[preset]({ ...(placed(options, directory) as object), files } as never)
         program(made)
         programs.push(made)
       })
-    })
+    }
     const taken = new Set<string>()
     programs.forEach(({ directory: root, files }, i) => {
       const mine = files.map((one) => join(root, one.path))
@@ -212,6 +214,24 @@ function fileOf(written: WrittenFile, directory: string): FileOptions {
     ...(text !== undefined && { template: text }),
     ...(mode !== undefined && { mode: Number.parseInt(mode, 8) }),
   } as FileOptions
+}
+
+/** Of templates that are none: where in their file, or in which line of what is written here. */
+async function templateIssues(written: readonly WrittenFile[], files: readonly FileOptions[], at: Issue['path']) {
+  const issues: Pick<Issue, 'path' | 'message'>[] = []
+  for (const [j, file] of files.entries()) {
+    if (!('template' in file)) continue
+    const fault = await templateFault(file.template)
+    if (fault === undefined) continue
+    const { line, column, message } = fault
+    const { templateFile } = written[j] ?? {}
+    const where =
+      templateFile === undefined
+        ? `a template that is none, at line ${line}, column ${column}`
+        : `the template ${templateFile}:${line}:${column}, which is none`
+    issues.push({ path: [...at, j], message: `has ${where}: ${message}` })
+  }
+  return issues
 }
 
 function templateIn(directory: string, path: string): string {

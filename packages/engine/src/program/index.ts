@@ -6,6 +6,7 @@ export { prometheus, type PrometheusOptions } from './presets/prometheus.ts'
 export { systemd, type SystemdOptions } from './presets/systemd.ts'
 export { preview, type FilePreview } from './preview.ts'
 export { program, type ProgramComponent, type Settled } from './program.ts'
+export { templateFault, type TemplateFault } from './template.ts'
 export type {
   Command,
   Escape,

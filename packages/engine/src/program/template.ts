@@ -36,11 +36,54 @@ export async function renderTemplate(template: string, view: Json, escape: Escap
   return renderAll(parse(template), { view, parent: undefined }, escape)
 }
 
+/** Where a template is none, from 1, and why. */
+export interface TemplateFault {
+  readonly line: number
+  readonly column: number
+  readonly message: string
+}
+
+/**
+ * What can be said of a template without values.
+ * @throws Error if the package that reads templates is not installed.
+ */
+export async function templateFault(template: string): Promise<TemplateFault | undefined> {
+  const parse = await (parser ??= loadParser())
+  const at = (offset: number, message: string): TemplateFault => {
+    const before = template.slice(0, offset).split('\n')
+    return { line: before.length, column: (before.at(-1) ?? '').length + 1, message }
+  }
+  try {
+    const strange = strangeIn(parse(template))
+    return strange && at(strange[2], unknownText(strange))
+  } catch (error) {
+    const { message } = error as Error
+    const [, what = message, offset = '0'] = /^(.*) at (\d+)$/s.exec(message) ?? []
+    return at(Number(offset), what)
+  }
+}
+
+const known = new Set(['text', 'name', '&', '#', '^', '!', '='])
+
+function strangeIn(tokens: readonly Token[]): Token | undefined {
+  for (const token of tokens) {
+    if (!known.has(token[0])) return token
+    const inner = token[4] && strangeIn(token[4])
+    if (inner) return inner
+  }
+  return undefined
+}
+
+function unknownText([kind, name]: Token): string {
+  return `{{${kind}${name}}} is not known here; want values and sections, no partials`
+}
+
 function renderAll(tokens: readonly Token[], scope: Scope, escape: Escape): string {
   return tokens.map((token) => render(token, scope, escape)).join('')
 }
 
-function render([kind, name, , , inner = []]: Token, scope: Scope, escape: Escape): string {
+function render(token: Token, scope: Scope, escape: Escape): string {
+  const [kind, name, , , inner = []] = token
   switch (kind) {
     case 'text':
       return name
@@ -60,7 +103,7 @@ function render([kind, name, , , inner = []]: Token, scope: Scope, escape: Escap
     case '=':
       return ''
     default:
-      throw new Error(`{{${kind}${name}}} is not known here; want values and sections, no partials`)
+      throw new Error(unknownText(token))
   }
 }
 
