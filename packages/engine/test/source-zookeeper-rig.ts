@@ -106,19 +106,29 @@ export class Zookeeper {
 
   /**
    * @param options.tickMs sessions last for at most 20 of them
+   * @param options.lines of each server's file, besides its own
    * @param options.tls `own`: another port speaks TLS. `mutual`: and wants a certificate of clients.
    */
   static async start({
     members = 1,
     tickMs = 2_000,
+    lines: own = [],
     tls,
-  }: { members?: number; tickMs?: number; tls?: 'own' | 'mutual' } = {}): Promise<Zookeeper> {
+  }: {
+    members?: number
+    tickMs?: number
+    lines?: readonly string[]
+    tls?: 'own' | 'mutual'
+  } = {}): Promise<Zookeeper> {
     const folder = await mkdtemp(join(tmpdir(), 'midflight-zookeeper-'))
     const ports = await freePorts(members * 4)
     const certificates = tls && { server: selfSigned(folder), client: selfSigned(folder, 'client') }
     const secure = certificates ? await secureLines(folder, certificates, tls) : []
     const ids = Array.from({ length: members }, (_, i) => i)
     const peers = ids.map((i) => `server.${i + 1}=127.0.0.1:${ports[members + i]}:${ports[2 * members + i]}`)
+    // A leader that takes the acknowledgement of a transaction for that of its epoch (ZOOKEEPER-4685) waits so long in vain
+    // for the others before a new one is chosen.
+    const initLimit = Math.ceil(10_000 / tickMs)
     const servers = await Promise.all(
       ids.map(async (i) => {
         const data = join(folder, String(i))
@@ -128,9 +138,10 @@ export class Zookeeper {
         await writeFile(join(data, 'myid'), String(i + 1))
         const file = join(folder, `${i}.cfg`)
         const lines = [
-          ...[`tickTime=${tickMs}`, 'initLimit=50', 'syncLimit=50', `dataDir=${data}`, `clientPort=${port}`],
+          ...[`tickTime=${tickMs}`, `initLimit=${initLimit}`, 'syncLimit=50'],
+          ...[`dataDir=${data}`, `clientPort=${port}`],
           ...['clientPortAddress=127.0.0.1', 'maxClientCnxns=0', 'admin.enableServer=false'],
-          ...['4lw.commands.whitelist=srvr,cons,dump', ...(members > 1 ? peers : [])],
+          ...['4lw.commands.whitelist=srvr,cons,dump', ...(members > 1 ? peers : []), ...own],
           ...(securePort ? [`secureClientPort=${securePort}`, 'secureClientPortAddress=127.0.0.1', ...secure] : []),
         ]
         await writeFile(file, lines.join('\n'))

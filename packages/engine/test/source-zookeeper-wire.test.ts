@@ -7,13 +7,14 @@ import { join } from 'node:path'
 import { createServer as createTlsServer } from 'node:tls'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { zookeeper, type ZookeeperOptions } from '../src/sources/zookeeper.ts'
+import { zookeeperWriter } from '../src/writers/zookeeper.ts'
 import { frame, Frames, WireError, type Field } from '../src/sources/zookeeper/wire.ts'
 import { selfSigned } from './self-signed.ts'
 
 const soon = () => AbortSignal.timeout(20_000)
 const waited = { timeout: 20_000, interval: 5 }
 
-const [exists, getData, getChildren, ping, auth, addWatch, farewell] = [3, 4, 8, 11, 100, 106, -11]
+const [exists, getData, getChildren, ping, multi, auth, addWatch, farewell] = [3, 4, 8, 11, 14, 100, 106, -11]
 
 interface Question {
   readonly xid: number
@@ -75,12 +76,14 @@ async function peer(answering: Answering, first: Buffer = welcome()) {
       }
     })
   })
-  return { asked, source: using(await portOf(server)) }
+  const port = await portOf(server)
+  return { asked, port, source: using(port) }
 }
 
 function questionIn(bytes: Buffer, connection: number): Question {
   const [xid, type] = [bytes.readInt32BE(0), bytes.readInt32BE(4)]
-  const path = bytes.length > 12 && type !== auth ? bytes.toString('utf8', 12, 12 + bytes.readInt32BE(8)) : ''
+  const path =
+    bytes.length > 12 && type !== auth && type !== multi ? bytes.toString('utf8', 12, 12 + bytes.readInt32BE(8)) : ''
   return { xid, type, path, isWatched: bytes.at(-1) === 1, connection }
 }
 
@@ -191,6 +194,65 @@ test('a login that is refused is told as such, lasting and without the password'
   expect(String(error)).not.toContain('s3cret')
 })
 
+test('a server that refuses for good is passed over where another is there', async () => {
+  const good = await peer(oneDocument)
+  const { source, port } = await peer((question) => [answer(question, -115)])
+  const login = { key: '/doc', user: 'me', password: 's3cret' }
+  for (let i = 0; i < 8; i++) {
+    const one = source({ ...login, servers: `127.0.0.1:${good.port},127.0.0.1:${port}` })
+    expect((await one.load(soon())).config).toEqual({ a: 1 })
+  }
+  const both = source({ ...login, servers: `127.0.0.1:${port},localhost:${port}` })
+  await expect(both.load(soon())).rejects.toMatchObject({ transient: false })
+})
+
+test('a password that does not come is not waited for, neither by a load nor by close', async () => {
+  const { source } = await peer(oneDocument)
+  const never = () => new Promise<string>(() => {})
+  const late = source({ key: '/doc', user: 'me', password: never, timeoutMs: 50 })
+  await expect(late.load(soon())).rejects.toThrow('the password was not given: did not finish within 50 ms')
+  const slow = source({ key: '/doc', user: 'me', password: never, timeoutMs: 3_600_000 })
+  const loading = slow.load(soon()).catch(String)
+  await slow.close()
+  expect(await loading).toContain('gave nothing')
+  const writer = zookeeperWriter({ servers: '127.0.0.1:1', user: 'me', password: never, timeoutMs: 3_600_000 })
+  const read = writer.read('/doc', soon()).catch(String)
+  await writer.close()
+  expect(await read).toContain('the password was not given: stopped')
+})
+
+test('a server of an address of IPv6 is reached, and named so that it can be read', async () => {
+  const server = createServer((socket) => socket.on('data', () => socket.write(welcome(0))))
+  server.listen(0, '::1')
+  const isThere = await Promise.race([once(server, 'listening').then(() => true), once(server, 'error')])
+  if (isThere !== true) return // a machine without
+  const { port } = server.address() as AddressInfo
+  onTestFinished(() => void server.close())
+  const source = using(port)({ key: '/doc', servers: `[::1]:${port}` })
+  await expect(source.load(soon())).rejects.toThrow(`[::1]:${port}: gives no session`)
+})
+
+test('over TLS the server is told which of its names is wanted, and another one is not trusted', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'midflight-zookeeper-tls-'))
+  const { pem, keyPem } = selfSigned(folder)
+  rmSync(folder, { recursive: true, force: true })
+  const wanted: string[] = []
+  const SNICallback = (name: string, done: (error: null) => void) => {
+    wanted.push(name)
+    done(null)
+  }
+  const port = await portOf(createTlsServer({ cert: pem, key: keyPem, SNICallback }))
+  const load = (host: string, servername?: string) =>
+    using(port)({
+      ...{ key: '/doc', servers: `${host}:${port}`, timeoutMs: 300 },
+      tls: { ca: pem, ...(servername !== undefined && { servername }) },
+    }).load(soon())
+  await expect(load('localhost')).rejects.toThrow('no answer within 300 ms')
+  await expect(load('127.0.0.1', 'zk.example')).rejects.toMatchObject({ transient: false })
+  await expect(load('127.0.0.1')).rejects.toThrow('no answer within 300 ms')
+  expect([...new Set(wanted)]).toEqual(['localhost', 'zk.example'])
+})
+
 test('no password goes to a server that is not trusted', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'midflight-zookeeper-tls-'))
   const { pem, keyPem } = selfSigned(folder)
@@ -241,8 +303,9 @@ const oneBelow: Answering = (question) => {
 test('what tells of all that is below is set before anything is read, and nothing else is watched', async () => {
   const { source, asked } = await peer(oneBelow)
   expect((await source({ prefix: '/app/' }).load(soon())).config).toEqual({ a: 1 })
-  const [first, ...others] = asked
+  const [first, second, ...others] = asked
   expect(first).toMatchObject({ type: addWatch, path: '/app', isWatched: true })
+  expect(second).toMatchObject({ type: multi })
   expect(others.map(({ type, path, isWatched }) => [type, path, isWatched])).toEqual([
     [exists, '/app', false],
     [getChildren, '/app', false],
@@ -281,6 +344,61 @@ test('what was made while a list was under way is not lost, also where both come
   expect(lists).toBe(2)
 })
 
+test('a server that opens sessions by itself while it is behind takes nothing back: it is asked to catch up first', async () => {
+  let isBehind = true
+  const { source } = await peer((question) => {
+    if (question.type === multi) isBehind = false
+    const value = Buffer.from(isBehind ? '{"a":1}' : '{"a":2}')
+    if (question.type === exists) return [answer(question, 0, ...stat({ bytes: value.length }))]
+    return [answer(question, 0, value, ...stat({ bytes: value.length }))]
+  })
+  expect((await source({ key: '/doc' }).load(soon())).config).toEqual({ a: 2 })
+})
+
+test('znodes that come and go all the time hold up no other', async () => {
+  let count = 0
+  let value = '1'
+  const { source } = await peer((question) => {
+    const { type, path } = question
+    if (type === exists) return [answer(question, 0, ...stat({ children: 1 }))]
+    if (type === getChildren) return [answer(question, 0, 1, 'a'), told(1, '/app/x0')]
+    if (type !== getData) return [answer(question, 0)]
+    if (path === '/app/a') return [answer(question, 0, Buffer.from(value), ...stat({ bytes: 1 }))]
+    // With each that is read another one is there, and once the other is told to have changed.
+    if (++count === 200) value = '2'
+    const others = count === 200 ? [told(3, '/app/a')] : []
+    return [answer(question, -101), ...others, told(2, path), told(1, `/app/x${count}`)]
+  })
+  const one = source({ prefix: '/app/' })
+  expect((await one.load(soon())).config).toEqual({ a: 1 })
+  for await (const _ of one.requests(soon())) if (count > 200) break
+  expect((await one.load(soon())).config).toEqual({ a: 2 })
+})
+
+test('what is below a znode that is another than before was lost, not deleted; and so is all of a server', async () => {
+  const roots = [
+    ['/', '/a', [0n, 0n], [0n, 0n]],
+    ['/app/', '/app/a', [3n, 1n], [3n, 2n]], // a server that began anew counts as the last one did
+  ] as const
+  for (const [prefix, path, before, after] of roots) {
+    let first: Socket | undefined
+    const { source } = await peer((question, socket) => {
+      const [czxid, ctime] = question.connection === 0 ? before : after
+      if (question.connection === 0) first = socket
+      if (question.type === exists) return [answer(question, 0, czxid, 4n, ctime, ...stat({ children: 1 }).slice(3))]
+      if (question.type === getData) return [answer(question, 0, Buffer.from('1'), ...stat({ bytes: 1 }))]
+      if (question.type !== getChildren) return [answer(question, 0)]
+      const names = question.connection === 0 && question.path !== path ? ['a'] : []
+      return [answer(question, 0, names.length, ...names)]
+    })
+    const one = source({ prefix })
+    expect((await one.load(soon())).config).toEqual({ a: 1 })
+    first?.destroy()
+    const says = () => one.load(soon()).then(({ config }) => JSON.stringify(config), String)
+    await expect.poll(says, waited).toContain('what was never seen to be removed is not taken for removed')
+  }
+})
+
 test('a znode that is gone with the answer that told of it is not there', async () => {
   let isGone = false
   const { source } = await peer((question, socket) => {
@@ -298,9 +416,9 @@ test('of what it was not asked to be told of nothing is taken', async () => {
     if (type === exists) return [answer(question, 0, ...stat({ children: 1 }))]
     if (type === getData) return [answer(question, 0, Buffer.from('1'), ...stat({ bytes: 1 }))]
     if (type === getChildren) return [answer(question, 0, 1, 'a'), told(1, '/apple'), told(1, '/'), told(1, '')]
-    expect([addWatch, farewell]).toContain(type)
+    expect([addWatch, multi, farewell]).toContain(type)
     return [answer(question, 0)]
   })
   expect((await source({ prefix: '/app/' }).load(soon())).config).toEqual({ a: 1 })
-  expect(new Set(asked.map(({ path }) => path))).toEqual(new Set(['/app', '/app/a']))
+  expect(new Set(asked.map(({ path }) => path))).toEqual(new Set(['', '/app', '/app/a']))
 })

@@ -506,7 +506,7 @@ test('options that cannot be meant are refused at the call, without a password',
   const servers = 'zk1,zk2:2181/chroot'
   expect(() => zookeeper({ servers })).toThrow('want one of key and prefix')
   expect(() => zookeeper({ servers, key: '/a', prefix: '/b/' })).toThrow('want one of key and prefix')
-  for (const key of ['a', '/', '/a/', '//a', '/a//b', '/./a', '/a/..', '', '/a\0']) {
+  for (const key of ['a', '/', '/a/', '//a', '/a//b', '/./a', '/a/..', '', '/a\0', '/\u{1f600}']) {
     expect(() => zookeeper({ servers, key })).toThrow('is no path of ZooKeeper')
   }
   expect(() => zookeeper({ servers, prefix: '/app' })).toThrow('want it to end in /')
@@ -515,6 +515,8 @@ test('options that cannot be meant are refused at the call, without a password',
   expect(() => zookeeper({ servers: 'zk1/a//b', key: '/a' })).toThrow('is no path of ZooKeeper')
   expect(() => zookeeper({ servers, key: '/a', user: 'me' })).toThrow('want user and password')
   expect(() => zookeeper({ servers, key: '/a', user: 'm:e', password: 'x' })).toThrow('want user and password')
+  const broken = { servers, key: '/a', tls: { cert: 's3cret', key: 's3cret' } }
+  expect(() => zookeeper(broken)).toThrow(/^zookeeper\(\): tls cannot be used: (?!.*s3cret)/)
   expect(() => zookeeper({ servers, key: '/a', pingMs: 1 })).toThrow('pingMs is 1; want 10 to 3600000')
   for (const wrong of ['', 'zk1,', 'zk1:99999', 'me:s3cret@zk1:2181', 'http://s3cret']) {
     expect(() => zookeeper({ servers: wrong, key: '/a' })).toThrow(/^zookeeper\(\): want servers as (?!.*s3cret)/)

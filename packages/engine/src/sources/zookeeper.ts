@@ -68,9 +68,9 @@ function feedOf(root: Root, access: Access, paces: Paces): Feed {
   return {
     async *follow(signal) {
       try {
-        // A server that opens a session knows what was written before.
         if (!tree?.isOpen) tree = await opened(signal)
-        else await until(signal, tree.caughtUp())
+        // Also at first: a server whose sessions are its own (`localSessionsEnabled`) opens them while it is behind.
+        await until(signal, tree.caughtUp())
         yield* following(tree, paces, signal)
       } catch (error) {
         // After an abort nothing is wrong with it: the next call goes on with what is still being answered.

@@ -16,6 +16,11 @@ const maxValueBytes = 1024 * 1024 - 4_096
 const atOnce = 64
 /** How often others may make and remove a znode in between before it is given up. */
 const mostTries = 10
+/** Whatever is there at the moment. */
+const impossible = new Map<Changed['kind'], string>([
+  ['below-ephemeral', 'is below an ephemeral znode, which has none'],
+  ['beyond-quota', 'goes beyond a quota that is set above it'],
+])
 /** What the server keeps of itself. */
 const ownPath = '/zookeeper'
 
@@ -28,7 +33,7 @@ const ownPath = '/zookeeper'
 export function zookeeperWriter(options: ZookeeperConnection): Writer {
   const access = accessOf(options)
   const { chroot, servers, timeoutMs } = access
-  const name = `zookeeper:${servers.map(({ host, port }) => `${host}:${port}`).join(',')}${chroot}`
+  const name = `zookeeper:${servers.map((server) => server.name).join(',')}${chroot}`
   const kept = new Kept<Session>(
     (signal) => connected(access, signal),
     (session) => session.close(),
@@ -60,6 +65,7 @@ export function zookeeperWriter(options: ZookeeperConnection): Writer {
         return found && { value: found.value, revision: revisionOf(found.stat) }
       }),
     async *list(prefix, signal) {
+      if (prefix !== '' && !prefix.startsWith('/')) return
       const above = chroot + prefix.slice(0, prefix.lastIndexOf('/'))
       const isWanted = (path: string) => path.startsWith(chroot + prefix) && path !== ownPath
       const first = await call(signal, async (session) => {
@@ -82,7 +88,8 @@ export function zookeeperWriter(options: ZookeeperConnection): Writer {
           throw refused(key, `would have ${value.length} bytes; want at most ${maxValueBytes}`)
         }
         const changed = await written(session, path, value, expected, current)
-        if (changed.kind === 'below-ephemeral') throw refused(key, 'is below an ephemeral znode, which has none')
+        const why = impossible.get(changed.kind)
+        if (why !== undefined) throw refused(key, why)
         if (changed.kind !== 'done' || !changed.stat) return { kind: 'conflict' }
         return { kind: 'written', revision: revisionOf(changed.stat) }
       }),
@@ -123,7 +130,7 @@ async function written(
     changed = await session.create(path, value)
     if (changed.kind === 'absent') changed = (await madeAbove(session, path)) ?? { kind: 'absent' }
     else if (changed.kind !== 'exists' || expected === 'absent') return changed
-    if (changed.kind === 'below-ephemeral') return changed
+    if (impossible.has(changed.kind)) return changed
   }
   return changed
 }
@@ -134,7 +141,7 @@ async function madeAbove(session: Session, path: string): Promise<Changed | unde
     const above = path.slice(0, end)
     if (await session.exists(above)) continue
     const changed = await session.create(above)
-    if (changed.kind === 'below-ephemeral') return changed
+    if (impossible.has(changed.kind)) return changed
   }
   return undefined
 }

@@ -1,7 +1,9 @@
 /** How to reach ZooKeeper and who to be there, for whoever reads or writes: checked once, and then a session at a time. */
+import { createSecureContext } from 'node:tls'
+import { nodeTls, secretText, type TlsOptions, type Token } from '../../credentials.ts'
+import { errorText, within } from '../../deadline.ts'
 import { inRange } from '../../range.ts'
 import { FollowError } from '../watching.ts'
-import { secretText, type TlsOptions, type Token } from '../../credentials.ts'
 import type { Server } from './connection.ts'
 import { Session } from './session.ts'
 
@@ -14,7 +16,7 @@ export interface ZookeeperConnection {
   readonly password?: Token
   /** Given, the servers' ports must be ones with TLS (`secureClientPort`). */
   readonly tls?: TlsOptions
-  /** How long a connection and each answer may take, milliseconds, default 5,000. */
+  /** How long a connection, each answer and the password may take, milliseconds, default 5,000. */
   readonly timeoutMs?: number
 }
 
@@ -31,29 +33,44 @@ export interface Access {
 export function accessOf(options: ZookeeperConnection): Access {
   const { tls, timeoutMs = 5_000 } = options
   inRange('zookeeper()', 'timeoutMs', timeoutMs, 1, 3_600_000)
+  checkTls(tls)
   return { ...placesOf(options.servers), login: loginOf(options), tls, timeoutMs }
 }
 
-/** To any of the servers, so that those who come back at once spread. @throws FollowError that names each of them. */
-export async function connected({ servers, login, tls, timeoutMs }: Access, signal: AbortSignal): Promise<Session> {
-  const said = login && `${login.user}:${await secretText(login.password)}`
-  const options = { login: said, tls, timeoutMs }
+/**
+ * To any of the servers, so that those who come back at once spread.
+ * @throws FollowError that names each of them; it is worth another try where one of them is.
+ */
+export async function connected(access: Access, signal: AbortSignal): Promise<Session> {
+  const { servers, tls, timeoutMs } = access
+  const options = { login: await loginText(access, signal), tls, timeoutMs }
   const errors: FollowError[] = []
   const first = Math.floor(Math.random() * servers.length)
   for (const server of [...servers.slice(first), ...servers.slice(0, first)]) {
     try {
       return await Session.open(server, options, signal)
     } catch (error) {
-      if (signal.aborted || !(error instanceof FollowError && error.transient)) throw error
+      if (signal.aborted || !(error instanceof FollowError)) throw error
       errors.push(error)
     }
   }
-  throw new FollowError(errors.map(({ message }) => message).join('; '))
+  throw new FollowError(errors.map(({ message }) => message).join('; '), {
+    transient: errors.some(({ transient }) => transient),
+  })
 }
 
-/** As the server would take it, but for `/`. */
+async function loginText({ login, timeoutMs }: Access, signal: AbortSignal): Promise<string | undefined> {
+  if (!login) return undefined
+  try {
+    return `${login.user}:${await within(timeoutMs, signal, () => secretText(login.password))}`
+  } catch (error) {
+    throw new FollowError(`the password was not given: ${errorText(error)}`, { cause: error })
+  }
+}
+
+/** As the server would take it, but for `/`: without what takes two places in UTF-16. */
 export function isPath(path: string): boolean {
-  return /^(?:\/(?!\.\.?(?:\/|$))[^/\p{Cc}\p{Cs}\p{Co}\ufff0-\uffff]+)+$/u.test(path)
+  return /^(?:\/(?!\.\.?(?:\/|$))[^/\p{Cc}\p{Cs}\p{Co}\u{fff0}-\u{10ffff}]+)+$/u.test(path)
 }
 
 /** @throws TypeError */
@@ -70,6 +87,14 @@ function loginOf({ user, password }: ZookeeperConnection): Access['login'] {
   return { user, password }
 }
 
+function checkTls(tls: TlsOptions | undefined): void {
+  try {
+    if (tls) createSecureContext(nodeTls(tls))
+  } catch (error) {
+    throw new TypeError(`zookeeper(): tls cannot be used: ${errorText(error)}`, { cause: error })
+  }
+}
+
 function placesOf(text: string): Pick<Access, 'servers' | 'chroot'> {
   const [, hosts, chroot] = /^([^/]*)(\/.*)?$/s.exec(text) ?? []
   const servers = hosts?.split(',').map(serverOf)
@@ -82,7 +107,7 @@ function placesOf(text: string): Pick<Access, 'servers' | 'chroot'> {
 }
 
 function serverOf(text: string): Server | undefined {
-  const [, v6, name, port = '2181'] = /^(?:\[([\da-f:.]+)\]|([-\w.]+))(?::(\d{1,5}))?$/i.exec(text) ?? []
-  const host = v6 ?? name
-  return host === undefined || Number(port) > 65_535 ? undefined : { host, port: Number(port) }
+  const [, place, v6, port = '2181'] = /^(\[([\da-f:.]+)\]|[-\w.]+)(?::(\d{1,5}))?$/i.exec(text) ?? []
+  if (place === undefined || Number(port) > 65_535) return undefined
+  return { name: `${place}:${port}`, host: v6 ?? place, port: Number(port) }
 }

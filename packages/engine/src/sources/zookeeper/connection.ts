@@ -3,7 +3,7 @@
  * and the pings that keep it. It is never mended: after an error it is let go, and another is opened. What can be asked
  * is `session.ts`.
  */
-import { connect, type Socket } from 'node:net'
+import { connect, isIP, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { nodeTls, type TlsOptions } from '../../credentials.ts'
 import { errorText, pause } from '../../deadline.ts'
@@ -11,6 +11,8 @@ import { FollowError } from '../watching.ts'
 import { Frames, frame, type Body, type Field } from './wire.ts'
 
 export interface Server {
+  /** As errors show it. */
+  readonly name: string
   readonly host: string
   readonly port: number
 }
@@ -47,6 +49,8 @@ const mostAnswerBytes = 64 * 1024 * 1024
 /** Numbers of questions that are not in the row. */
 const [welcomeXid, eventXid, pingXid, loginXid] = [0, -1, -2, -4]
 const [pingType, loginType, farewellType] = [11, 100, -11]
+/** Of the answers. */
+const wantsLogin = -124
 
 interface Waiting {
   answered(code: number, body: Body): void
@@ -54,7 +58,7 @@ interface Waiting {
 }
 
 export class Connection {
-  readonly #server: string
+  readonly #server: Server
   readonly #timeoutMs: number
   readonly #socket: Socket
   readonly #frames = new Frames(mostWelcomeBytes)
@@ -71,11 +75,14 @@ export class Connection {
   /** Called once, when the connection is gone. */
   onEnd: () => void = () => {}
 
-  private constructor({ host, port }: Server, { login, tls, timeoutMs }: ConnectionOptions) {
-    this.#server = `${host}:${port}`
+  private constructor(server: Server, { login, tls, timeoutMs }: ConnectionOptions) {
+    this.#server = server
     this.#timeoutMs = timeoutMs
+    const { host, port } = server
     const to = { host, port, noDelay: true }
-    this.#socket = tls ? connectTls({ ...to, ...nodeTls(tls) }) : connect(to)
+    // For whoever has several names at one address. An address is none.
+    const servername = isIP(host) === 0 ? host : ''
+    this.#socket = tls ? connectTls({ ...to, servername, ...nodeTls(tls) }) : connect(to)
     this.#socket.on('data', (chunk) => this.#read(chunk))
     this.#socket.on('error', (error) => this.#fail(error))
     this.#socket.on('close', () => this.#end('the server has ended the connection'))
@@ -121,7 +128,7 @@ export class Connection {
 
   /** With the name of the server. */
   error(why: string, options: { transient?: boolean; cause?: unknown } = {}): FollowError {
-    return new FollowError(`${this.#server}: ${why}`, options)
+    return new FollowError(`${this.#server.name}: ${why}`, options)
   }
 
   /** Tells the server, where that is quick. */
@@ -194,6 +201,8 @@ export class Connection {
     const xid = body.int()
     body.long() // The last change that the server knew.
     const code = body.int()
+    // The server ends the connection with it, whatever was asked.
+    if (code === wantsLogin) return this.#end(`wants a login that it was not given (${code})`, { transient: false })
     if (xid !== eventXid) return this.#settle(xid, code, body)
     const type = body.int()
     body.int() // How the session is.

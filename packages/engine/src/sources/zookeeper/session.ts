@@ -10,8 +10,8 @@ const [remove, exists, getData, setData, getChildren, check, multi, create2, add
   2, 3, 4, 5, 8, 13, 14, 15, 106,
 ]
 /** Of its errors. */
-const [unimplemented, noNode, noAuth, badVersion, ephemeral, nodeExists, notEmpty] = [
-  -6, -101, -102, -103, -108, -110, -111,
+const [unimplemented, noNode, noAuth, badVersion, ephemeral, nodeExists, notEmpty, quota] = [
+  -6, -101, -102, -103, -108, -110, -111, -125,
 ]
 
 /** Told of the znode and of all below it, and not only once. */
@@ -24,7 +24,7 @@ export type Changed =
   | { readonly kind: 'done'; readonly stat: Stat | undefined }
   /** Of `create` too, where what it is to be below is not there. */
   | { readonly kind: 'absent' }
-  | { readonly kind: 'exists' | 'other-version' | 'has-children' | 'below-ephemeral' }
+  | { readonly kind: 'exists' | 'other-version' | 'has-children' | 'below-ephemeral' | 'beyond-quota' }
 
 const answers: Readonly<{ [code: number]: Exclude<Changed['kind'], 'done'> }> = {
   [noNode]: 'absent',
@@ -32,6 +32,7 @@ const answers: Readonly<{ [code: number]: Exclude<Changed['kind'], 'done'> }> = 
   [ephemeral]: 'below-ephemeral',
   [nodeExists]: 'exists',
   [notEmpty]: 'has-children',
+  [quota]: 'beyond-quota',
 }
 
 export interface Data {

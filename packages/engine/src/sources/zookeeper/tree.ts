@@ -27,15 +27,13 @@ interface Node {
   children: Set<string> | undefined
   sizeBytes: number
   hasValue: boolean
-  /** Or asked for, since it was found or all was to be read anew. */
-  isRead: boolean
   isDataStale: boolean
   areChildrenStale: boolean
 }
 
 /** Requests under way at once. Servers hold all of their clients to 1,000. */
 const atOnce = 64
-/** How often what changes all the time is read before it is told as it is. */
+/** How often what comes, goes or changes all the time is read before it is told as it is. */
 const mostTurns = 20
 /** What the server keeps of itself. */
 const ownPath = '/zookeeper'
@@ -50,6 +48,10 @@ export class Tree {
   readonly #stale = new Set<Node>()
   /** Those whose children are being asked for. */
   readonly #listed = new Set<Node>()
+  /** It has turned often enough: what is told of now waits, so that there is an end. */
+  #isEnding = false
+  /** The paths of what waits until what was read is told. */
+  readonly #later = new Set<string>()
   /** Those whose values were not read for their size. */
   readonly #tooLarge = new Set<Node>()
   /** That was told, and what else came was not. */
@@ -66,10 +68,10 @@ export class Tree {
   /** Why something could not be read. */
   #failed: { readonly error: unknown } | undefined
   #event = new AbortController()
-  /** When the root was created, as the server counts. Undefined if it is not there. */
-  #createdAt: bigint | undefined
+  /** When the root was created, as the server counts, and by its clock. Undefined if it is not there. */
+  #createdAt: string | undefined
   /** Of the last root with values at or below it. */
-  #heldBy: bigint | undefined
+  #heldBy: string | undefined
   /** There were values, and whatever ended them was seen by this session. */
   #hasHeld = false
 
@@ -113,8 +115,8 @@ export class Tree {
     this.#isRefused = false
     this.#failed = undefined
     this.#untold.clear()
+    this.#later.clear()
     for (const node of this.#nodes.values()) {
-      node.isRead = false
       node.isDataStale = node.areChildrenStale = true
       this.#stale.add(node)
     }
@@ -139,6 +141,7 @@ export class Tree {
       this.#failed = { error }
     } finally {
       this.#settling = undefined
+      this.#isEnding = false
     }
   }
 
@@ -146,6 +149,8 @@ export class Tree {
   news(): News {
     const untold = this.#untold
     this.#untold = new Map()
+    for (const path of this.#later) this.#note({ type: created, path })
+    this.#later.clear()
     for (const { path, sizeBytes } of this.#tooLarge) {
       this.#isRefused = true
       const message = `is ${sizeBytes} bytes, with all others ${this.#sizeBytes}; want at most ${this.#at.maxBytes}`
@@ -160,8 +165,9 @@ export class Tree {
     }
     const entries = new Map<string, Uint8Array>()
     for (const { key, value } of this.#changesOf(untold)) if (value) entries.set(key, value)
-    // The same root is still there, so what was below it did not get lost with it: it was deleted.
-    const isKnown = this.#hasHeld || (this.#createdAt !== undefined && this.#createdAt === this.#heldBy)
+    // The same root is still there, so what was below it did not get lost with it: it was deleted. `/` is of any server.
+    const isSame = this.#at.path !== '/' && this.#createdAt !== undefined && this.#createdAt === this.#heldBy
+    const isKnown = this.#hasHeld || isSame
     return { kind: 'whole', entries, emptied: entries.size === 0 && isKnown }
   }
 
@@ -171,13 +177,14 @@ export class Tree {
 
   async #settle(): Promise<void> {
     for (let turns = 0; ; turns++) {
+      this.#isEnding = turns >= mostTurns
       if (this.#sizeBytes <= this.#at.maxBytes) {
         // What came beside what was too large is forgotten.
         if (this.#isRefused) this.readAnew()
         if (this.#stale.size === 0) for (const node of this.#tooLarge) this.#again(node, 'isDataStale')
       }
-      const batch = [...this.#stale].filter(({ isRead }) => turns < mostTurns || !isRead)
-      if (batch.length === 0) return
+      if (this.#stale.size === 0) return
+      const batch = [...this.#stale]
       const left = batch.values()
       const reading = async () => {
         for (const node of left) await this.#read(node)
@@ -191,11 +198,10 @@ export class Tree {
     const isRoot = node === this.#root
     this.#stale.delete(node)
     node.isDataStale = node.areChildrenStale = false
-    node.isRead = true
     if (isRoot && this.#createdAt === undefined) {
       const stat = await this.#session.exists(path, !this.#isToldBelow)
       if (!stat) return this.#waitFor(node)
-      this.#createdAt = stat.czxid
+      this.#createdAt = `${stat.czxid} ${stat.ctimeMs}`
     }
     const hasValue = !isRoot || this.#at.isKey
     const stat = isDataStale && hasValue ? await this.#readData(node) : undefined
@@ -272,17 +278,25 @@ export class Tree {
 
   #added(path: string): Node {
     const node: Node = {
-      ...{ path, children: undefined, sizeBytes: 0, hasValue: false },
-      ...{ isRead: false, isDataStale: true, areChildrenStale: true },
+      ...{ path, children: undefined, sizeBytes: 0, hasValue: false, isDataStale: true, areChildrenStale: true },
     }
     this.#nodes.set(path, node)
     this.#stale.add(node)
     return node
   }
 
-  #note({ type, path }: WatchEvent): void {
+  #note(event: WatchEvent): void {
+    if (this.#isEnding) this.#later.add(event.path)
+    else if (!this.#isNews(event)) return
+    // With all that was told together; whoever waits for it is woken while the server answers.
+    queueMicrotask(() => void (this.#settling ??= this.#begun()))
+    setImmediate(() => this.#event.abort())
+  }
+
+  /** Marks what is to be read again. @returns whether there is anything */
+  #isNews({ type, path }: WatchEvent): boolean {
     // Where all that is made is told of by itself, lists say nothing more.
-    if (this.#isToldBelow && type === childrenChanged) return
+    if (this.#isToldBelow && type === childrenChanged) return false
     const node = this.#nodes.get(path)
     if (node) {
       if (type === deleted) this.#gone(node)
@@ -290,12 +304,10 @@ export class Tree {
       if (type !== childrenChanged) this.#again(node, 'isDataStale')
     } else {
       const isWanted = this.#isToldBelow && this.#isBelow(path)
-      if (!isWanted || type === deleted) return
+      if (!isWanted || type === deleted) return false
       this.#appeared(path)
     }
-    // With all that was told together; whoever waits for it is woken while the server answers.
-    queueMicrotask(() => void (this.#settling ??= this.#begun()))
-    setImmediate(() => this.#event.abort())
+    return true
   }
 
   /** It is new, or it could not be seen before. */
@@ -330,7 +342,7 @@ export class Tree {
     this.#replaced(root, undefined, 0)
     this.#tooLarge.delete(root)
     root.children = undefined
-    root.isRead = root.isDataStale = root.areChildrenStale = true
+    root.isDataStale = root.areChildrenStale = true
   }
 
   #forget(path: string): void {

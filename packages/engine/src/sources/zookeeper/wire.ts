@@ -18,6 +18,8 @@ export interface Stat {
   readonly czxid: bigint
   /** That of the last change of its value. */
   readonly mzxid: bigint
+  /** When it was made, by the server's clock. */
+  readonly ctimeMs: bigint
   readonly version: number
   readonly dataLength: number
   readonly numChildren: number
@@ -136,12 +138,13 @@ export class Body {
 
   stat(): Stat {
     const [czxid, mzxid] = [this.long(), this.long()]
-    this.#next(16) // ctime, mtime
+    const ctimeMs = this.long()
+    this.#next(8) // mtime
     const version = this.int()
     this.#next(16) // cversion, aversion, ephemeralOwner
     const [dataLength, numChildren] = [this.int(), this.int()]
     this.#next(8) // pzxid
-    return { czxid, mzxid, version, dataLength, numChildren }
+    return { czxid, mzxid, ctimeMs, version, dataLength, numChildren }
   }
 
   #next(length: number): Buffer {
