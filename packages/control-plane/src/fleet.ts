@@ -9,8 +9,10 @@ import type { AttemptRecord, NodeRecord } from './store.ts'
 /** A node, and how far it is with what it tries now. */
 export interface NodeState {
   readonly node: NodeRecord
-  /** The newest that it reported of an attempt; not kept across restarts. */
+  /** The newest that it reported of an attempt. */
   readonly trial: AttemptRecord | undefined
+  /** It has said hello since, and may be a new process, which counts its attempts anew. */
+  readonly greeted?: boolean
 }
 
 /** When something was heard. Of the wall clock, which is for people: leases go by another. */
@@ -31,6 +33,7 @@ export interface Transition {
 export function joined(before: NodeState | undefined, hello: Hello, heard: Heard): NodeState {
   const { uid, config, labels, agent, runs, seen, status, components, auditHead, prepared, health } = hello
   const known = before?.node.config === config ? before.node : undefined
+  const isAtIt = before?.trial?.config === config && isAt(before.trial, seen, status)
   return {
     node: {
       uid,
@@ -49,8 +52,13 @@ export function joined(before: NodeState | undefined, hello: Hello, heard: Heard
       lastSeenAt: heard.at,
       leaseUntil: heard.leaseUntil,
     },
-    trial: undefined,
+    trial: isAtIt ? before.trial : undefined,
+    greeted: true,
   }
+}
+
+function isAt(trial: AttemptRecord, seen: number | null, status: NodeStatus): boolean {
+  return trial.number === seen && trial.status === status
 }
 
 /** It lives, and runs this. One that says less than was known is late, and only shows that the node lives (I5). */
@@ -109,7 +117,7 @@ function isUnderWay(status: NodeStatus): boolean {
 /** The node tells how it goes with a release. What it says of an older one is history, and changes nothing (R2). */
 export function reported(before: NodeState, report: Omit<Report, 'type'>, heard: Heard): Transition {
   const { number, digest, status, detail, attempt } = report
-  const { node: known, trial } = before
+  const { node: known, trial, greeted = false } = before
   const { uid, config } = known
   const entry: AttemptRecord = {
     uid,
@@ -122,12 +130,14 @@ export function reported(before: NodeState, report: Omit<Report, 'type'>, heard:
     ...(detail !== undefined && { detail }),
   }
   const older = number < Math.max(trial?.number ?? 0, known.seen ?? 0, known.runs?.number ?? 0)
-  if (older || (trial?.number === number && !isNews(trial, attempt, status))) {
+  if (older || (trial?.number === number && !greeted && !isNews(trial, attempt, status))) {
     const node = { ...known, lastSeenAt: heard.at, leaseUntil: heard.leaseUntil }
     return { state: { ...before, node }, ended: older && isFinal(status) ? [entry] : none, stale: true }
   }
   const given = trial?.number === number && trial.attempt === attempt ? none : givenUp(before)
-  const ended = isFinal(status) ? [...given, entry] : given
+  // After a reconnect it says again what it said last.
+  const isSaid = greeted && trial?.number === number && isSame(trial, entry)
+  const ended = isFinal(status) && !isSaid ? [...given, entry] : given
   const node: NodeRecord = {
     ...withoutSaid(known),
     seen: number,
@@ -159,15 +169,27 @@ function said(
   return { ...(why !== undefined && { detail: why }), ...(prepared && { prepared }) }
 }
 
-/** Whether what an attempt has changed in the record need not be written: `caughtUp` makes it of the older one. */
-export function follows(node: NodeRecord, newest: AttemptRecord | undefined): newest is AttemptRecord {
-  return newest?.status === 'APPLIED' && newest.config === node.config && newest.number > (node.seen ?? 0)
+function isSame(a: AttemptRecord, b: AttemptRecord): boolean {
+  return a.digest === b.digest && a.attempt === b.attempt && a.status === b.status && a.detail === b.detail
 }
 
-/** A record that may be older than the newest attempt of its node, as it is after that. */
-export function caughtUp(node: NodeRecord, newest: AttemptRecord | undefined): NodeRecord {
-  if (!follows(node, newest)) return node
-  return reported({ node, trial: undefined }, newest, { at: newest.at, leaseUntil: node.leaseUntil }).state.node
+/** Whether what an attempt has changed in the record need not be written: `caughtUp` makes it of the older one. */
+export function follows(node: NodeRecord, newest: AttemptRecord | undefined): boolean {
+  // One that has gone back since, without its disk, has said so later.
+  return (
+    newest?.status === 'APPLIED' &&
+    newest.config === node.config &&
+    newest.number > (node.seen ?? 0) &&
+    newest.at >= node.lastSeenAt
+  )
+}
+
+/** What is in a store: a record that may be older than the newest attempt of its node, as it is after that. */
+export function caughtUp(node: NodeRecord, newest: AttemptRecord | undefined): NodeState {
+  const state: NodeState = { node, trial: undefined, greeted: true }
+  if (newest?.config !== node.config) return state
+  if (follows(node, newest)) return reported(state, newest, { at: newest.at, leaseUntil: node.leaseUntil }).state
+  return isFinal(newest.status) && isAt(newest, node.seen, node.status) ? { ...state, trial: newest } : state
 }
 
 /** The attempt that it was at, if it is not going to say any more what came of it. */

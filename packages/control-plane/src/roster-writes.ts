@@ -48,10 +48,19 @@ export class RosterWrites {
     return this.waiting.get(uid) ?? none
   }
 
-  forget(uid: string): void {
-    this.dirty.delete(uid)
-    this.late.delete(uid)
-    this.waiting.delete(uid)
+  /**
+   * Nothing is written meanwhile, and nothing of the node after it.
+   * @param removed called when it is on disk, and the node is not there any more.
+   */
+  async forget(uid: string, { remove, removed }: Removal): Promise<void> {
+    await this.flush()
+    await this.inTurn(async () => {
+      await this.store.transaction(remove)
+      removed()
+      this.dirty.delete(uid)
+      this.late.delete(uid)
+      this.waiting.delete(uid)
+    })
   }
 
   /**
@@ -60,8 +69,12 @@ export class RosterWrites {
    * @param free resolves when nothing more urgent is going on; awaited before each part.
    */
   async flush(what: Part = 'all', free: () => Promise<void> = async () => {}): Promise<void> {
+    await this.inTurn(() => this.write(what, free))
+  }
+
+  private async inTurn(work: () => Promise<void>): Promise<void> {
     while (this.flushing !== undefined) await this.flushing
-    this.flushing = this.write(what, free).finally(() => {
+    this.flushing = work().finally(() => {
       this.flushing = undefined
     })
     await this.flushing
@@ -109,6 +122,11 @@ export class RosterWrites {
 
 /** What of it is to be written. */
 export type Part = 'all' | 'urgent'
+
+interface Removal {
+  remove(tx: StoreTx): void
+  removed(): void
+}
 
 interface Written {
   readonly uid: string

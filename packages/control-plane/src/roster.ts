@@ -74,10 +74,8 @@ export class Roster {
       const page = await this.domain.store.read((read) =>
         read.nodes(config, {}, after, pageSize).map((node) => caughtUp(node, read.attempts(node.uid, 1)[0])),
       )
-      for (const node of page) {
-        this.put(undefined, { node, trial: undefined }, this.options.monotonicMs()).silent = true
-      }
-      after = page.at(-1)?.uid
+      for (const state of page) this.put(undefined, state, this.options.monotonicMs()).silent = true
+      after = page.at(-1)?.node.uid
       if (page.length < pageSize) return
     }
   }
@@ -149,11 +147,12 @@ export class Roster {
         : { release: read.release(config, runs.number), isApplied: read.appliedAt(config, runs.number) !== undefined }
     })
     const before = this.entries.get(uid)
-    if (before !== undefined) this.writes.tried(uid, givenUp(before.state))
     const known = before?.state.node
     const state = joined(before?.state, hello, this.heard())
+    if (before !== undefined && state.trial === undefined) this.writes.tried(uid, givenUp(before.state))
     this.take(before, state, true)
-    const isKnown = known?.config === config && sameRuns(known.runs, runs) && isApplied
+    const isTold = isApplied || this.writes.of(uid).some((one) => one.status === 'APPLIED' && sameRuns(one, runs))
+    const isKnown = known?.config === config && sameRuns(known.runs, runs) && isTold
     if (release !== undefined && release.digest === runs?.digest && hello.status === 'APPLIED' && !isKnown) {
       this.runsUnreported(state.node)
     }
@@ -180,7 +179,9 @@ export class Roster {
     this.writes.tried(uid, transition.ended)
     // After a publish thousands say this, and again after the next: their records need not be written each time.
     const isLate = follows(entry.state.node, transition.ended.at(-1))
-    this.take(entry, transition.state, !transition.stale && !isLate)
+    // What is newest in the history is then about another release than what it runs.
+    const isAside = transition.stale && transition.ended.length > 0
+    this.take(entry, transition.state, isAside || (!transition.stale && !isLate))
     if (isLate) this.writes.follows(uid)
     return transition
   }
@@ -209,21 +210,27 @@ export class Roster {
   async forget(uid: string, actor: string): Promise<void> {
     const entry = this.entries.get(uid)
     if (entry === undefined) throw new RefusedError('not-found', `there is no node ${JSON.stringify(uid)}`)
-    await this.flush()
     const { config, labels } = entry.state.node
-    await this.domain.store.transaction((tx) => {
-      tx.removeNode(uid)
-      const at = this.domain.now().toISOString()
-      tx.appendAudit({ at, actor, action: 'node-forgotten', config, detail: { uid, labels } })
+    await this.writes.forget(uid, {
+      remove: (tx) => {
+        tx.removeNode(uid)
+        const at = this.domain.now().toISOString()
+        tx.appendAudit({ at, actor, action: 'node-forgotten', config, detail: { uid, labels } })
+      },
+      // Whatever it said while that was written is forgotten too.
+      removed: () => this.drop(uid),
     })
-    // Whatever it said while that was written is forgotten too.
-    const now = this.entries.get(uid)
-    if (now !== undefined) this.count(now.state.node, now.away, -1)
+  }
+
+  private drop(uid: string): void {
+    const entry = this.entries.get(uid)
+    if (entry === undefined) return
+    const { state, away } = entry
+    this.count(state.node, away, -1)
     this.entries.delete(uid)
     this.ordered.clear()
-    this.writes.forget(uid)
-    if (now !== undefined) this.onChange(now.state.node)
-    if (now?.away === false) this.options.onPresence?.('left', now.state.node)
+    this.onChange(state.node)
+    if (!away) this.options.onPresence?.('left', state.node)
   }
 
   /** How far the nodes of a config are with its head, in the time of a few look-ups. */

@@ -244,6 +244,105 @@ describe.each(stores)('the roster on %s', (_name, open) => {
     expect(await domain.store.read((read) => read.node(uidOf(3)))).toMatchObject({ runs: runs(3), status: 'APPLIED' })
   })
 
+  /** Three releases, and what a node says of each. */
+  async function three() {
+    const domain = await ready(await open(), {})
+    const digests: string[] = []
+    for (const a of [1, 2, 3]) digests[a] = (await publishOne(domain, { content: { a } })).release.digest
+    const runs = (number: number) => ({ number, digest: digests[number] as string })
+    return {
+      domain,
+      runs,
+      on: (number: number): Partial<Hello> => ({ runs: runs(number), seen: number, status: 'APPLIED' }),
+      said: (number: number, status: NodeStatus, over: Partial<Report> = {}) =>
+        reportOf(number, status, { digest: digests[number] as string, ...over }),
+      tried: async (uid: string) => {
+        const attempts = await domain.store.read((read) => read.attempts(uid, 20))
+        return attempts.map(({ number, attempt, status }) => `${number}/${attempt} ${status}`)
+      },
+    }
+  }
+
+  test('what comes late of an older release hides nothing that was applied since, when its record was not written yet', async () => {
+    const { domain, runs, on, said } = await three()
+    const roster = await fleetOn(domain)
+    await roster.hello(helloOf(on(1)))
+    await roster.flush()
+    roster.report(uidOf(1), said(3, 'APPLIED'))
+    await roster.flush('urgent')
+    roster.report(uidOf(1), said(2, 'FAILED', { detail: 'no' }))
+    await roster.flush('urgent')
+    expect((await fleetOn(domain)).node(uidOf(1))).toMatchObject({ runs: runs(3), seen: 3, status: 'APPLIED' })
+  })
+
+  test('F31: a node that lost its disk is not said to run what it ran before, nor is what was applied lost when the clock is set back', async () => {
+    const { domain, runs, on, said } = await three()
+    const clock = new HandClock()
+    const roster = await fleetOn({ ...domain, now: clock.now })
+    for (const n of [1, 2]) await roster.hello(helloOf({ uid: uidOf(n), ...on(1) }))
+    await roster.flush()
+    clock.atMs += 1_000
+    roster.report(uidOf(1), said(3, 'APPLIED'))
+    await roster.flush('urgent')
+    clock.atMs += 1_000
+    await roster.hello(helloOf())
+    clock.atMs -= 3_600_000
+    roster.report(uidOf(2), said(3, 'APPLIED'))
+    await roster.flush('urgent')
+    const again = await fleetOn(domain)
+    expect(again.node(uidOf(1))).toMatchObject({ runs: null, seen: null, status: 'UNSET' })
+    expect(again.node(uidOf(2))).toMatchObject({ runs: runs(3), seen: 3, status: 'APPLIED' })
+  })
+
+  test('what is said again after a reconnect, or to the next process, stands in the history once; what is new stands there', async () => {
+    const { domain, on, said, tried } = await three()
+    let roster = await fleetOn(domain)
+    const uid = uidOf(1)
+    await roster.hello(helloOf(on(1)))
+    roster.report(uid, said(2, 'APPLYING'))
+    // A node without a connection says hello all the time.
+    await roster.hello(helloOf({ ...on(1), seen: 2, status: 'APPLYING' }))
+    roster.report(uid, said(2, 'APPLIED'))
+    for (let i = 0; i < 3; i++) {
+      await roster.hello(helloOf(on(2)))
+      roster.report(uid, said(2, 'APPLIED'))
+    }
+    await roster.flush('urgent')
+    roster = await fleetOn(domain)
+    await roster.hello(helloOf(on(2)))
+    roster.report(uid, said(2, 'APPLIED'))
+    const failure = said(3, 'FAILED', { attempt: 2, detail: 'no room' })
+    roster.report(uid, failure)
+    const refused: Partial<Hello> = { ...on(2), seen: 3, status: 'FAILED' }
+    await roster.hello(helloOf(refused))
+    roster.report(uid, failure)
+    // Another process, which counts anew: it may fail for another reason.
+    await roster.hello(helloOf(refused))
+    expect(roster.report(uid, said(3, 'FAILED', { detail: 'no file' }))?.state.node.detail).toBe('no file')
+    await roster.flush()
+    expect(await tried(uid)).toEqual(['3/1 FAILED', '3/2 FAILED', '2/1 APPLIED', '1/0 APPLIED'])
+  })
+
+  test('F64: a node that speaks while it is forgotten is not there again after a restart', async () => {
+    const { domain, on, said } = await three()
+    const roster = await fleetOn(domain)
+    await roster.hello(helloOf(on(1)))
+    await roster.flush()
+    const forgotten = roster.forget(uidOf(1), 'ada')
+    const said2 = setImmediate(() => roster.report(uidOf(1), said(2, 'APPLIED')))
+    const flushes: Promise<void>[] = []
+    for (let i = 0; i < 50 && roster.node(uidOf(1)); i++) {
+      roster.report(uidOf(1), said(2, 'APPLIED', { attempt: i + 1 }))
+      flushes.push(roster.flush())
+      await Promise.resolve()
+    }
+    await forgotten
+    clearImmediate(said2)
+    await Promise.all(flushes)
+    expect((await fleetOn(domain)).size).toBe(0)
+    expect(await domain.store.read((read) => read.attempts(uidOf(1), 10))).toEqual([])
+  })
+
   test('a release that a node applied may be rolled back to; a claim with another digest does not count', async () => {
     const domain = await ready(await open(), {})
     const roster = await fleetOn(domain)

@@ -237,7 +237,7 @@ const table: Record<StateName, Partial<Record<EventName, string>>> = {
     'release 7': 'ready 7; runs 5, seen 7 → report 7 RECEIVED 0, ask',
     'delta of 7 unfit': 'current; runs 5, seen 7 → whole 7',
     '7 refused': 'current; runs 5, seen 7 → report 7 FAILED 0!',
-    degraded: 'failed 5 DEGRADED, tried 1, again later; runs 5, seen 5 → report 5 DEGRADED 1!, retry in 500–1000',
+    degraded: 'failed 5 DEGRADED, tried 2, again later; runs 5, seen 5 → report 5 DEGRADED 2!, retry in 1000–2000',
     'made ready and applied 6': 'current; runs 6, seen 6 → no-retry, save 6, report 6 APPLIED 1',
     'made ready and failed 6':
       'failed 6 ROLLED_BACK, tried 1, again later; runs 5, seen 6 → report 6 ROLLED_BACK 1!, retry in 500–1000',

@@ -189,8 +189,8 @@ function loading(state: Open): NodeStep {
 
 function settled(state: Open, event: NodeEvent & { kind: 'settled' }): NodeStep {
   if (state.kind === 'current' && event.status === 'DEGRADED') {
-    // Not by this release, but what it is to mean here is no longer known.
-    return failed({ ...state, newest: state.runs, attempts: 1 }, state.runs, 'DEGRADED', event)
+    // Not by this release, but what it is to mean here is no longer known. Within the attempt that ended well nothing is news.
+    return failed({ ...state, newest: state.runs, attempts: state.attempts + 1 }, state.runs, 'DEGRADED', event)
   }
   if (state.kind === 'back') return settledBack(state, event)
   // Of a run that had taken something else before this came.
