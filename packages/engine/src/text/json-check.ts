@@ -1,32 +1,14 @@
 /**
  * One pass over the bytes of a text that `JSON.parse` has accepted, for everything `JSON.parse` lets through: equal
  * keys in one object, forbidden keys, numbers that lose their value, lone surrogates, too deep nesting. It says only
- * whether the text is clean; what is wrong and where is found by `json-diagnose.ts`. On the way it notes where the
- * entries of large containers near the root begin and end, for `json-incremental.ts` and `json-locate.ts`.
+ * whether the text is clean; what is wrong and where is found by `json-diagnose.ts`. On the way `json-noted.ts` notes
+ * where entries begin and end.
  */
 import { Buffer } from 'node:buffer'
 import type { Extent } from '../json.ts'
+import { EntryNotes, maxNotedDepth, type Nested } from './json-noted.ts'
 import { firstStep, isTooVaried, keysOf, sameFrom, stepAfter, type Step } from './json-steps.ts'
 import { exactNumber } from './number.ts'
-
-/** Where the entries of one container are. Offsets count from its opening bracket, so a container can be moved. */
-export interface Container {
-  /** From the opening bracket to after the closing one. */
-  readonly length: number
-  /** Of each entry: where its key, in an array its value, begins. */
-  readonly starts: Uint32Array
-  readonly ends: Uint32Array
-  /** The keys in the order of the text; `undefined` for an array. */
-  readonly keys: readonly string[] | undefined
-  /** Containers inside of entries, by the entry's index. */
-  readonly inside: ReadonlyMap<number, Nested>
-}
-
-export interface Nested {
-  /** Of the opening bracket, from the entry's start. */
-  readonly offset: number
-  readonly container: Container
-}
 
 export interface Check {
   /** False: something is wrong, or may be. */
@@ -40,34 +22,13 @@ export interface Check {
   readonly root: Nested | undefined
 }
 
-/** Containers with fewer entries are read again as a whole; it costs less than to remember them. */
-const minEntries = 64
-/** How far from the root entries are noted: `a.b.c.rules` is. */
-export const maxNotedDepth = 4
-
 /** How many steps one text may add; beyond them, its keys go into sets. And how many are kept for the next text. */
 const [maxSteps, maxKeptSteps] = [20_000, 64]
-
-/** An open container whose entries are noted. */
-interface Noted {
-  readonly open: number
-  readonly depth: number
-  /** The index of its first entry. */
-  readonly first: number
-  /** What `#notedDepth` was outside of it. */
-  readonly notedDepth: number
-  inside: Map<number, Nested>
-}
 
 const quote = 34
 const backslash = 92
 const noBytes = Buffer.alloc(0)
 const noView = new DataView(noBytes.buffer)
-const noneInside: Map<number, Nested> = new Map()
-// Every check begins with these: memory of its own would cost more than the check of a small text.
-const firstStarts = new Uint32Array(256)
-const firstEnds = new Uint32Array(256)
-
 /**
  * Checks one text, or several that are parts of one: what it has learnt of their keys stays, and so does that one of
  * them was not clean.
@@ -76,8 +37,6 @@ export class JsonChecker {
   #bytes: Buffer = noBytes
   #view: DataView = noView
   #maxDepth = 0
-  /** Entries of containers that are deeper are not noted. */
-  #notedDepth = 0
   #clean = true
   #escapedDollar = false
   #safeNumbers = true
@@ -88,50 +47,40 @@ export class JsonChecker {
   #steps = 0
   /** Some keys went into a set. */
   #isVaried = false
-  #root: Nested | undefined
-  // Entries of the open containers that are near enough to the root, one container after the other.
-  #starts = firstStarts
-  #ends = firstEnds
-  #entries = 0
-  #noted: Noted[] = []
-  /** The number of entries at which the innermost of these containers is known to be large. */
-  #large = minEntries
-
+  readonly #notes = new EntryNotes()
   check(bytes: Buffer, maxDepth: number, notedDepth = maxNotedDepth): Check {
     this.#bytes = bytes
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
     this.#maxDepth = maxDepth
-    this.#notedDepth = notedDepth
     this.#escapedDollar = false
     this.#safeNumbers = true
-    this.#root = undefined
-    this.#entries = 0
-    this.#noted = []
-    this.#large = minEntries
-    this.#scan()
+    this.#notes.begin(bytes, notedDepth)
+    this.#scan(notedDepth)
     // Rare enough to let the exact reader decide whether the one stands in the other.
     const clean = this.#clean && !(this.#sawConstructor && this.#sawPrototype)
     this.#bytes = noBytes
     this.#view = noView
     const [escapedDollar, safeNumbers] = [this.#escapedDollar, this.#safeNumbers]
-    return { clean, escapedDollar, safeNumbers, extent: this.#extent, root: this.#root }
+    return { clean, escapedDollar, safeNumbers, extent: this.#extent, root: this.#notes.end() }
   }
 
   /** Whether the next text may go on with what it knows: little, of small texts without anything that is rare. */
   get isReusable(): boolean {
-    if (this.#root !== undefined || this.#steps > maxKeptSteps || this.#isVaried) return false
-    return this.#clean && !this.#sawConstructor && !this.#sawPrototype && this.#starts === firstStarts
+    if (!this.#notes.isReusable || this.#steps > maxKeptSteps || this.#isVaried) return false
+    return this.#clean && !this.#sawConstructor && !this.#sawPrototype
   }
 
   /** The hot loop: some 60 MB go through here. Everything that is rare is elsewhere. */
-  #scan(): void {
+  #scan(mostNotedDepth: number): void {
     const bytes = this.#bytes
     const view = this.#view
     const length = bytes.length
     const maxDepth = this.#maxDepth
     // Where 8 bytes can be read at once.
     const wordsEnd = length - 16
-    let notedDepth = this.#notedDepth
+    const notes = this.#notes
+    // Of containers that are deeper, entries are not noted.
+    let notedDepth = mostNotedDepth
     // Of each container that is open around the innermost one, and of that: the keys so far (undefined in a list),
     // the same as a set once they are too many, and where the keys of objects inside of it begin.
     const steps: (Step | undefined)[] = []
@@ -151,7 +100,7 @@ export class JsonChecker {
       const c = bytes[p] as number
       if (c === quote) {
         if (wantKey) {
-          if (depth <= notedDepth) notedDepth = this.#begin(p)
+          if (depth <= notedDepth) notedDepth = notes.entry(p)
           wantKey = false
           if (set !== undefined) {
             p = this.#addToSet(set, p)
@@ -206,10 +155,7 @@ export class JsonChecker {
       } else if (c === 44) {
         p++
         maxValues++
-        if (depth <= notedDepth) {
-          this.#ends[this.#entries - 1] = valueEnd
-          if (step === undefined) notedDepth = this.#begin(valueStart(bytes, p))
-        }
+        if (depth <= notedDepth) notedDepth = notes.comma(p, valueEnd, step === undefined)
         wantKey = step !== undefined
       } else if (c === 123 || c === 91) {
         if (depth === maxDepth) {
@@ -225,11 +171,11 @@ export class JsonChecker {
         set = undefined
         wantKey = c === 123
         step = wantKey ? start : undefined
-        if (depth <= notedDepth) notedDepth = this.#open(p, depth, !wantKey)
+        if (depth <= notedDepth) notedDepth = notes.open(p, depth, !wantKey)
         p++
       } else if (c === 125 || c === 93) {
         p++
-        if (depth <= notedDepth) notedDepth = this.#close(p, step, set, valueEnd)
+        if (depth <= notedDepth) notedDepth = notes.close(p, step, set, valueEnd)
         step = steps[--depth]
         set = sets[depth]
         start = starts[depth] as Step
@@ -328,70 +274,6 @@ export class JsonChecker {
     else if (Number.isInteger(value) && !Number.isSafeInteger(value)) this.#safeNumbers = false
     return end
   }
-
-  // The three return the depth to which entries are noted from there on.
-
-  #open(p: number, depth: number, isArray: boolean): number {
-    this.#noted.push({ open: p, depth, first: this.#entries, notedDepth: this.#notedDepth, inside: noneInside })
-    this.#large = this.#entries + minEntries
-    if (!isArray) return this.#notedDepth
-    const start = valueStart(this.#bytes, p + 1)
-    return this.#bytes[start] === 93 ? this.#notedDepth : this.#begin(start)
-  }
-
-  #begin(p: number): number {
-    if (this.#entries === this.#starts.length) {
-      this.#starts = grown(this.#starts)
-      this.#ends = grown(this.#ends)
-    }
-    this.#starts[this.#entries++] = p
-    if (this.#entries === this.#large) {
-      const noted = this.#noted.at(-1) as Noted
-      // If the first entries of a large container hold no large one, the others are not searched for it.
-      if (noted.inside.size === 0) this.#notedDepth = noted.depth
-    }
-    return this.#notedDepth
-  }
-
-  #close(end: number, step: Step | undefined, set: Set<string> | undefined, valueEnd: number): number {
-    const { open, first, notedDepth, inside } = this.#noted.pop() as Noted
-    const count = this.#entries - first
-    if (count > 0) this.#ends[this.#entries - 1] = valueEnd
-    const outer = this.#noted.at(-1)
-    if (count >= minEntries || inside.size > 0) {
-      const starts = this.#starts.slice(first, this.#entries)
-      const ends = this.#ends.slice(first, this.#entries)
-      for (let k = 0; k < count; k++) {
-        starts[k] = (starts[k] as number) - open
-        ends[k] = (ends[k] as number) - open
-      }
-      const keys = set ? [...set] : step && keysOf(step)
-      const container: Container = { length: end - open, starts, ends, keys, inside }
-      if (outer === undefined) {
-        this.#root = { offset: open, container }
-      } else {
-        const entryStart = this.#starts[first - 1] as number
-        if (outer.inside === noneInside) outer.inside = new Map()
-        outer.inside.set(first - 1 - outer.first, { offset: open - entryStart, container })
-      }
-    }
-    this.#entries = first
-    this.#notedDepth = notedDepth
-    this.#large = outer === undefined ? 0 : outer.first + minEntries
-    return notedDepth
-  }
-}
-
-function grown(old: Uint32Array): Uint32Array<ArrayBuffer> {
-  const larger = new Uint32Array(old.length * 2)
-  larger.set(old)
-  return larger
-}
-
-function valueStart(bytes: Buffer, p: number): number {
-  let at = p
-  while ((bytes[at] as number) <= 32) at++
-  return at
 }
 
 /** The code unit of the `\uXXXX` at `p`. */

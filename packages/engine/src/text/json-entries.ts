@@ -2,7 +2,7 @@
  * The entries of a container that is put together from old entries and new ones: its value, and where its entries are.
  */
 import { isArray, type Json, type JsonObject } from '../json.ts'
-import type { Container, Nested } from './json-check.ts'
+import type { Container, Nested } from './json-noted.ts'
 
 export class EntryList {
   readonly #old: Container

@@ -10,7 +10,8 @@
  */
 import { type Buffer, isUtf8 } from 'node:buffer'
 import { isArray, type Json } from '../json.ts'
-import { JsonChecker, maxNotedDepth, type Container, type Nested } from './json-check.ts'
+import { JsonChecker } from './json-check.ts'
+import { maxNotedDepth, type Container, type Nested } from './json-noted.ts'
 import { EntryList } from './json-entries.ts'
 import { skipSpace, stringEnd, valueEnd } from './json-locate.ts'
 import type { JsonText } from './json.ts'

@@ -3,7 +3,7 @@
  */
 import type { Buffer } from 'node:buffer'
 import type { Path } from '../json.ts'
-import type { Nested } from './json-check.ts'
+import type { Nested } from './json-noted.ts'
 
 const quote = 34
 const backslash = 92
