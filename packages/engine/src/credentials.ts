@@ -11,11 +11,15 @@ export interface TlsOptions {
   readonly servername?: string
 }
 
+/** A function is asked at each connection, so that what was renewed in its files counts. */
+export type FreshTls = TlsOptions | (() => TlsOptions)
+
 /** A function is asked before each request, or at each connection. */
 export type Token = string | (() => string | Promise<string>)
 
-/** As Node takes them: its types want lists that can be changed. */
-export function nodeTls({ ca, ...others }: TlsOptions = {}): Omit<TlsOptions, 'ca'> & { ca?: string | string[] } {
+/** As Node takes them now: its types want lists that can be changed. */
+export function nodeTls(tls: FreshTls = {}): Omit<TlsOptions, 'ca'> & { ca?: string | string[] } {
+  const { ca, ...others } = typeof tls === 'function' ? tls() : tls
   return { ...others, ...(ca !== undefined && { ca: ca as string | string[] }) }
 }
 

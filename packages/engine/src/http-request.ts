@@ -2,9 +2,15 @@
  * One HTTP request to a server, in parts: its connections, the head of an answer, its body up to a limit, and when to
  * come again. Time limits, redirects, what an answer means and how errors are told are left to who asks.
  */
-import { Agent, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
+import {
+  Agent,
+  request as httpRequest,
+  type AgentOptions,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+} from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
-import { nodeTls, type TlsOptions } from './credentials.ts'
+import { nodeTls, type FreshTls, type TlsOptions } from './credentials.ts'
 
 export interface HttpQuestion {
   readonly url: URL
@@ -20,9 +26,30 @@ export interface HttpQuestion {
 }
 
 /** Connections that are kept; `destroy()` them in the end. */
-export function agentFor(url: URL, tls: TlsOptions | undefined, maxSockets = 8): Agent {
+export function agentFor(url: URL, tls: FreshTls | undefined, maxSockets = 8): Agent {
   const kept = { keepAlive: true, maxSockets }
+  if (url.protocol === 'https:' && typeof tls === 'function') return new FreshAgent(kept, tls)
   return url.protocol === 'https:' ? new HttpsAgent({ ...kept, ...nodeTls(tls) }) : new Agent(kept)
+}
+
+/** Asks for each connection. What it throws is the error of the request that wanted one. */
+class FreshAgent extends HttpsAgent {
+  readonly #tls: () => TlsOptions
+
+  constructor(options: AgentOptions, tls: () => TlsOptions) {
+    // A session that is taken up again would bring the certificate of before.
+    super({ ...options, maxCachedSessions: 0 })
+    this.#tls = tls
+  }
+
+  override createConnection(...[options, done]: Parameters<HttpsAgent['createConnection']>) {
+    try {
+      return super.createConnection({ ...options, ...nodeTls(this.#tls()) }, done)
+    } catch (error) {
+      done?.(error as Error, undefined as never)
+      return undefined
+    }
+  }
 }
 
 /** Whatever its status; redirects are not followed. Read its body, or destroy it. */

@@ -61,6 +61,8 @@ export function agent(terminal: Terminal): Command {
     .option('--probe-http <url>', 'ask here whether the program is well: 2xx is a yes')
     .option('--probe-command <words>', 'or by a command, without a shell: exit code 0 is a yes')
     .option('--ca <path>', 'trust this certificate authority of the control plane instead of those of the system: PEM')
+    .option('--cert <path>', 'the certificate by which the control plane knows this node, instead of a token: PEM')
+    .option('--key <path>', 'its private key, PEM; both are read again at each connection')
     .option('--bus <url>', `hear of releases over it: ${busExamples}`)
     .option('--bus-reports', 'without a WebSocket, report over the bus')
     .option('--no-websocket', 'hold no connection: the bus tells when to ask, or else polls wait')

@@ -19,6 +19,7 @@ interface ServeFlags {
   readonly tlsCert?: string
   readonly tlsKey?: string
   readonly clientCa?: string
+  readonly clientCrl?: string
   readonly tlsElsewhere?: true
   readonly allowedHost?: readonly string[]
   /** `false` after `--no-authentication`. */
@@ -50,6 +51,7 @@ export function serve(terminal: Terminal): Command {
     .option('--tls-cert <file>', 'certificate chain, PEM; SIGHUP reads it again')
     .option('--tls-key <file>', 'its key, PEM')
     .option('--client-ca <file>', 'certificates of agents are verified against it, PEM')
+    .option('--client-crl <file>', 'and those that it lists are not taken, PEM; SIGHUP reads both again')
     .option('--tls-elsewhere', 'a proxy before it speaks TLS, and nobody else can reach it')
     .option('--allowed-host <name>', 'name by which it is reached; may be repeated', collected)
     .option('--no-authentication', 'whoever can reach it is an administrator; on loopback only')
@@ -174,14 +176,21 @@ async function installersIn(path: string): Promise<NonNullable<ServeOptions['dep
   return { installers, ...(agents !== undefined && { agents }) } as unknown as NonNullable<ServeOptions['deploy']>
 }
 
-function tlsOf({ tlsCert, tlsKey, clientCa }: ServeFlags): Pick<ServeOptions, 'tls'> {
+function tlsOf({ tlsCert, tlsKey, clientCa, clientCrl }: ServeFlags): Pick<ServeOptions, 'tls'> {
+  if (clientCrl !== undefined && clientCa === undefined) {
+    throw new Refusal('usage', '--client-crl is given without an authority whose list it is; want --client-ca too')
+  }
   if (tlsCert === undefined && tlsKey === undefined && clientCa === undefined) return {}
   if (tlsCert === undefined || tlsKey === undefined) {
     throw new Refusal('usage', 'one of --tls-cert and --tls-key is missing; want both')
   }
   const cert = textIn('--tls-cert', tlsCert)
   const key = textIn('--tls-key', tlsKey)
-  return { tls: { cert, key, ...(clientCa !== undefined && { clientCa: textIn('--client-ca', clientCa) }) } }
+  const clients = {
+    ...(clientCa !== undefined && { clientCa: textIn('--client-ca', clientCa) }),
+    ...(clientCrl !== undefined && { clientCrl: textIn('--client-crl', clientCrl) }),
+  }
+  return { tls: { cert, key, ...clients } }
 }
 
 function textIn(option: string, path: string): string {

@@ -94,6 +94,8 @@ export const sidecarSchema = only(
         tokenFile: text,
         labels: { type: 'object', maxProperties: 64, additionalProperties: { type: 'string', maxLength: 256 } },
         ca: text,
+        cert: text,
+        key: text,
         bus: text,
         busReports: { type: 'boolean' },
         websocket: { type: 'boolean' },

@@ -155,7 +155,7 @@ function meaning(directory: string, programs: ProgramOptions[]): AnySchema {
 
 async function planeIssues(given: NonNullable<Written['controlPlane']>, directory: string) {
   const issues: Pick<Issue, 'path' | 'message'>[] = []
-  const { url, config, ca, bus, busReports } = given
+  const { url, config, ca, cert, key, bus, busReports } = given
   const at = URL.canParse(url) ? new URL(url) : undefined
   if (!at || !/^https?:$/.test(at.protocol) || at.username !== '' || at.password !== '') {
     const message = 'want http:// or https://, without a user name or password'
@@ -163,7 +163,8 @@ async function planeIssues(given: NonNullable<Written['controlPlane']>, director
   }
   const problem = configNameProblem(config)
   if (problem !== undefined) issues.push({ path: ['controlPlane', 'config'], message: problem })
-  for (const [name, way] of Object.entries({ ca: { ca }, bus: { bus } })) {
+  const identity = cert === undefined ? 'key' : 'cert'
+  for (const [name, way] of Object.entries({ ca: { ca }, [identity]: { cert, key }, bus: { bus } })) {
     await waysOf(way, directory).catch((error: unknown) => {
       if (!(error instanceof Refusal)) throw error
       issues.push({ path: ['controlPlane', name], message: error.message.replace(/^--bus:? /, '') })

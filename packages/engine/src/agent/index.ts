@@ -47,7 +47,8 @@ export interface ControlPlaneOptions {
   readonly name?: string
   /** Of the program, at most 64 characters. */
   readonly version?: string
-  readonly tls?: TlsOptions
+  /** A function is asked at each connection: so certificates that were renewed in their files are taken. */
+  readonly tls?: TlsOptions | (() => TlsOptions)
   /** Whose signatures releases must have. Without it any release of the config is taken. */
   readonly verify?: VerifyOptions
   /**

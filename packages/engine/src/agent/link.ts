@@ -219,8 +219,8 @@ export class Link {
       if (!this.#polling.working) this.#contact.lost(reason)
       this.#on({ kind: 'dropped', ...drop })
     }
-    readToken(this.#remote).then(
-      (token) => {
+    readToken(this.#remote)
+      .then((token) => {
         if (!current()) return
         this.#socket = this.#openSocket?.(token, {
           opened: () => current() && this.#on({ kind: 'opened' }),
@@ -232,9 +232,9 @@ export class Link {
           },
           dropped,
         })
-      },
-      (error: unknown) => dropped(errorText(error)),
-    )
+      })
+      // Also for certificates that cannot be read now.
+      .catch((error: unknown) => dropped(errorText(error)))
   }
 
   #hear(frame: string | Uint8Array | undefined, dropped: (reason: string) => void): void {

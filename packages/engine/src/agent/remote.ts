@@ -1,13 +1,13 @@
 /** Where the control plane is and how to speak to it: addresses, token, TLS. */
 import type { Agent } from 'node:http'
 import { isIP } from 'node:net'
-import type { TlsOptions, Token } from '../credentials.ts'
+import type { FreshTls, Token } from '../credentials.ts'
 
 export interface Remote {
   readonly url: URL
   readonly config: string
   readonly token: Token | undefined
-  readonly tls: TlsOptions | undefined
+  readonly tls: FreshTls | undefined
   /** Connections of plain requests; destroyed when the agent closes. */
   readonly agent: Agent
 }

@@ -53,9 +53,12 @@ export async function ask(remote: Remote, options: RequestOptions): Promise<Answ
   const headers = { accept: 'application/json', ...(body !== undefined && { 'content-type': 'application/json' }) }
   try {
     const response = await headOf({ url, method, headers, body, token, agent: remote.agent, signal })
+    const { statusCode: status = 0, socket } = response
     const whole = await bodyOf(response, maxBytes)
     if (whole.length > maxBytes) throw new Error(`the answer is larger than ${maxBytes} bytes`)
-    return { status: response.statusCode ?? 0, headers: response.headers, body: whole }
+    // A connection is known by the certificate that it began with: a renewed one needs another.
+    if (status === 401 || status === 404) socket.destroy()
+    return { status, headers: response.headers, body: whole }
   } catch (error) {
     const cause = error as NodeJS.ErrnoException
     const why = signal.aborted && !options.signal.aborted ? `no answer within ${limitMs} ms` : cause.message
@@ -67,7 +70,8 @@ export async function ask(remote: Remote, options: RequestOptions): Promise<Answ
 export function refusal(url: URL, config: string, { status, headers, body }: Answer): RemoteError {
   // By what it says: a proxy, or a control plane at another path, answers 404 too.
   if (status === 404 && /"there is no config /.test(body.toString())) return new NotTakenError(config)
-  return new RemoteError(`${url.origin} answers ${status} to ${url.pathname}`, {
+  const why = status === 401 ? ': it takes neither the token nor the certificate of this node, or was given none' : ''
+  return new RemoteError(`${url.origin} answers ${status} to ${url.pathname}${why}`, {
     status,
     retryAfterMs: retryAfterMs(headers),
   })
