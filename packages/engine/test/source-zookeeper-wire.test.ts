@@ -194,6 +194,21 @@ test('a login that is refused is told as such, lasting and without the password'
   expect(String(error)).not.toContain('s3cret')
 })
 
+test('a login is told to no server before it has opened a session: it might answer that first', async () => {
+  const server = createServer((socket) => {
+    let came = Buffer.alloc(0)
+    socket.on('data', (chunk) => {
+      came = Buffer.concat([came, chunk])
+      if (came.includes('s3cret')) return socket.destroy()
+      // All that there is for as long as nothing is answered has come.
+      setTimeout(() => socket.write(welcome(0)), 50)
+      return undefined
+    })
+  })
+  const source = using(await portOf(server))({ key: '/doc', user: 'me', password: 's3cret' })
+  await expect(source.load(soon())).rejects.toThrow('gives no session')
+})
+
 test('a server that refuses for good is passed over where another is there', async () => {
   const good = await peer(oneDocument)
   const { source, port } = await peer((question) => [answer(question, -115)])

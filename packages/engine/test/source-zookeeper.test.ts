@@ -1,11 +1,12 @@
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
-import { inspect } from 'node:util'
+import { inspect, promisify } from 'node:util'
 import zookeeperClient from 'node-zookeeper-client'
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest'
 import { zookeeper, type ZookeeperOptions } from '../src/sources/zookeeper.ts'
 import type { TlsOptions } from '../src/credentials.ts'
-import { accessOf, connected } from '../src/sources/zookeeper/access.ts'
+import { accessOf, connected, isPath } from '../src/sources/zookeeper/access.ts'
 import { Tree } from '../src/sources/zookeeper/tree.ts'
 import { engineOn } from './source-engine-rig.ts'
 import { addressOf, asOld, done, proxied, withoutZookeeper, Zookeeper } from './source-zookeeper-rig.ts'
@@ -448,6 +449,111 @@ describe.skipIf(withoutZookeeper !== undefined)(`zookeeper()${why}`, { timeout: 
     await expect(refused({ cert, key })).rejects.toMatchObject({ transient: false })
     await expect(refused({ ca: cert, cert, key })).rejects.toMatchObject({ transient: false })
     await expect(refused()).rejects.toThrow('the server has ended the connection')
+    // Such a server answers a login at once, and opens a session when all have agreed.
+    await mutual.protect('/app/a', 'reader:s3cret')
+    for (let i = 0; i < 20; i++) {
+      const one = source({ key: '/app/a', tls: { ca, cert, key }, user: 'reader', password: 's3cret' })
+      expect((await one.load(soon())).config).toBe(2)
+      await one.close()
+    }
+  })
+
+  test('a server that wants another login is told as such, lasting; with the one that it wants all is read', async () => {
+    const lines = ['enforce.auth.enabled=true', 'enforce.auth.schemes=digest']
+    const own = await Zookeeper.start({ lines })
+    onTestFinished(() => own.close())
+    await own.write('/app/a', '1')
+    const { source } = using(`127.0.0.1:${own.servers[0]?.port}`)
+    for (const at of [{ key: '/app/a' }, { prefix: '/app/' }]) {
+      const error = await source(at)
+        .load(soon())
+        .catch((thrown: unknown) => thrown)
+      expect(error).toMatchObject({ transient: false })
+      expect(String(error)).toContain('wants a login that it was not given (-124)')
+    }
+    const one = source({ prefix: '/app/', user: 'me', password: 's3cret' })
+    expect((await one.load(soon())).config).toEqual({ a: 1 })
+  })
+
+  test('members that open sessions without the others give what was written last', async () => {
+    const three = await Zookeeper.start({ members: 3, lines: ['localSessionsEnabled=true'] })
+    onTestFinished(() => three.close())
+    const all = three.servers.map(({ port }) => `127.0.0.1:${port}`)
+    await three.write('/app/a', '0')
+    const { lives, running } = await using(all[0] ?? '').engine({ prefix: '/app/' })
+    for (let i = 1; i <= 20; i++) {
+      await three.write('/app/a', String(i))
+      const { source } = using(all[i % 3] ?? '')
+      expect((await source({ prefix: '/app/' }).load(soon())).config).toEqual({ a: i })
+    }
+    await lives({ a: 20 })
+    await running.reload()
+    expect(running.live).toEqual({ a: 20 })
+  })
+
+  test.each(servers)('ten thousand znodes below one are read, all change, and all go%s', async (_which, isOld) => {
+    const { server, place, write, engine } = await serving(isOld)
+    await write('/app/z', '1')
+    const { lives } = await engine({ prefix: '/app/' })
+    const session = await connected(accessOf({ servers: `127.0.0.1:${server.port}` }), soon())
+    onTestFinished(() => session.close())
+    const paths = Array.from({ length: 10_000 }, (_, i) => `${place}/app/n${i}`)
+    const all = async (work: (path: string) => Promise<unknown>) => {
+      for (let i = 0; i < paths.length; i += 500) await Promise.all(paths.slice(i, i + 500).map(work))
+    }
+    const expected = (value: number) => ({
+      z: 1,
+      ...Object.fromEntries(paths.map((path) => [path.slice(place.length + 5), value])),
+    })
+    await all((path) => session.create(path, Buffer.from('1')))
+    await lives(expected(1))
+    await all((path) => session.set(path, Buffer.from('2'), -1))
+    await lives(expected(2))
+    await all((path) => session.remove(path, -1))
+    await lives({ z: 1 })
+  })
+
+  test('what is taken for a path is what a server takes', async () => {
+    const { server, place } = await serving()
+    const session = await connected(accessOf({ servers: `127.0.0.1:${server.port}` }), soon())
+    onTestFinished(() => session.close())
+    await session.create(place)
+    const edges = [
+      0x00, 0x01, 0x1f, 0x20, 0x7e, 0x7f, 0x9f, 0xa0, 0x2028, 0xd7ff, 0xe000, 0xf8ff, 0xf900, 0xfeff, 0xffef,
+    ]
+    const names = [...edges, 0xfff0, 0xffff, 0x1_0000, 0x1_f600, 0x10_ffff].map(
+      (code) => `a${String.fromCodePoint(code)}b`,
+    )
+    for (const name of [...names, '.', '..', '...', '.a', 'a..', 'zookeeper', '%2f', '*', 'ä']) {
+      const path = `${place}/${name}`
+      const kind = await session.create(path).then(
+        (made) => made.kind,
+        () => 'refused',
+      )
+      expect([name, kind]).toEqual([name, isPath(path) ? 'done' : 'refused'])
+    }
+  })
+
+  test('whoever has closed all ends by itself, also amid a load (F30)', async () => {
+    const { write, proxy, place } = await serving()
+    await write('/app/a', '1')
+    const module = (name: string) => JSON.stringify(new URL(`../src/${name}.ts`, import.meta.url).href)
+    const program = `
+      import { zookeeper } from ${module('sources/zookeeper')}
+      import { zookeeperWriter } from ${module('writers/zookeeper')}
+      const servers = ${JSON.stringify(`${addressOf(proxy)}${place}`)}
+      const signal = AbortSignal.timeout(20_000)
+      const read = zookeeper({ servers, prefix: '/app/', timeoutMs: 3_600_000 })
+      console.log(JSON.stringify((await read.load(signal)).config))
+      const writer = zookeeperWriter({ servers, timeoutMs: 3_600_000 })
+      await writer.write('/app/b', Buffer.from('2'), 'any', signal)
+      const amid = zookeeper({ servers, prefix: '/app/', timeoutMs: 3_600_000, password: () => new Promise(() => {}), user: 'me' })
+      amid.load(signal).catch(() => {})
+      for (const one of [amid, read, writer]) await one.close()
+      console.log('closed')`
+    const args = ['--conditions=midflight-source', '--input-type=module', '-e', program]
+    const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 30_000 })
+    expect(stdout).toBe('{"a":1}\nclosed\n')
   })
 
   test('cut after any byte of what it reads, nothing of it is taken for the whole', async () => {

@@ -77,6 +77,26 @@ describe('zookeeperWriter(), on a real server', () => {
   )
 
   test.skipIf(withoutZookeeper !== undefined)(
+    `what goes beyond a quota is refused, and was not written${why}`,
+    async () => {
+      const own = await Zookeeper.start({ lines: ['enforceQuota=true'] })
+      onTestFinished(() => own.close())
+      await own.write('/app/a', '1')
+      await own.write('/zookeeper/quota/app/zookeeper_limits', 'count=-1,bytes=-1=;byteHardLimit=10;countHardLimit=3')
+      await own.write('/zookeeper/quota/app/zookeeper_stats', 'count=2,bytes=1=;byteHardLimit=-1;countHardLimit=-1')
+      const writer = zookeeperWriter({ servers: `127.0.0.1:${own.servers[0]?.port}` })
+      onTestFinished(() => writer.close())
+      const long = writer.write('/app/a', Buffer.alloc(100, 'x'), 'any', never)
+      await expect(long).rejects.toMatchObject({ code: 'refused', message: expect.stringContaining('a quota') })
+      // Of what is made above it too.
+      const many = writer.write('/app/b/c/d', Buffer.from('1'), 'absent', never)
+      await expect(many).rejects.toMatchObject({ code: 'refused' })
+      expect(await own.read('/app/a')).toEqual(Buffer.from('1'))
+    },
+    60_000,
+  )
+
+  test.skipIf(withoutZookeeper !== undefined)(
     `what it is to be below is made, and what it cannot be is told${why}`,
     async () => {
       const place = `/place${++places}`
@@ -92,8 +112,12 @@ describe('zookeeperWriter(), on a real server', () => {
       const listed = []
       for await (const { key } of writer.list('/', never)) listed.push(key)
       expect(listed).toEqual(['/a/b/c'])
+      // No key begins with it, but another place does.
+      await server.write(`${place}/chrootx/y`, '1')
+      for await (const { key } of writer.list('x/y', never)) listed.push(key)
+      expect(listed).toEqual(['/a/b/c'])
       await expect(writer.remove('/a/b', 'any', never)).rejects.toThrow('has others below it')
-      for (const wrong of ['a', '/', '/a/', '/a/../b', '']) {
+      for (const wrong of ['a', '/', '/a/', '/a/../b', '', '/\u{1f600}']) {
         await expect(writer.write(wrong, value, 'any', never)).rejects.toMatchObject({ code: 'refused' })
       }
       const large = Buffer.alloc(1024 * 1024 - 4_096, 'x')

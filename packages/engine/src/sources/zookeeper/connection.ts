@@ -75,7 +75,7 @@ export class Connection {
   /** Called once, when the connection is gone. */
   onEnd: () => void = () => {}
 
-  private constructor(server: Server, { login, tls, timeoutMs }: ConnectionOptions) {
+  private constructor(server: Server, { tls, timeoutMs }: Omit<ConnectionOptions, 'login'>) {
     this.#server = server
     this.#timeoutMs = timeoutMs
     const { host, port } = server
@@ -86,8 +86,8 @@ export class Connection {
     this.#socket.on('data', (chunk) => this.#read(chunk))
     this.#socket.on('error', (error) => this.#fail(error))
     this.#socket.on('close', () => this.#end('the server has ended the connection'))
-    // Not before: whoever is not trusted is told no password.
-    this.#socket.once(tls ? 'secureConnect' : 'connect', () => this.#introduce(login))
+    // Not before: whoever is not trusted is told nothing.
+    this.#socket.once(tls ? 'secureConnect' : 'connect', () => this.#introduce())
   }
 
   /** @throws FollowError if there is none within `timeoutMs`. */
@@ -97,12 +97,9 @@ export class Connection {
     signal.addEventListener('abort', abort)
     if (signal.aborted) abort()
     try {
-      const opened = [connection.#answer(welcomeXid, welcomed)]
-      if (options.login !== undefined) opened.push(connection.#answer(loginXid, () => 0))
-      const [welcome, login] = await Promise.all(opened)
-      if (login && login.code !== 0) connection.#end(`refuses the login (${login.code})`, { transient: false })
-      const lastsMs = welcome?.value ?? 0
+      const { value: lastsMs = 0 } = await connection.#answer(welcomeXid, welcomed)
       if (lastsMs <= 0) connection.#end('gives no session')
+      if (options.login !== undefined) await connection.#logIn(options.login)
       if (connection.#ended) throw connection.#ended
       // As ZooKeeper's own clients do: two may be late before the server takes the session for gone.
       connection.#keepAlive(lastsMs / 3)
@@ -144,9 +141,15 @@ export class Connection {
   }
 
   /** A new session, always: what the last one watched is read anew, so none has to be taken up again. */
-  #introduce(login: string | undefined): void {
+  #introduce(): void {
     this.#write(frame(0, 0n, sessionMs, 0n, new Uint8Array(16), false))
-    if (login !== undefined) this.#write(frame(loginXid, loginType, 0, 'digest', Buffer.from(login)))
+  }
+
+  /** Once there is a session: asked before, a server of Netty, and so each with TLS, may answer it before it welcomes. */
+  async #logIn(login: string): Promise<void> {
+    this.#write(frame(loginXid, loginType, 0, 'digest', Buffer.from(login)))
+    const { code } = await this.#answer(loginXid, () => 0)
+    if (code !== 0) this.#end(`refuses the login (${code})`, { transient: false })
   }
 
   #keepAlive(everyMs: number): void {
