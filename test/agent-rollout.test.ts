@@ -1,102 +1,20 @@
 /** Rollouts end to end: the real control plane, real engines, real sockets. What a node by itself does is `agent-vote-engine`. */
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { serve } from '@midflight/control-plane'
-import { componentsFor, start } from 'midflight'
-import { controlPlane, type ControlPlaneOptions } from 'midflight/agent'
-import { pino } from 'pino'
-import { afterEach, expect, test } from 'vitest'
-import * as z from 'zod'
+import type { ControlPlaneOptions } from 'midflight/agent'
+import { expect, test } from 'vitest'
+import { allRun, directory, fresh, program, until, type Plane } from './agent-fleet-rig.ts'
 
-const config = 'shop/gateway/prod'
-const schema = z.object({ limit: z.number().min(1) })
-const { value } = componentsFor(schema)
-
-const closing: (() => Promise<unknown>)[] = []
-afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close()
-})
-
-async function directory(): Promise<string> {
-  const path = await mkdtemp(join(tmpdir(), 'midflight-rollout-'))
-  closing.push(() => rm(path, { recursive: true, force: true }))
-  return path
+async function connected(fleet: Plane, more: Partial<ControlPlaneOptions> = {}) {
+  const one = await program(fleet, await directory(), more)
+  await until(() => one.source.status().via === 'websocket')
+  return one
 }
-
-interface Node {
-  readonly uid: string
-  readonly status: string
-  readonly runs: { readonly number: number } | null
-  readonly health?: { readonly ok: boolean; readonly detail?: string }
-}
-
-/** A control plane with one config. */
-async function plane() {
-  let admin = ''
-  const served = await serve({
-    dataDir: await directory(),
-    port: 0,
-    logger: pino({ level: 'silent' }),
-    onAdminToken: (secret) => (admin = secret),
-    closeMs: 1_000,
-  })
-  closing.push(() => served.close())
-  const call = async (method: string, path: string, body?: unknown, headers: Record<string, string> = {}) => {
-    const answer = await fetch(`${served.url}${path}`, {
-      method,
-      headers: { authorization: `Bearer ${admin}`, 'content-type': 'application/json', ...headers },
-      ...(body !== undefined && { body: JSON.stringify(body) }),
-    })
-    const text = await answer.text()
-    if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${text}`)
-    return { headers: answer.headers, body: (text === '' ? null : JSON.parse(text)) as never }
-  }
-  const under = `/v1/configs/${encodeURIComponent(config)}`
-  await call('POST', '/v1/configs', { name: config })
-  return {
-    url: served.url,
-    token: () => admin,
-    publish: async (content: unknown, strategy?: object) => {
-      const etag = (await call('GET', under)).headers.get('etag')
-      const held: Record<string, string> = etag === null ? { 'if-none-match': '*' } : { 'if-match': etag }
-      const query = strategy ? `?strategy=${encodeURIComponent(JSON.stringify(strategy))}` : ''
-      await call('PUT', `${under}/content${query}`, content, held)
-    },
-    nodes: async () => ((await call('GET', `${under}/nodes`)).body as { readonly items: readonly Node[] }).items,
-    phase: async (number: number) =>
-      ((await call('GET', `${under}/rollouts/${number}`)).body as { readonly phase: string }).phase,
-  }
-}
-
-async function program({ url, token }: Awaited<ReturnType<typeof plane>>, more: Partial<ControlPlaneOptions> = {}) {
-  const applied: number[] = []
-  const source = controlPlane({ url, config, stateDir: await directory(), token, ...more })
-  const limit = value({
-    name: 'limit',
-    path: 'limit',
-    validate: (next) => (next === 13 ? ['13 brings bad luck here'] : []),
-    apply: (next) => void applied.push(next),
-  })
-  const engine = await start({ schema, sources: [source], components: [limit], logger: false, retries: { limit: 0 } })
-  closing.push(() => engine.close())
-  await until(() => source.status().via === 'websocket')
-  return { engine, source, applied }
-}
-
-async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 20))
-}
-
-const allRun = async (fleet: Awaited<ReturnType<typeof plane>>, number: number) =>
-  (await fleet.nodes()).every(({ status, runs }) => status === 'APPLIED' && runs?.number === number)
 
 const twoPhase = { kind: 'two-phase', bakeMs: 0, gates: [] }
 
 test('R6: all vote yes, and all run it', async () => {
-  const fleet = await plane()
+  const fleet = await fresh()
   await fleet.publish({ limit: 1 })
-  const programs = await Promise.all([1, 2, 3].map(async () => program(fleet)))
+  const programs = await Promise.all([1, 2, 3].map(async () => connected(fleet)))
   await until(() => allRun(fleet, 1))
   await fleet.publish({ limit: 2 }, twoPhase)
   await until(async () => (await fleet.phase(2)) === 'completed')
@@ -105,9 +23,9 @@ test('R6: all vote yes, and all run it', async () => {
 })
 
 test('R6: one says no, and nobody has ever run it', async () => {
-  const fleet = await plane()
+  const fleet = await fresh()
   await fleet.publish({ limit: 1 })
-  const programs = await Promise.all([1, 2, 3].map(async () => program(fleet)))
+  const programs = await Promise.all([1, 2, 3].map(async () => connected(fleet)))
   await until(() => allRun(fleet, 1))
   await fleet.publish({ limit: 13 }, twoPhase)
   await until(async () => (await fleet.phase(2)) === 'rolled-back')
@@ -119,9 +37,9 @@ test('R6: one says no, and nobody has ever run it', async () => {
 })
 
 test('what is to be confirmed is confirmed once the rollout is through, and stays', async () => {
-  const fleet = await plane()
+  const fleet = await fresh()
   await fleet.publish({ limit: 1 })
-  const one = await program(fleet)
+  const one = await connected(fleet)
   await until(() => allRun(fleet, 1))
   await fleet.publish({ limit: 2 }, { ...twoPhase, revertMs: 2_000 })
   await until(async () => (await fleet.phase(2)) === 'completed')
@@ -131,13 +49,13 @@ test('what is to be confirmed is confirmed once the rollout is through, and stay
 })
 
 test('a node that is not well with it takes all back', async () => {
-  const fleet = await plane()
+  const fleet = await fresh()
   await fleet.publish({ limit: 1 })
   let limit = () => 0
   const check = () => {
     if (limit() === 2) throw new Error('the queue is full')
   }
-  const one = await program(fleet, { probe: { check, everyMs: 200 } })
+  const one = await connected(fleet, { probe: { check, everyMs: 200 } })
   limit = () => one.engine.live.limit
   await until(() => allRun(fleet, 1))
   await fleet.publish({ limit: 2 }, { ...twoPhase, bakeMs: 5_000 })

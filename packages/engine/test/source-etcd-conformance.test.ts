@@ -6,6 +6,7 @@ import { etcd, type EtcdOptions } from '../src/sources/etcd.ts'
 import { testSource, type SourceRig } from '../src/testing/index.ts'
 import { selfSigned } from './self-signed.ts'
 import { EtcdServer, noEtcd } from './source-etcd-rig.ts'
+import { faultsOf } from './source-peer-rig.ts'
 import { TcpProxy } from './tcp-proxy.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'midflight-etcd-tls-'))
@@ -44,31 +45,19 @@ async function open(): Promise<SourceRig> {
     })
     return { other, toOther }
   }
-  const cutOff = async () => {
-    proxy.refuse = true
-    proxy.reset()
-  }
-  const letBack = async () => {
-    proxy.refuse = false
-    proxy.swallow = false
-    proxy.bytesPerSecond = Infinity
-    proxy.reset()
-  }
+  const faults = faultsOf(proxy)
   return {
     newSource: ({ mode, maxBytes }) =>
       at({ ...(mode === 'key' ? { key: `${prefix}doc` } : { prefix }), ...(maxBytes !== undefined && { maxBytes }) }),
     write: (key, value) => main.put(`${prefix}${key}`, value),
     remove: (key) => main.remove(`${prefix}${key}`),
     async loseAll() {
-      await cutOff()
+      await faults.cutOff()
       await main.removeBelow(prefix)
       await main.compact()
-      await letBack()
+      await faults.letBack()
     },
-    cutOff,
-    letBack,
-    silence: async () => void (proxy.swallow = true),
-    drip: async () => void (proxy.bytesPerSecond = 20),
+    ...faults,
     stopServer: () => main.stop(),
     startServer: () => main.start(),
     compact: () => main.compact(),

@@ -2,7 +2,7 @@ import { describe, test } from 'vitest'
 import { http, type HttpOptions } from '../src/sources/http.ts'
 import { testSource, type SourceRig } from '../src/testing/index.ts'
 import { WebServer } from './source-http-rig.ts'
-import { quick as quickly, untrusted } from './source-peer-rig.ts'
+import { faultsOf, quick as quickly, untrusted } from './source-peer-rig.ts'
 
 const quick = { pollMs: 100, ...quickly } as const
 
@@ -15,18 +15,7 @@ async function open(options: (web: WebServer) => HttpOptions): Promise<SourceRig
     write: async (key, value) => web.put(key, Buffer.from(value)),
     remove: async (key) => void web.documents.delete(key),
     loseAll: async () => web.documents.clear(),
-    async cutOff() {
-      web.proxy.refuse = true
-      web.proxy.reset()
-    },
-    silence: async () => void (web.proxy.swallow = true),
-    drip: async () => void (web.proxy.bytesPerSecond = 20),
-    async letBack() {
-      web.proxy.refuse = false
-      web.proxy.swallow = false
-      web.proxy.bytesPerSecond = Infinity
-      web.proxy.reset()
-    },
+    ...faultsOf(web.proxy),
     stopServer: () => web.stop(),
     startServer: () => web.start(),
     async wrongAuth() {

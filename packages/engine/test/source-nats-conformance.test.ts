@@ -2,6 +2,7 @@ import { describe, test } from 'vitest'
 import { nats } from '../src/sources/nats.ts'
 import { testSource, type SourceRig } from '../src/testing/index.ts'
 import { NatsServer, withoutNats } from './source-nats-rig.ts'
+import { faultsOf } from './source-peer-rig.ts'
 
 /** A bucket that lost its messages tells nobody: that is seen when all is read anew. */
 const quick = {
@@ -25,18 +26,7 @@ async function open(): Promise<SourceRig> {
       removed.add(nameOf(key))
     },
     loseAll: async () => void (await server.admin.manager.streams.purge('KV_config')),
-    async cutOff() {
-      server.proxy.refuse = true
-      server.proxy.reset()
-    },
-    silence: async () => void (server.proxy.swallow = true),
-    drip: async () => void (server.proxy.bytesPerSecond = 20),
-    async letBack() {
-      server.proxy.refuse = false
-      server.proxy.swallow = false
-      server.proxy.bytesPerSecond = Infinity
-      server.proxy.reset()
-    },
+    ...faultsOf(server.proxy),
     stopServer: () => server.stop(),
     startServer: () => server.start(),
     /** Without markers of what was removed, as `purgeDeletes` of clients does it; of values the bucket keeps one. */

@@ -1,4 +1,4 @@
-/** What the rigs of sources that speak HTTP share: a server behind a proxy that can be cut, and one that nobody trusts. */
+/** What the rigs of sources and writers share: a server behind a proxy that can be cut, and one that nobody trusts. */
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:https'

@@ -1,6 +1,7 @@
 import { describe, test } from 'vitest'
 import { redis, type RedisOptions } from '../src/sources/redis.ts'
 import { testSource, type SourceFactory, type SourceRig } from '../src/testing/index.ts'
+import { faultsOf } from './source-peer-rig.ts'
 import { RedisServer, withoutRedis } from './source-redis-rig.ts'
 
 const quick = { pollMs: 100, timeoutMs: 500, answerMs: 400, retry: { firstMs: 20, maxMs: 200 } } as const
@@ -56,18 +57,7 @@ async function open({ args = [], options = {}, isHash = false }: How): Promise<S
       await hinted()
     },
     loseAll: async () => void (await server.admin.flushdb()),
-    async cutOff() {
-      server.proxy.refuse = true
-      server.proxy.reset()
-    },
-    silence: async () => void (server.proxy.swallow = true),
-    drip: async () => void (server.proxy.bytesPerSecond = 20),
-    async letBack() {
-      server.proxy.refuse = false
-      server.proxy.swallow = false
-      server.proxy.bytesPerSecond = Infinity
-      server.proxy.reset()
-    },
+    ...faultsOf(server.proxy),
     stopServer: () => server.stop(),
     startServer: () => server.start(),
     // It keeps no history at all: what was missed is gone in any case.

@@ -1,6 +1,7 @@
 import { afterAll, describe, test } from 'vitest'
 import { zookeeper } from '../src/sources/zookeeper.ts'
 import { testSource, type SourceRig } from '../src/testing/index.ts'
+import { faultsOf } from './source-peer-rig.ts'
 import { addressOf, proxied, withoutZookeeper, Zookeeper } from './source-zookeeper-rig.ts'
 import type { TcpProxy } from './tcp-proxy.ts'
 
@@ -23,16 +24,7 @@ async function open(): Promise<SourceRig> {
   const place = `/place${++places}`
   const servers = `${addressOf(proxy)}${place}`
   const pathOf = (key: string) => `${place}${key === 'doc' ? '/doc' : `/app/${key}`}`
-  const cutOff = async () => {
-    proxy.refuse = true
-    proxy.reset()
-  }
-  const letBack = async () => {
-    proxy.refuse = false
-    proxy.swallow = false
-    proxy.bytesPerSecond = Infinity
-    proxy.reset()
-  }
+  const faults = faultsOf(proxy)
   return {
     newSource({ mode, maxBytes }) {
       const at = mode === 'key' ? { key: '/doc' } : { prefix: '/app/' }
@@ -42,14 +34,11 @@ async function open(): Promise<SourceRig> {
     remove: (key) => server.removeAll(pathOf(key)),
     /** While nobody looks. */
     async loseAll() {
-      await cutOff()
+      await faults.cutOff()
       await server.removeAll(place)
-      await letBack()
+      await faults.letBack()
     },
-    cutOff,
-    letBack,
-    silence: async () => void (proxy.swallow = true),
-    drip: async () => void (proxy.bytesPerSecond = 20),
+    ...faults,
     stopServer: () => server.stop(),
     startServer: () => server.start(),
     async wrongAuth() {
