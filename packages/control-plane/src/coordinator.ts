@@ -17,7 +17,7 @@ import { hasEnded, type Failure, type RolloutEvent, type RolloutState } from './
 import { FencedError, type NodeRecord, type RolloutRecord, type StoreTx } from './store.ts'
 import { cutsOf } from './strategy.ts'
 import { Lines, realTurns } from './turns.ts'
-import { author, wayBack } from './way-back.ts'
+import { author, giveUp, wayBack } from './way-back.ts'
 
 /** In one go at most so much time passes: while this process stood still, nobody watched. */
 const longestTickMs = 2_000
@@ -107,7 +107,9 @@ export class Coordinator {
         return await this.controlElsewhere(config, number, control, wanting)
       }
       requirePossible(course.record, control)
-      await this.step(course, eventOf(control, wanting), wanting)
+      if (control === 'abort' && course.record.state.phase === 'queued') {
+        await this.follow(course, await this.giveUp(course.record, wanting), [{ kind: 'ended' }])
+      } else await this.step(course, eventOf(control, wanting), wanting)
       return course.record
     })
   }
@@ -138,9 +140,13 @@ export class Coordinator {
     }
     requirePossible(found, control)
     if (control !== 'abort') throw new RefusedError('state', `the rollout of ${config} ${found.number} has not begun`)
-    const event = eventOf(control, wanting)
-    const record = this.after(found, next(asRollout(found), found.state, event)[0])
-    await this.write(record, event, wanting)
+    return await this.giveUp(found, wanting)
+  }
+
+  private async giveUp(found: RolloutRecord, wanting: Wanting): Promise<RolloutRecord> {
+    const { record, event } = await giveUp(this.options.domain, found, wanting, (...on) => this.put(...on, wanting))
+    this.options.onMoved?.(record, event)
+    this.options.moved(record.config).catch(this.options.onProblem)
     return record
   }
 

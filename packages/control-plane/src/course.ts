@@ -48,13 +48,22 @@ export interface Course {
 
 /** What the nodes were to run when the rollouts before that of this release had ended. */
 export function handedOver(read: Pick<StoreRead, 'rollouts'>, config: string, number: number): Runs | null {
+  let left: Runs | null = null
   for (let before = number; ;) {
     const [found] = read.rollouts.list(config, before, 1)
-    if (found === undefined) return null
-    // What was given up in the queue was behind another, which has handed over what it was never given.
-    if (found.state.epoch > 0 || found.state.from !== null) return leftBy(found)
+    if (found === undefined) return left
+    const { epoch, from, rollback } = found.state
+    const isQueued = epoch === 0 && (from === null || rollback !== null)
+    // What was given up in the queue was behind another, which has handed over what it was never given; or what took the
+    // place of it is newer than what that has handed over.
+    left = newer(left, isQueued ? rollback : leftBy(found))
+    if (!isQueued) return left
     before = found.number
   }
+}
+
+function newer(a: Runs | null, b: Runs | null): Runs | null {
+  return (a?.number ?? 0) > (b?.number ?? 0) ? a : b
 }
 
 function leftBy({ state, number, digest }: RolloutRecord): Runs | null {

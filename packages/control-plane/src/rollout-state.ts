@@ -139,13 +139,22 @@ export type RolloutEvent =
     }
   | { readonly kind: 'paused'; readonly reason: string; readonly by: string }
   | { readonly kind: 'resumed'; readonly reason: string; readonly by: string }
-  | { readonly kind: 'aborted'; readonly by: string; readonly reason: string }
+  | { readonly kind: 'aborted'; readonly by: string; readonly reason: string; readonly back?: Back | null }
   /** The rest of the bake time, and the gates that have not answered, are passed over. */
   | { readonly kind: 'promoted'; readonly by: string; readonly reason: string }
   | { readonly kind: 'confirmed'; readonly by: string }
   | { readonly kind: 'rollback-made'; readonly release: Runs }
   | { readonly kind: 'rollback-impossible'; readonly reason: string }
   | { readonly kind: 'superseded'; readonly by: number; readonly reason: string }
+
+/**
+ * Of the newest release, which was given up in the queue: what was to be run before it, and the release that brings that
+ * back. `null`: there is nothing to go back to. Of all others a newer one takes the place.
+ */
+export interface Back {
+  readonly from: Runs
+  readonly release: Runs
+}
 
 export const queued = (from: Runs | null): RolloutState => ({
   phase: 'queued',

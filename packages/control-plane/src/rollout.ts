@@ -56,7 +56,7 @@ export function next(rollout: Rollout, state: RolloutState, event: RolloutEvent)
     }
     case 'aborted':
       if (problemOf(state, 'abort') !== undefined) return [state, []]
-      if (state.phase === 'queued') return superseded(state, `given up by ${event.by}: ${event.reason}`)
+      if (state.phase === 'queued') return givenUp(state, event)
       return fail(state, { kind: 'aborted', found: `aborted by ${event.by}: ${event.reason}` })
     case 'promoted':
       return problemOf(state, 'promote') === undefined ? advanced(rollout, { ...state, pauses: [] }) : [state, []]
@@ -306,6 +306,16 @@ function wentBack(state: RolloutState): RolloutStep {
 function superseded(state: RolloutState, found: string): RolloutStep {
   const failure: Failure = { kind: 'superseded', step: state.step, found, nodes: [] }
   return ended({ ...state, failure: state.failure ?? failure }, 'superseded')
+}
+
+/** Nobody was given it, and nobody is to be. */
+function givenUp(state: RolloutState, { by, reason, back }: RolloutEvent & { kind: 'aborted' }): RolloutStep {
+  const found = `given up by ${by}: ${reason}`
+  if (back === undefined) return superseded(state, found)
+  const failure: Failure = { kind: 'aborted', step: 0, found, nodes: [] }
+  const now = { ...state, failure, pauses: [] }
+  if (back === null) return [{ ...now, phase: 'failed' }, []]
+  return ended({ ...now, from: back.from, rollback: back.release }, 'rolled-back')
 }
 
 function ended(state: RolloutState, phase: Phase): RolloutStep {

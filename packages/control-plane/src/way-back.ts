@@ -1,9 +1,11 @@
 /** The way back from a rollout that failed: the old content as a new release, for all nodes and at once. */
 import type { Runs } from 'midflight/protocol'
+import { asRollout, handedOver, movedAt, type Wanting } from './course.ts'
 import type { Domain } from './domain.ts'
 import { release } from './publish.ts'
 import { RefusedError } from './release.ts'
-import type { Failure } from './rollout-state.ts'
+import { next } from './rollout.ts'
+import type { Back, Failure, RolloutEvent } from './rollout-state.ts'
 import type { RolloutRecord, StoreTx } from './store.ts'
 
 /** Who makes releases that nobody asked for. */
@@ -47,4 +49,48 @@ export async function wayBack(
       also(tx, { number: published.release.number, digest: published.release.digest })
     },
   })
+}
+
+/**
+ * Gives up what waits in the queue. If it is the newest release, it would be for all as soon as nothing is under way: what
+ * is before it in the queue comes back as a newer one.
+ * @param write puts on record, in the same transaction, what has become of it.
+ * @throws RefusedError `conflict` if there is a newer one by now; as `wayBack`; StoreError.
+ */
+export async function giveUp(
+  domain: Domain,
+  record: RolloutRecord,
+  { by, reason }: Wanting,
+  write: (tx: StoreTx, record: RolloutRecord, event: RolloutEvent) => void,
+): Promise<{ readonly record: RolloutRecord; readonly event: RolloutEvent }> {
+  const { config, number, state } = record
+  const { head, from } = await domain.store.read((read) => {
+    const newest = read.config(config)?.head?.number ?? 0
+    // It may be what was to come back in place of one behind it.
+    const isNewest = newest === number || read.release(config, newest)?.rollbackOf === number
+    const ahead = read.rollouts.open(config).findLast((one) => one.number < number)
+    const before = ahead ? { number: ahead.number, digest: ahead.digest } : state.from
+    return { head: newest, from: isNewest ? (before ?? handedOver(read, config, number)) : undefined }
+  })
+  let event: RolloutEvent = { kind: 'aborted', by, reason }
+  let given = record
+  const put = (tx: StoreTx, newest: number | null | undefined, back?: Back | null): void => {
+    if (back !== undefined && newest !== head) {
+      throw new RefusedError(
+        'conflict',
+        `a release of ${config} came just now; look whether it is to be given up still`,
+      )
+    }
+    if (back !== undefined) event = { ...event, back } as RolloutEvent
+    given = movedAt(domain.now().toISOString(), record, next(asRollout(record), state, event)[0])
+    write(tx, given, event)
+  }
+  if (from) {
+    const found = `release ${number} was given up by ${by}: ${reason}`
+    const failure: Failure = { kind: 'aborted', step: 0, found, nodes: [] }
+    await wayBack(domain, { ...record, state: { ...state, from } }, failure, (tx, release) => {
+      put(tx, tx.release(config, release.number)?.parent, { from, release })
+    })
+  } else await domain.store.transaction((tx) => put(tx, tx.config(config)?.head?.number, from))
+  return { record: given, event }
 }

@@ -11,6 +11,7 @@ import { domainOf, type Domain } from '../src/domain.ts'
 import { publish } from '../src/publish.ts'
 import { RefusedError } from '../src/release.ts'
 import { Roster } from '../src/roster.ts'
+import { changeRolloutPolicy } from '../src/rollout-policy.ts'
 import { instant } from '../src/strategies/all-at-once.ts'
 import { strategyOf, type StrategySpec } from '../src/strategies/spec.ts'
 import { StoreError, type NodeRecord, type RolloutRecord, type Store, type StoreRead } from '../src/store.ts'
@@ -335,6 +336,77 @@ describe.each(stores)('on %s', (_, open) => {
     expect((await until(4, 'baking')).state.from).toMatchObject({ number: 2 })
     await coordinator.control(config, 4, 'abort', { by: 'ada', reason: 'errors' })
     await until(4, 'rolled-back')
+  })
+
+  test('I8: the newest, given up in the queue, is run by nobody when the one before it is through, and what was there comes back as a newer release', async () => {
+    const { publish: release, until, coordinator, ran, domain } = await fleet(await open(), three)
+    await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+    const two = await release({ limit: 2 }, { kind: 'all-at-once', bakeMs: 60_000 })
+    await until(two, 'baking')
+    const wrong = await release({ limit: 3 }, { kind: 'two-phase', ...quick })
+    await coordinator.control(config, wrong, 'abort', { by: 'ada', reason: 'a mistake' })
+    const { state } = await until(wrong, 'rolled-back')
+    expect(state).toMatchObject({ from: { number: two }, failure: { kind: 'aborted' }, decided: 0 })
+    await coordinator.control(config, two, 'promote', { by: 'ada', reason: 'well' })
+    await until(two, 'completed')
+    const next = await release({ limit: 5 }, { kind: 'all-at-once', ...quick })
+    expect((await until(next, 'completed')).state.from).toEqual(state.rollback)
+    expect(await domain.store.read((read) => read.content(config, state.rollback!.number))).toEqual({ limit: 2 })
+    expect([...ran.values()].flat()).not.toContain(wrong)
+  })
+
+  test('I8: two in the queue that are given up, the last first: what comes next goes back to what was never given up', async () => {
+    const { publish: release, until, coordinator, ran, domain } = await fleet(await open(), three)
+    const wanting = { by: 'ada', reason: 'a mistake' }
+    await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+    const two = await release({ limit: 2 }, { kind: 'all-at-once', bakeMs: 60_000 })
+    await until(two, 'baking')
+    const three3 = await release({ limit: 3 }, { kind: 'all-at-once' })
+    const four = await release({ limit: 4 }, { kind: 'all-at-once' })
+    for (const wrong of [four, three3]) await coordinator.control(config, wrong, 'abort', wanting)
+    const contentOf = async (number: number) => await domain.store.read((read) => read.content(config, number))
+    const next = await release({ limit: 5 }, { kind: 'all-at-once', bakeMs: 60_000 })
+    await coordinator.control(config, two, 'promote', wanting)
+    const { state } = await until(next, 'baking')
+    expect(await contentOf(state.from!.number)).toEqual({ limit: 2 })
+    await coordinator.control(config, next, 'abort', wanting)
+    await until(next, 'rolled-back')
+    expect([...ran.values()].flat().filter((number) => number === three3 || number === four)).toEqual([])
+    const contents = await Promise.all([...ran.values()].flat().map(contentOf))
+    expect(contents).not.toContainEqual({ limit: 3 })
+    expect(contents).not.toContainEqual({ limit: 4 })
+  })
+
+  test('I8: one that is held and given up before it began is run by nobody; the first of all leaves nothing to run', async () => {
+    const { publish: release, until, coordinator, ran, domain } = await fleet(await open(), three)
+    const wanting = { by: 'ada', reason: 'a mistake' }
+    const at = (ms: number) => new Date(domain.now().getTime() + ms).toISOString()
+    const freezes = [{ from: at(-1_000), to: at(3_600_000), reason: 'holidays' }]
+    const hold = async (isHeld: boolean) =>
+      await changeRolloutPolicy(domain, config, { freezes: isHeld ? freezes : [] }, 'ada')
+    const strategy = strategyOf({ kind: 'all-at-once' }, () => [])
+    const held = async (limit: number) => {
+      const made = await publish(domain, {
+        author: 'ada',
+        changes: [{ config, content: { limit } }],
+        rolloutOf: () => ({ strategy }),
+      })
+      await hold(true)
+      return made.published[0]!.release.number
+    }
+    const first = await held(1)
+    expect((await coordinator.control(config, first, 'abort', wanting)).state).toMatchObject({
+      phase: 'failed',
+      failure: { kind: 'aborted' },
+    })
+    await hold(false)
+    const second = await release({ limit: 2 }, { kind: 'all-at-once', ...quick })
+    await until(second, 'completed')
+    const third = await held(3)
+    const { state } = await coordinator.control(config, third, 'abort', wanting)
+    expect(state).toMatchObject({ phase: 'rolled-back', from: { number: second }, failure: { kind: 'aborted' } })
+    expect(await domain.store.read((read) => read.config(config)?.head)).toEqual(state.rollback)
+    expect([...ran.values()].flat().filter((number) => number === first || number === third)).toEqual([])
   })
 
   test('paused it stays where it is; resumed it goes on; a reason that is not there is passed over', async () => {

@@ -95,6 +95,8 @@ export function events(): { readonly name: string; readonly event: RolloutEvent 
     { name: 'paused', event: { kind: 'paused', reason: 'y', by: 'a' } },
     { name: 'resumed', event: { kind: 'resumed', reason: 'x', by: 'a' } },
     { name: 'aborted', event: { kind: 'aborted', by: 'a', reason: 'x' } },
+    { name: 'aborted: the newest', event: { kind: 'aborted', by: 'a', reason: 'x', back: { from, release: from } } },
+    { name: 'aborted: the first of all', event: { kind: 'aborted', by: 'a', reason: 'x', back: null } },
     { name: 'promoted', event: { kind: 'promoted', by: 'a', reason: 'x' } },
     { name: 'confirmed', event: { kind: 'confirmed', by: 'a' } },
     { name: 'rollback made', event: { kind: 'rollback-made', release: { number: 8, digest } } },

@@ -33,7 +33,8 @@ describe('every phase with every event', () => {
       for (const { event } of events()) {
         const [after, commands] = next(rollout, state, event)
         const failsNow = after.failure !== null && state.failure === null && after.failure.kind !== 'superseded'
-        if (!failsNow) continue
+        // What is given up in the queue was run by nobody.
+        if (!failsNow || state.phase === 'queued') continue
         expect(after.phase).toBe(state.from === null ? 'failed' : 'rolling-back')
         expect(commands.map(({ kind }) => kind)).toEqual(state.from === null ? [] : ['make-rollback'])
       }
