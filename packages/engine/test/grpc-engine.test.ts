@@ -1,11 +1,9 @@
 /** gRPC on a real engine. */
-import { fileURLToPath } from 'node:url'
-import * as grpc from '@grpc/grpc-js'
-import { loadSync } from '@grpc/proto-loader'
 import { expect, test } from 'vitest'
 import { jsonSchema, start } from '../src/index.ts'
 import { memory, scripted } from '../src/testing/index.ts'
 import { grpcEndpoint } from '../src/triggers/grpc.ts'
+import { call, clientsOf } from './grpc-clients.ts'
 
 test('Reload and Plan on a real engine, and health follows it', async () => {
   const source = memory({ log: 'info' })
@@ -17,24 +15,7 @@ test('Reload and Plan on a real engine, and health follows it', async () => {
     endpoints: [grpcEndpoint({ port: 0 })],
     logger: false,
   })
-  const includeDirs = [fileURLToPath(new URL('../proto/', import.meta.url))]
-  const packages = grpc.loadPackageDefinition(
-    loadSync(['midflight/v1/lifecycle.proto', 'grpc/health/v1/health.proto'], {
-      includeDirs,
-      enums: String,
-      longs: Number,
-      defaults: true,
-    }),
-    // oxlint-disable-next-line typescript/no-explicit-any -- clients made at run time have no types
-  ) as any
-  const target = (engine.addresses['gRPC'] ?? '').replace('grpc://', '')
-  const lifecycle = new packages.midflight.v1.Lifecycle(target, grpc.credentials.createInsecure())
-  const health = new packages.grpc.health.v1.Health(target, grpc.credentials.createInsecure())
-  // oxlint-disable-next-line typescript/no-explicit-any -- see above
-  const call = (client: any, method: string): Promise<any> =>
-    new Promise((resolve, reject) =>
-      client[method]({}, (error: Error | null, value: unknown) => (error ? reject(error) : resolve(value))),
-    )
+  const { lifecycle, health, close } = clientsOf(engine.addresses['gRPC'] ?? '')
 
   source.set({ log: 'debug' })
   expect((await call(lifecycle, 'Plan')).outcome).toMatchObject({ kind: 'ready', succeeded: true })
@@ -50,7 +31,6 @@ test('Reload and Plan on a real engine, and health follows it', async () => {
   source.set({ log: 'warn' })
   expect((await call(lifecycle, 'Reload')).outcome).toMatchObject({ kind: 'degraded', succeeded: false })
   expect(await call(health, 'Check')).toEqual({ status: 'NOT_SERVING' })
-  lifecycle.close()
-  health.close()
+  close()
   await engine.close()
 })

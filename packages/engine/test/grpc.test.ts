@@ -1,26 +1,14 @@
 import { execFile } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import * as grpc from '@grpc/grpc-js'
-import { loadSync } from '@grpc/proto-loader'
 import { afterEach, expect, test } from 'vitest'
 import type { Outcome } from '../src/outcome.ts'
 import { grpcEndpoint, type GrpcOptions } from '../src/triggers/grpc.ts'
+import { call, clientsOf } from './grpc-clients.ts'
 import { closers, committed, handMade, ready, rejected } from './hand-made-lifecycle.ts'
 
 const opened = closers()
 afterEach(() => opened.close())
-
-const includeDirs = [fileURLToPath(new URL('../proto/', import.meta.url))]
-const definitions = grpc.loadPackageDefinition(
-  loadSync(['midflight/v1/lifecycle.proto', 'grpc/health/v1/health.proto'], {
-    includeDirs,
-    enums: String,
-    longs: Number,
-    defaults: true,
-  }),
-  // oxlint-disable-next-line typescript/no-explicit-any -- clients made at run time have no types
-) as any
 
 async function door(options: Partial<GrpcOptions> = {}) {
   const engine = await handMade()
@@ -28,23 +16,9 @@ async function door(options: Partial<GrpcOptions> = {}) {
   let closed: Promise<void> | undefined
   const close = () => (closed ??= endpoint.close())
   opened.later(close)
-  const target = endpoint.address.replace('grpc://', '').replace('0.0.0.0', '127.0.0.1')
-  const lifecycle = new definitions.midflight.v1.Lifecycle(target, grpc.credentials.createInsecure())
-  const health = new definitions.grpc.health.v1.Health(target, grpc.credentials.createInsecure())
-  opened.later(() => {
-    lifecycle.close()
-    health.close()
-  })
-  return { engine, lifecycle, health, close, address: endpoint.address }
-}
-
-// oxlint-disable-next-line typescript/no-explicit-any -- see above
-function call(client: any, method: string, request: object = {}, authorization?: string): Promise<any> {
-  const metadata = new grpc.Metadata()
-  if (authorization !== undefined) metadata.set('authorization', authorization)
-  return new Promise((resolve, reject) => {
-    client[method](request, metadata, (error: Error | null, value: unknown) => (error ? reject(error) : resolve(value)))
-  })
+  const clients = clientsOf(endpoint.address)
+  opened.later(clients.close)
+  return { engine, ...clients, close, address: endpoint.address }
 }
 
 test('Reload answers with the outcome, also with a bad one: the call itself is OK', async () => {

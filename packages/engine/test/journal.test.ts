@@ -35,6 +35,14 @@ afterEach(async () => {
 const warning = (message: string) => ({ kind: 'warning', about: 'test', message }) as const
 const messages = (events: readonly Event[]) =>
   events.map((event) => (event.kind === 'warning' ? event.message : event.kind))
+/** Of the file, 0 if it is not there. */
+async function size(): Promise<number> {
+  return stat(file).then(
+    (found) => found.size,
+    () => 0,
+  )
+}
+
 async function lines(path = file): Promise<Event[]> {
   const text = await readFile(path, 'utf8')
   expect(text.endsWith('\n')).toBe(true)
@@ -265,7 +273,9 @@ describe('in a file', () => {
       (_, i) => `{"id":${i + 1},"at":"2026-01-01T00:00:00.000Z","kind":"closed"}\n`,
     )
     await writeFile(file, small.join(''))
-    expect((await journal({ file })).append(warning('a')).id).toBe(20_001)
+    const record = await journal({ file })
+    expect(record.append(warning('a')).id).toBe(20_001)
+    await record.close()
     await writeFile(
       file,
       `{"id":6,"at":"","kind":"closed"}\n{"id":7,"at":"","kind":"warning","about":"${'x'.repeat(3 * 2 ** 20)}","message":""}\n`,
@@ -288,20 +298,8 @@ describe('in a file', () => {
         },
       )
       const ended = once(child, 'exit')
-      const before = await stat(file).then(
-        (found) => found.size,
-        () => 0,
-      )
-      await expect
-        .poll(
-          () =>
-            stat(file).then(
-              (found) => found.size,
-              () => 0,
-            ),
-          { timeout: 20_000 },
-        )
-        .toBeGreaterThan(before + 50_000)
+      const before = await size()
+      await expect.poll(size, { timeout: 20_000 }).toBeGreaterThan(before + 50_000)
       child.kill('SIGKILL')
       await ended
       const record = await journal({ file })
@@ -361,17 +359,10 @@ describe('in a file', () => {
   test('a file moved away or removed while it is open is begun anew', async () => {
     const record = await journal({ file })
     record.append(warning('a'))
-    await expect.poll(async () => (await stat(file)).size).toBeGreaterThan(0)
+    await expect.poll(size).toBeGreaterThan(0)
     await rename(file, join(folder, 'moved'))
     record.append(warning('b'))
-    await expect
-      .poll(() =>
-        stat(file).then(
-          (found) => found.size,
-          () => 0,
-        ),
-      )
-      .toBeGreaterThan(0)
+    await expect.poll(size).toBeGreaterThan(0)
     await rm(file)
     record.append(warning('c'))
     await record.close()
@@ -487,14 +478,7 @@ test.skipIf(!mayMount)(
 test('what was appended by others to the file in between is not overwritten', async () => {
   const record = await journal({ file })
   record.append(warning('a'))
-  await expect
-    .poll(() =>
-      stat(file).then(
-        (found) => found.size,
-        () => 0,
-      ),
-    )
-    .toBeGreaterThan(0)
+  await expect.poll(size).toBeGreaterThan(0)
   await appendFile(file, '{"id":99,"at":"","kind":"closed"}\n')
   record.append(warning('b'))
   await record.close()

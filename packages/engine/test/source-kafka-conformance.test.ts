@@ -3,6 +3,7 @@ import { kafka } from '../src/sources/kafka.ts'
 import { testSource, type SourceRig } from '../src/testing/index.ts'
 import { startBroker, withoutKafka, type Broker } from './kafka-broker.ts'
 import { Hand } from './source-kafka-rig.ts'
+import { faultsOf } from './source-peer-rig.ts'
 
 const quick = { timeoutMs: 1_000, answerMs: 400, lookMs: 1_000, retry: { firstMs: 20, maxMs: 200 } } as const
 
@@ -24,13 +25,8 @@ async function open(): Promise<SourceRig> {
   const { broker, hand } = await (shared ??= started())
   // With `delete` besides, so that records can be deleted; none is for its age.
   const topic = await hand.topic({ 'cleanup.policy': 'compact,delete', 'retention.ms': '-1' })
-  const letBack = async () => {
-    broker.proxy.refuse = false
-    broker.proxy.swallow = false
-    broker.proxy.bytesPerSecond = Infinity
-    broker.proxy.reset()
-  }
-  const closing = [letBack]
+  const faults = faultsOf(broker.proxy)
+  const closing = [faults.letBack]
   const nameOf = (key: string) => (key === 'doc' ? key : `app/${key}`)
   const refused = async (proxied: 'tls' | 'sasl') => {
     const other = await startBroker({ proxied })
@@ -49,13 +45,7 @@ async function open(): Promise<SourceRig> {
     write: (key, value) => hand.put(topic, nameOf(key), value),
     remove: (key) => hand.put(topic, nameOf(key)),
     loseAll: () => hand.deleteAll(topic),
-    async cutOff() {
-      broker.proxy.refuse = true
-      broker.proxy.reset()
-    },
-    silence: async () => void (broker.proxy.swallow = true),
-    drip: async () => void (broker.proxy.bytesPerSecond = 20),
-    letBack,
+    ...faults,
     stopServer: () => broker.stop(),
     startServer: () => broker.restart(),
     compact: () => hand.compact(topic),
