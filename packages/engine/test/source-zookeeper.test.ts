@@ -296,7 +296,7 @@ describe.skipIf(withoutZookeeper !== undefined)(`zookeeper()${why}`, { timeout: 
   })
 
   test('what was below a znode that is still there was deleted, also where nobody saw it', async () => {
-    const { write, remove, engine, cutOff, proxy } = await serving()
+    const { write, remove, engine, cutOff, proxy, place } = await serving()
     await write('/app/a', '1')
     await write('/app/b', '1')
     const { lives, running, says } = await engine({ prefix: '/app/' })
@@ -312,7 +312,9 @@ describe.skipIf(withoutZookeeper !== undefined)(`zookeeper()${why}`, { timeout: 
     await write('/app', null)
     proxy.refuse = false
     // As after a loss: it is another.
-    await says('/app/ has no keys below it; what was never seen to be removed is not taken for removed')
+    await says(
+      `/app/ has no keys below it at ${addressOf(proxy)}${place}; what was never seen to be removed is not taken`,
+    )
     expect(running.live).toEqual({ a: 2 })
   })
 

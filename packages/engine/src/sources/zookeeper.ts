@@ -79,6 +79,7 @@ function feedOf(root: Root, access: Access, paces: Paces): Feed {
       }
     },
     close: async () => tree?.close(),
+    server: access.name,
   }
 }
 

@@ -33,7 +33,7 @@ const ownPath = '/zookeeper'
 export function zookeeperWriter(options: ZookeeperConnection): Writer {
   const access = accessOf(options)
   const { chroot, servers, timeoutMs } = access
-  const name = `zookeeper:${servers.map((server) => server.name).join(',')}${chroot}`
+  const name = `zookeeper:${access.name}`
   const kept = new Kept<Session>(
     (signal) => connected(access, signal),
     (session) => session.close(),

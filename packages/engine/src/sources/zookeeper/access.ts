@@ -21,6 +21,8 @@ export interface ZookeeperConnection {
 }
 
 export interface Access {
+  /** All servers and the chroot, for people. */
+  readonly name: string
   readonly servers: readonly Server[]
   /** Before each path. Empty where there is none. */
   readonly chroot: string
@@ -34,7 +36,9 @@ export function accessOf(options: ZookeeperConnection): Access {
   const { tls, timeoutMs = 5_000 } = options
   inRange('zookeeper()', 'timeoutMs', timeoutMs, 1, 3_600_000)
   checkTls(tls)
-  return { ...placesOf(options.servers), login: loginOf(options), tls, timeoutMs }
+  const { servers, chroot } = placesOf(options.servers)
+  const name = servers.map((server) => server.name).join(',') + chroot
+  return { name, servers, chroot, login: loginOf(options), tls, timeoutMs }
 }
 
 /**
