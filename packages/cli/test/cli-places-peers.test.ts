@@ -117,6 +117,9 @@ test('data keys are no tree: names become keys, and what lies below another is r
   expect(refused.code).toBe(1)
   expect(refused.out).toContain('d.e lies below another name')
   expect(data()).toEqual({ a: '1', 'b.c': 'x' })
+  await writeFile(join(cwd, 'odd.json'), '{"a":3,"b c":1}')
+  expect((await brought('odd.json', `${object}/`)).out).toContain('cannot be the name of a key')
+  expect(data()).toEqual({ a: '1', 'b.c': 'x' })
   expect(await midflight(['export', `${object}/`, 'file:back.json'], { cwd, env })).toMatchObject({ code: 0 })
   expect(JSON.parse(await readFile(join(cwd, 'back.json'), 'utf8'))).toEqual({ a: 1, 'b.c': 'x' })
   await writeFile(join(cwd, 'less.json'), '{"a":1}')
@@ -142,7 +145,7 @@ test('mirror follows a data id of Nacos into a ConfigMap', async () => {
 })
 
 test('nothing of a Secret is shown, and its values are there', async () => {
-  const { place, env, data } = await kubernetesAt('Secret')
+  const { peer, place, env, data } = await kubernetesAt('Secret')
   const cwd = await folder({ 'a.json': '{"key":"canary-1"}', 'b.json': '{"key":"canary-2"}' })
   const to = (file: string, ...more: string[]) => midflight(['publish', file, '--to', place, ...more], { cwd, env })
   expect(await to('a.json')).toMatchObject({ code: 0 })
@@ -151,6 +154,12 @@ test('nothing of a Secret is shown, and its values are there', async () => {
     expect(ran.out + ran.err).not.toContain('canary')
   }
   expect(Buffer.from(data()['app.json'] ?? '', 'base64').toString()).toBe('{"key":"canary-1"}')
+  for (const more of [[], ['--if-revision', 'absent']]) {
+    peer.apply('Secret', 'gateway', { data: { 'app.json': Buffer.from('canary-3 {').toString('base64') } })
+    const ran = await to('b.json', '--json', ...more)
+    expect(ran.out).toContain('what was found is secret, and is not shown')
+    expect(ran.out + ran.err).not.toContain('canary')
+  }
 })
 
 test('places of Nacos, Kubernetes and Apollo that cannot be meant are refused before anything is asked', async () => {
@@ -159,6 +168,12 @@ test('places of Nacos, Kubernetes and Apollo that cannot be meant are refused be
     'nacos://127.0.0.1:1/': 'names no data id',
     'nacos://127.0.0.1:1/a/b.json': 'is no data id',
     'nacos://127.0.0.1:1/a.json?group=a%20b': 'group is "a b"',
+    // HTTP takes it for the usual port: a password would go to whoever listens there.
+    'nacos://me:canary@127.0.0.1:0/a.json': 'has the port 0',
+    'nacos://me@127.0.0.1:1/a.json': 'names a user and no password',
+    'kubernetes://me:canary@127.0.0.1:1/shop/configmap/gateway/a': 'is given a user, which is not sent',
+    'apollo://jo:canary@127.0.0.1:1/shop/default/a.json?env=DEV': 'is given a password, which is not sent',
+    'apollo://jo@127.0.0.1:1/shop/default/a.json?env=..&token-file=a.json': 'env is ".."',
     'kubernetes://127.0.0.1:1/shop/pod/gateway/a': 'names no object',
     'kubernetes://127.0.0.1:1/shop/configmap/Gateway/a': 'the name is "Gateway"',
     'kubernetes://127.0.0.1:1/shop/configmap/gateway/a?cert=a.json': 'want a token',
@@ -168,12 +183,12 @@ test('places of Nacos, Kubernetes and Apollo that cannot be meant are refused be
     'apollo://127.0.0.1:1/shop/default/a.json?env=DEV': 'names nobody who releases',
     'apollo://jo@127.0.0.1:1/shop/default/a.json?env=DEV': 'has no token',
   }
-  const env = { APOLLO_TOKEN: '', KUBERNETES_SERVICE_HOST: '', KUBERNETES_TOKEN: '' }
+  const env = { APOLLO_TOKEN: '', KUBERNETES_SERVICE_HOST: '', KUBERNETES_TOKEN: '', NACOS_PASSWORD: '' }
   for (const [to, wanted] of Object.entries(refused)) {
     const { code, out, err } = await midflight(['publish', 'a.json', '--to', to], { cwd, env })
     expect({ to, code, out }).toEqual({ to, code: 1, out: '' })
     expect(err).toContain(wanted)
-    expect(err).not.toMatch(/this is a bug|ECONNREFUSED/)
+    expect(err).not.toMatch(/this is a bug|ECONNREFUSED|canary/)
   }
   const read = await midflight(['export', 'apollo://jo@127.0.0.1:1/shop/default/a.json?env=DEV', 'file:b.json'], {
     cwd,

@@ -147,6 +147,38 @@ test('an item that is refused half-way leaves drafts, and what is live is as bef
   expect(peer.items(at('application'))).toEqual({ a: '1' })
 })
 
+test('whoever ends a write half-way is told of the drafts that it leaves', async () => {
+  const { peer, writer } = await peerWith({ a: '1' })
+  const usual = peer.web.answering
+  for (const [ending, told] of [
+    ['/items', 'items may be edited, as drafts'],
+    ['/releases', '2 of 2 items are edited, as drafts'],
+  ] as const) {
+    const stop = new AbortController()
+    peer.web.answering = (request, response) => {
+      if (request.method === 'POST' && request.url?.endsWith(ending)) stop.abort(new Error('stopped'))
+      else usual?.(request, response)
+    }
+    const put = putIfChanged(writer, 'application', { a: 1, b: 'x', c: 'y' }, { signal: stop.signal })
+    await expect(put).rejects.toThrow(told)
+    peer.web.answering = usual
+    // What was asked for may be there after all: it is the writer's own.
+    if (ending === '/items') await putIfChanged(writer, 'application', { a: 1 }, { force: true })
+  }
+  expect(peer.items(at('application'))).toEqual({ a: '1' })
+})
+
+test('an item whose name a URL takes for another place is left alone, and so is the namespace', async () => {
+  const { peer, writer } = await peerWith({ a: '1', '..': '1', 'b/c': '1' })
+  await expect(putIfChanged(writer, 'application', { a: 2 })).rejects.toThrow('whose names no URL can hold (.., b/c)')
+  expect(peer.web.requests.filter(({ method }) => method !== 'GET')).toEqual([])
+  for (const name of ['..', '.', '', '.properties']) {
+    await expect(writer.read(name, soon())).rejects.toMatchObject({ code: 'refused' })
+    await expect(writer.remove(name, 'any', soon())).rejects.toMatchObject({ code: 'refused' })
+  }
+  expect(peer.items(at('application'))).toHaveProperty('a', '1')
+})
+
 test('what somebody else edits while it is released is told, as it is live', async () => {
   const { peer, writer } = await peerWith({ a: '1' })
   peer.beforeRelease = () => peer.edit(at('application'), 'theirs', '1')
@@ -185,4 +217,5 @@ test('options that cannot be meant are refused at the call', () => {
   expect(() => apolloWriter({ url: 'http://portal.example', ...portal, operator: '' })).toThrow(
     'operator is not there, or empty',
   )
+  expect(() => apolloWriter({ url: 'http://portal.example', ...portal, env: '..' })).toThrow('env is ".."')
 })

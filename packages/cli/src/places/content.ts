@@ -19,7 +19,7 @@ interface Piece {
  * @throws Refusal where a key would be read as another path, or there is nothing: that is never a removal of all.
  */
 export function keysOf({ config, pieces }: Content, layout: Layout & { kind: 'keys' }): Map<string, Json> {
-  const { prefix, separator, isFlat = false } = layout
+  const { prefix, separator, names } = layout
   const keys = new Map<string, Json>()
   for (const { path, value } of pieces ?? leaves(config, [])) {
     const bad = path.find((step) => step === '' || step.includes(separator))
@@ -31,12 +31,16 @@ export function keysOf({ config, pieces }: Content, layout: Layout & { kind: 'ke
         'one key can hold the document as a whole: leave out the separator at the end of the place',
       )
     }
-    if (isFlat && path.length > 1) {
+    if (names && path.length > 1) {
       throw new Refusal(
         'refused',
         `${pathText(path)} lies below another name, and the keys of this place are no tree; nothing was written`,
         'one key can hold the document as a whole: name it at the end of the place',
       )
+    }
+    if (names && !names.fit(path.join())) {
+      const what = `${pathText(path)} cannot be the name of a key; want ${names.want}`
+      throw new Refusal('refused', `${what}; nothing was written`)
     }
     keys.set(prefix + path.join(separator), value)
   }

@@ -14,8 +14,8 @@ export type Layout =
       readonly kind: 'keys'
       readonly prefix: string
       readonly separator: string
-      /** A key is one step: there is no tree. */
-      readonly isFlat?: boolean
+      /** A key is one step, as there is no tree, with such a name. */
+      readonly names?: { readonly want: string; fit(name: string): boolean }
     }
 
 export interface Place {
@@ -49,6 +49,8 @@ export class PlaceUrl {
     this.#hosts = [this.#url.host, ...others]
     const meant = whatIsNotMeant(rest, this.#url)
     if (meant !== undefined) throw new Refusal('usage', `a place ${meant}`)
+    // By HTTP it would be taken for the usual one, where somebody else may listen.
+    if (this.#hosts.some((host) => /:0+$/.test(host))) throw this.refusal('has the port 0; want 1 to 65535')
   }
 
   get scheme(): string {
@@ -100,6 +102,12 @@ export class PlaceUrl {
       return path === undefined ? [] : [[name, this.#fileIn(path)] as const]
     })
     return this.option('tls') === undefined && files.length === 0 ? undefined : Object.fromEntries(files)
+  }
+
+  /** @throws Refusal for what would not be sent, where somebody counts on it. */
+  refuse(part: 'user' | 'password', want: string): void {
+    const given = part === 'user' ? this.#url.username + this.#url.password : this.#url.password
+    if (given !== '') throw this.refusal(`is given a ${part}, which is not sent; want ${want}`)
   }
 
   option(name: string): string | undefined {

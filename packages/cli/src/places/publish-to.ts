@@ -37,7 +37,7 @@ export async function publishTo(terminal: Terminal, files: readonly string[], fl
     const signal = terminal.interrupted
     if (!flags.dryRun) {
       const options = { force: flags.force === true, signal, ...(expected !== undefined && { expected }) }
-      return show(terminal, place.name, await putIfChanged(writer, key, edit.sent, options), flags)
+      return show(terminal, place, await putIfChanged(writer, key, edit.sent, options), flags)
     }
     const stored = await writer.read(key, signal)
     await showPlan(terminal, place, stored, { files, flags })
@@ -54,9 +54,9 @@ function expectedOf(revision: string) {
   return revision === 'absent' ? ('absent' as const) : { revision }
 }
 
-function show(terminal: Terminal, name: string, put: Put, { json }: PublishToFlags): void {
+function show(terminal: Terminal, { name, isSecret = false }: Place, put: Put, { json }: PublishToFlags): void {
   if (put.kind === 'conflict') terminal.exitCode = 1
-  if (json) return terminal.document({ to: name, ...put })
+  if (json) return terminal.document({ to: name, ...(isSecret ? withoutWords(put) : put) })
   const { paint } = terminal
   const shown = paint.dim(shortDigest(put.digest))
   if (put.kind === 'unchanged') {
@@ -75,6 +75,14 @@ function show(terminal: Terminal, name: string, put: Put, { json }: PublishToFla
   if (unguarded !== undefined) {
     terminal.note(`a write of somebody else at the same moment would not have been noticed: ${printable(unguarded)}`)
   }
+}
+
+/** Why a text is no JSON is told by what was found there. */
+function withoutWords(put: Put): Put {
+  const hidden = <T extends Found | undefined>(found: T): T =>
+    found?.kind === 'unreadable' ? { ...found, why: 'is no JSON; what was found is secret, and is not shown' } : found
+  if (put.kind === 'conflict') return { ...put, now: hidden(put.now) }
+  return put.kind === 'written' ? { ...put, before: hidden(put.before) } : put
 }
 
 function foundText(found: Found): string {

@@ -51,10 +51,9 @@ const stores: Readonly<Record<string, Store>> = {
         ...(tls && { tls }),
         ...(datacenter !== undefined && { datacenter }),
       }
-      const at = layout.kind === 'keys' ? { prefix: layout.prefix } : { key: layout.key }
       return ofStore(
         layout,
-        () => consul({ ...connection, ...at }),
+        (at) => consul({ ...connection, ...at }),
         () => consulWriter(connection),
       )
     },
@@ -110,10 +109,9 @@ const stores: Readonly<Record<string, Store>> = {
         ...(region !== undefined && { region }),
         ...(tls && { tls }),
       }
-      const at = layout.kind === 'keys' ? { prefix: layout.prefix } : { key: layout.key }
       return ofStore(
         layout,
-        () => s3({ ...place, ...at }),
+        (at) => s3({ ...place, ...at }),
         () => s3Writer(place),
       )
     },
@@ -130,10 +128,9 @@ const stores: Readonly<Record<string, Store>> = {
       const [user, password, tls] = [url.user, url.secret('password', 'ZOOKEEPER_PASSWORD'), url.tls]
       const login = user === undefined ? {} : { user, password: password ?? '' }
       const connection = { servers: url.hosts(2181).join(','), ...login, ...(tls && { tls }) }
-      const at = layout.kind === 'keys' ? { prefix: layout.prefix } : { key: layout.key }
       return ofStore(
         layout,
-        () => zookeeper({ ...connection, ...at }),
+        (at) => zookeeper({ ...connection, ...at }),
         () => zookeeperWriter(connection),
       )
     },
@@ -176,6 +173,9 @@ const stores: Readonly<Record<string, Store>> = {
         url.secret('token', 'NACOS_TOKEN'),
         url.tls,
       ]
+      if (user !== undefined && password === undefined) {
+        throw url.refusal('names a user and no password; want one in NACOS_PASSWORD or ?password-file=')
+      }
       const [group, tenant] = [url.option('group'), url.option('tenant')]
       const login = token !== undefined && { accessToken: token }
       const server = {
@@ -297,7 +297,7 @@ async function redisAt(url: PlaceUrl, isSecure: boolean): Promise<Omit<Place, 'n
 }
 
 async function kubernetesAt(url: PlaceUrl): Promise<Omit<Place, 'name'>> {
-  const [{ kubernetes }, { kubernetesWriter }] = await Promise.all([
+  const [{ kubernetes }, { dataKeys, isDataKey, kubernetesWriter }] = await Promise.all([
     import('midflight/sources/kubernetes'),
     import('midflight/writers/kubernetes'),
   ])
@@ -308,6 +308,7 @@ async function kubernetesAt(url: PlaceUrl): Promise<Omit<Place, 'name'>> {
       'names no object; want kubernetes:///namespace/configmap/name/key, or secret instead of configmap',
     )
   }
+  url.refuse('user', 'a token in KUBERNETES_TOKEN or ?token-file=')
   const [token, tls] = [url.secret('token', 'KUBERNETES_TOKEN'), url.tls]
   if (tls?.cert !== undefined || tls?.key !== undefined) throw url.refusal('has a cert or a key; want a token')
   // Without a host it is the cluster in which this runs, with the service account of the pod.
@@ -320,7 +321,10 @@ async function kubernetesAt(url: PlaceUrl): Promise<Omit<Place, 'name'>> {
     ...(tls?.ca !== undefined && { ca: tls.ca }),
   }
   return {
-    layout: key === '' ? { kind: 'keys', prefix: '', separator: '/', isFlat: true } : { kind: 'document', key },
+    layout:
+      key === ''
+        ? { kind: 'keys', prefix: '', separator: '/', names: { want: dataKeys, fit: isDataKey } }
+        : { kind: 'document', key },
     ...(kind === 'secret' && { isSecret: true }),
     source: () => kubernetes({ ...object, ...(key !== '' && { key }) }),
     writer: () => kubernetesWriter(object),
@@ -337,6 +341,7 @@ async function apolloAt(url: PlaceUrl): Promise<Omit<Place, 'name'>> {
   if (appId === '' || cluster === '' || namespace === '' || rest.length > 0) {
     throw url.refusal('names no namespace; want apollo://host/app/cluster/namespace')
   }
+  url.refuse('password', 'a token in APOLLO_TOKEN or ?token-file=')
   const [env, operator, tls] = [url.option('env'), url.user, url.tls]
   const secret = url.secret('token', env === undefined ? 'APOLLO_ACCESS_KEY_SECRET' : 'APOLLO_TOKEN')
   const server = {

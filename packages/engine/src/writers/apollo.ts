@@ -5,12 +5,11 @@
  */
 import { Buffer } from 'node:buffer'
 import type { TlsOptions, Token } from '../credentials.ts'
-import { errorText } from '../deadline.ts'
 import { agentFor } from '../http-request.ts'
 import { contentOf, fieldsOf, itemsOf, namespaceOf, textsIn } from '../sources/apollo/namespace.ts'
 import { FollowError } from '../sources/watching.ts'
 import { ask, bearerOf, httpUrl, jsonIn, type Answer, type Peer } from '../sources/watching/request.ts'
-import { calling, refused, textOf, Turns, unlisted, type Call } from './calling.ts'
+import { calling, refused, textOf, Turns, unlisted, wholeOf, type Call } from './calling.ts'
 import { WriteError, type Expected, type Stored, type Writer } from './writer.ts'
 
 export interface ApolloWriterOptions {
@@ -70,6 +69,10 @@ export function apolloWriter(options: ApolloWriterOptions): Writer {
     if (typeof value === 'function' || (typeof value === 'string' && value !== '')) continue
     throw new TypeError(`apolloWriter(): ${what} is not there, or empty`)
   }
+  for (const [what, value] of Object.entries({ env, appId, cluster })) {
+    if (isStep(value)) continue
+    throw new TypeError(`apolloWriter(): ${what} is ${JSON.stringify(value)}, which a URL takes for another place`)
+  }
   const name = `apollo:${env}/${appId}/${cluster}`
   const peer: Peer = { agent: agentFor(base, options.tls) }
   /** A release holds whatever is edited then. */
@@ -86,7 +89,8 @@ export function apolloWriter(options: ApolloWriterOptions): Writer {
     const authorization = text.startsWith('apollo_pat_') ? `Bearer ${text}` : text
     const headers = { authorization, 'content-type': 'application/json;charset=UTF-8' }
     const body = sent && { body: JSON.stringify(sent) }
-    return ask(peer, { url, method, headers, signal, limitMs: timeoutMs, ...body }, maxBytes)
+    const asked = { url, method, headers, signal, limitMs: timeoutMs, secret: text, ...body }
+    return wholeOf(await ask(peer, asked, maxBytes), maxBytes)
   }
 
   const failed = (answer: Answer): Error => {
@@ -152,6 +156,8 @@ export function apolloWriter(options: ApolloWriterOptions): Writer {
         ? await request(call, path, 'DELETE')
         : await request(call, path, there ? 'PUT' : 'POST', item)
     if (answer.status < 200 || answer.status > 299) throw failed(answer)
+    // Such as a page that asks for a login. Edits are answered with nothing, or with the item.
+    if (answer.body.length > 0 && jsonIn(answer) === undefined) throw wrong(answer, 'what is no edit')
   }
 
   async function release(call: Call, namespace: string): Promise<Release> {
@@ -165,20 +171,28 @@ export function apolloWriter(options: ApolloWriterOptions): Writer {
   /** All of it is released at once. */
   async function editAndRelease(call: Call, namespace: string, { wanted, before, changes, ready }: Edits) {
     let edited = ready
+    const all = ready + changes.length
+    const leave = (isUnderWay: boolean) => call.leaves(draftsText(edited, all, isUnderWay))
+    leave(false)
     const mine = unreleased.get(namespace) ?? new Map<string, string | undefined>()
     unreleased.set(namespace, mine)
     try {
       for (const key of changes) {
         // Also an edit whose answer does not come may be there.
         mine.set(key, wanted.get(key))
+        leave(true)
         await edit(call, namespace, key, wanted.get(key), before)
         edited++
       }
+      leave(false)
       const made = await release(call, namespace)
       unreleased.delete(namespace)
+      call.leaves('')
       return made
     } catch (error) {
-      throw edited === 0 ? error : withDrafts(error, edited, ready + changes.length)
+      const isAnswered = error instanceof WriteError || (error instanceof FollowError && !error.transient)
+      if (isAnswered) leave(false)
+      throw error
     }
   }
 
@@ -189,6 +203,12 @@ export function apolloWriter(options: ApolloWriterOptions): Writer {
     const changes = differing(texts, wanted)
     const mine = unreleased.get(namespace)
     const isMine = (key: string) => mine?.has(key) === true && mine.get(key) === texts.get(key)
+    // By its name alone it would be asked for; Apollo has no other way to it.
+    const unreachable = changes.filter((key) => !isStep(key) || /[/\\]/.test(key))
+    if (unreachable.length > 0) {
+      const what = `${name}: ${namespace} holds items whose names no URL can hold (${listed(unreachable)})`
+      throw new WriteError('refused', `${what}; take them out in the portal. Nothing was written`)
+    }
     const foreign = changes.filter((key) => texts.get(key) !== live?.items.get(key) && !isMine(key))
     if (foreign.length > 0) {
       const what = `${name}: ${namespace} holds edits that are not released (${listed(foreign)})`
@@ -208,6 +228,12 @@ export function apolloWriter(options: ApolloWriterOptions): Writer {
     return turns.take(() => calling(name, wholeMs, signal, work))
   }
 
+  const namespaceIn = (key: string): string => {
+    const namespace = namespaceOf(key)
+    if (isStep(namespace)) return namespace
+    throw new WriteError('refused', `${name}: ${JSON.stringify(key)} is no namespace`)
+  }
+
   const read = async (call: Call, namespace: string): Promise<Stored | undefined> => {
     const live = await released(call, namespace)
     const content = live && (await contentOf(namespace, live.items))
@@ -221,11 +247,11 @@ export function apolloWriter(options: ApolloWriterOptions): Writer {
       list: noList,
       bytes: 'items are texts',
     },
-    read: (key, signal) => calling(name, timeoutMs * 2, signal, (call) => read(call, namespaceOf(key))),
+    read: (key, signal) => calling(name, timeoutMs * 2, signal, async (call) => read(call, namespaceIn(key))),
     list: unlisted(name, noList),
     write: (key, value, expected, signal) =>
       change(key, expected, signal, async (call) => {
-        const namespace = namespaceOf(key)
+        const namespace = namespaceIn(key)
         const wanted = itemsOf(namespace, textOf(name, namespace, value))
         if (typeof wanted === 'string') throw new WriteError('refused', `${name}: ${namespace} ${wanted}`)
         return { kind: 'written', revision: await bring(call, namespace, wanted) }
@@ -233,8 +259,9 @@ export function apolloWriter(options: ApolloWriterOptions): Writer {
     /** Its items; the namespace stays. */
     remove: (key, expected, signal) =>
       change(key, expected, signal, async (call) => {
-        if (!(await read(call, namespaceOf(key)))) return { kind: 'absent' }
-        await bring(call, namespaceOf(key), new Map())
+        const namespace = namespaceIn(key)
+        if (!(await read(call, namespace))) return { kind: 'absent' }
+        await bring(call, namespace, new Map())
         return { kind: 'removed' }
       }),
     async close() {
@@ -243,13 +270,17 @@ export function apolloWriter(options: ApolloWriterOptions): Writer {
   }
 }
 
-/** Of the release nothing is live; what was edited stays for the next, of whoever. */
-function withDrafts(error: unknown, edited: number, all: number): unknown {
-  const items = `${edited} of ${all} items ${edited === 1 ? 'is' : 'are'} edited, as drafts that the next release takes along`
-  const message = `${errorText(error)}; ${items}: write again, or take them back in the portal`
-  if (error instanceof WriteError) return new WriteError(error.code, message, { cause: error })
-  if (!(error instanceof FollowError)) return error
-  return new FollowError(message, { transient: error.transient, cause: error.cause })
+/** Nothing of it is live; what was edited stays for the next release, of whoever. */
+function draftsText(edited: number, all: number, isUnderWay: boolean): string {
+  if (edited === 0 && !isUnderWay) return ''
+  const items = edited === 0 ? 'items may be edited' : `${edited} of ${all} items ${edited === 1 ? 'is' : 'are'} edited`
+  const next = isUnderWay && edited > 0 ? ', and one more may be' : ''
+  return `${items}, as drafts that the next release takes along${next}: write again, or take them back in the portal`
+}
+
+/** Whether it stays as it is within the path of a URL. */
+function isStep(text: string): boolean {
+  return text !== '' && !/^\.{1,2}$/.test(text)
 }
 
 function differing(some: Items, others: Items): string[] {

@@ -11,6 +11,8 @@ export interface Call {
   readonly signal: AbortSignal
   /** To be called right before a change is sent: from then on nobody knows whether it was made, until the answer. */
   sent(): void
+  /** What is there now, if nothing more comes of it: said of whatever ends the call. */
+  leaves(what: string): void
 }
 
 /** @throws WriteError */
@@ -21,14 +23,18 @@ export async function calling<T>(
   work: (call: Call) => Promise<T>,
 ): Promise<T> {
   let isSent = false
+  let left = ''
+  const leaves = (what: string) => void (left = what === '' ? '' : `; ${what}`)
   try {
-    return await within(limitMs, signal, (inTime) => work({ signal: inTime, sent: () => void (isSent = true) }))
+    return await within(limitMs, signal, (inTime) => work({ signal: inTime, sent: () => void (isSent = true), leaves }))
   } catch (error) {
-    if (error instanceof WriteError) throw error
+    if (error instanceof WriteError) {
+      throw left === '' ? error : new WriteError(error.code, `${error.message}${left}`, { cause: error })
+    }
     const code = codeOf(error, isSent)
     const what = error instanceof DeadlineError ? `no answer within ${limitMs} ms` : errorText(error)
     const holds = code === 'unknown' ? '; whether it was written is not known' : ''
-    throw new WriteError(code, `${writer}: ${what}${holds}`, { cause: error })
+    throw new WriteError(code, `${writer}: ${what}${left}${holds}`, { cause: error })
   }
 }
 
@@ -44,7 +50,20 @@ function codeOf(error: unknown, isSent: boolean): WriteErrorCode {
 export function refused(writer: string, answer: Answer, said = ''): Error {
   const { status, url } = answer
   if (status < 400 || status > 499 || [401, 403, 408, 425, 429].includes(status)) return refusal(answer)
-  return new WriteError('refused', `${writer}: ${url.pathname} answers ${status}${said === '' ? '' : `: ${said}`}`)
+  const words = said === '' ? '' : `: ${wordsOf(answer, said)}`
+  return new WriteError('refused', `${writer}: ${url.pathname} answers ${status}${words}`)
+}
+
+/** What a server says, unless it says what it was sent: that is not for errors. */
+export function wordsOf(answer: Answer, said: string): string {
+  return answer.repeats(said) ? 'what it says repeats what it was sent, and is not shown' : said
+}
+
+/** @throws FollowError for more than this, of which nothing is read. */
+export function wholeOf(answer: Answer, mostBytes: number): Answer {
+  if (answer.body.length <= mostBytes) return answer
+  const at = `${answer.url.origin}${answer.url.pathname}`
+  throw new FollowError(`${at} answers with more than ${mostBytes} bytes`, { transient: false })
 }
 
 /** What a server says in words, cut. */

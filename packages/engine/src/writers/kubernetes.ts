@@ -20,8 +20,10 @@ import {
 } from '../sources/kubernetes/object.ts'
 import { FollowError } from '../sources/watching.ts'
 import { ask, jsonIn, type Answer } from '../sources/watching/request.ts'
-import { calling, isAsExpected, Kept, refused, textOf, Turns, type Call } from './calling.ts'
+import { calling, isAsExpected, Kept, refused, textOf, Turns, wholeOf, wordsOf, type Call } from './calling.ts'
 import { WriteError, type Expected, type Stored, type Writer } from './writer.ts'
+
+export { dataKeys, isDataKey }
 
 /** It needs the verbs `get`, `patch` and, where the object is not there yet, `create`. */
 export type KubernetesWriterOptions = KubernetesObject & KubernetesConnection & { readonly timeoutMs?: number }
@@ -72,18 +74,15 @@ export function kubernetesWriter(options: KubernetesWriterOptions): Writer {
     const type = verb === 'patch' ? 'application/merge-patch+json' : 'application/json'
     const headers = { accept: 'application/json', ...(body && { 'content-type': type }) }
     const sent = body && { body: JSON.stringify(body) }
-    const answer = await ask(
-      peer,
-      { url, method: methods[verb], headers, signal, limitMs: timeoutMs, ...sent },
-      mostBytes,
-    )
+    const asked = { url, method: methods[verb], headers, signal, limitMs: timeoutMs, ...sent }
+    const answer = wholeOf(await ask(peer, asked, mostBytes), mostBytes)
     const told = messageIn(answer)
     if (answer.status === 403 && told !== '' && !told.includes('User "')) {
       const what = `${name}: the cluster's own rules forbid it (403)`
-      throw new WriteError('refused', isSecret ? what : `${what}: ${told}`)
+      throw new WriteError('refused', isSecret ? what : `${what}: ${wordsOf(answer, told)}`)
     }
-    const asked = { ...object, url, namespace, verb, verbs: 'get, patch and create' }
-    const why = notAllowed(answer.status, jsonIn(answer), asked)
+    const wanted = { ...object, url, namespace, verb, verbs: 'get, patch and create' }
+    const why = notAllowed(answer.status, jsonIn(answer), wanted)
     if (why !== undefined) throw new FollowError(why, { transient: false })
     return answer
   }
@@ -95,9 +94,13 @@ export function kubernetesWriter(options: KubernetesWriterOptions): Writer {
     if (answer.status === 404 && isFields(told) && told['reason'] === 'NotFound') return undefined
     if (answer.status !== 200 && answer.status !== 404) throw failed(answer)
     if (answer.status === 200 && isFields(told) && versionOf(told) !== undefined) return told
-    const { origin, pathname } = answer.url
+    throw noObject(answer)
+  }
+
+  /** A page that asks for a login, say, and has nothing to do with what was asked. */
+  const noObject = ({ url: { origin, pathname } }: Answer): FollowError => {
     const what = `${origin}${pathname} answers with no ${object.kind}; want the URL of a Kubernetes API`
-    throw new FollowError(what, { transient: false })
+    return new FollowError(what, { transient: false })
   }
 
   async function change(access: Access, current: Call, { key, value, expected }: Change) {
@@ -116,10 +119,8 @@ export function kubernetesWriter(options: KubernetesWriterOptions): Writer {
       const answer = await request(access, current, there ? patchOf(there, key, value) : creationOf(key, value))
       if (answer.status === 200 || answer.status === 201) {
         const told = jsonIn(answer)
-        return {
-          kind: 'done',
-          revision: storedIn(isFields(told) ? told : {}, value ?? Buffer.alloc(0)).revision,
-        } as const
+        if (!isFields(told) || versionOf(told) === undefined) throw noObject(answer)
+        return { kind: 'done', revision: storedIn(told, value ?? Buffer.alloc(0)).revision } as const
       }
       // The object is another than the one that was looked at, or has been made meanwhile, or removed.
       if (answer.status !== 409 && !(there && answer.status === 404)) throw failed(answer)

@@ -9,7 +9,7 @@ import { Login } from '../sources/nacos/login.ts'
 import { isNacosName, nacosNames, nacosUrl } from '../sources/nacos/names.ts'
 import { FollowError } from '../sources/watching.ts'
 import { jsonIn, type Answer, type Peer } from '../sources/watching/request.ts'
-import { calling, isAsExpected, refused, saidIn, textOf, unlisted, type Call } from './calling.ts'
+import { calling, isAsExpected, refused, saidIn, textOf, unlisted, wholeOf, type Call } from './calling.ts'
 import { WriteError, type Stored, type Writer } from './writer.ts'
 
 export type { NacosCredentials } from '../sources/nacos/login.ts'
@@ -68,7 +68,7 @@ export function nacosWriter(options: NacosWriterOptions): Writer {
   /** From the database, not from the file that each server writes of it a little later. */
   async function read(key: string, { signal }: Call): Promise<Found | undefined> {
     const asked = { url: at('/v1/cs/configs', { ...place(key), show: 'all' }), signal, limitMs: timeoutMs }
-    const answer = await login.ask(asked, maxBytes * 2)
+    const answer = wholeOf(await login.ask(asked, maxBytes * 2), maxBytes * 2)
     if (answer.status === 200 && answer.body.length === 0) return undefined
     if (answer.status === 404 && saidIn(answer).includes('config data not exist')) return undefined
     if (answer.status !== 200) throw failed(answer)

@@ -51,7 +51,7 @@ export class Login {
     if (token === undefined) return ask(this.#peer, options, maxBytes)
     const url = new URL(options.url)
     url.searchParams.set('accessToken', token)
-    return ask(this.#peer, { ...options, url }, maxBytes)
+    return ask(this.#peer, { ...options, url, secret: token }, maxBytes)
   }
 
   async #token(signal: AbortSignal): Promise<string | undefined> {

@@ -21,6 +21,8 @@ export interface Ask {
   readonly method?: string
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: string | Uint8Array
+  /** A credential in the URL or a header. Told so that nothing is shown of an answer that repeats it. */
+  readonly secret?: string | undefined
   readonly signal: AbortSignal
   /** For all of it, to the last byte of the answer; for a stream, to the first. Milliseconds. */
   readonly limitMs: number
@@ -32,6 +34,8 @@ export interface Answer {
   readonly body: Buffer
   /** Where it came from, after redirects. */
   readonly url: URL
+  /** Whether a text of it shows what was sent and nobody is to see: a credential, or some of the body. */
+  repeats(text: string): boolean
 }
 
 const maxRedirects = 5
@@ -56,9 +60,10 @@ export function httpUrl(what: string, text: string | URL): URL {
 export async function ask(peer: Peer, options: Ask, maxBytes: number): Promise<Answer> {
   const limit = limited(options)
   try {
-    const { response, url } = await redirected(peer, { ...options, signal: limit.signal })
+    const { response, url, token } = await redirected(peer, { ...options, signal: limit.signal })
     const body = await bodyOf(response, maxBytes)
-    return { status: response.statusCode ?? 0, headers: response.headers, body, url }
+    const repeats = (text: string) => shows(text, [token, options.secret], options.body)
+    return { status: response.statusCode ?? 0, headers: response.headers, body, url, repeats }
   } catch (error) {
     throw limit.explained(error, options)
   } finally {
@@ -135,7 +140,27 @@ function codeOf(error: unknown): string {
   return String((error as NodeJS.ErrnoException | undefined)?.code ?? '')
 }
 
-async function redirected(peer: Peer, options: Ask): Promise<{ response: IncomingMessage; url: URL }> {
+/** As many characters in a row are no accident. */
+const runLength = 16
+
+function shows(text: string, secrets: readonly (string | undefined)[], sent: string | Uint8Array = ''): boolean {
+  const isIn = (secret: string) => text.includes(secret) || text.includes(encodeURIComponent(secret))
+  if (secrets.some((secret) => secret !== undefined && secret !== '' && isIn(secret))) return true
+  const body = typeof sent === 'string' ? sent : Buffer.from(sent).toString()
+  // Quoted once more, as within JSON, it has a backslash before each quote; a form is told as it was read.
+  const forms = [body, ...new URLSearchParams(body).values()].map((form) => form.replaceAll('\\', ''))
+  const words = text.replaceAll('\\', '')
+  for (let at = 0; at + runLength <= words.length; at++) {
+    const run = words.slice(at, at + runLength)
+    if (forms.some((form) => form.includes(run))) return true
+  }
+  return false
+}
+
+async function redirected(
+  peer: Peer,
+  options: Ask,
+): Promise<{ response: IncomingMessage; url: URL; token: string | undefined }> {
   let { url } = options
   for (let hops = 0; ; hops++) {
     const token = await bearerOf(peer.token)
@@ -143,7 +168,7 @@ async function redirected(peer: Peer, options: Ask): Promise<{ response: Incomin
     const response = await headOf({ url, method, ...(headers && { headers }), body, token, agent: peer.agent, signal })
     const to = response.headers.location
     const isRedirect = [301, 302, 303, 307, 308].includes(response.statusCode ?? 0) && to !== undefined
-    if (!isRedirect || method !== 'GET') return { response, url }
+    if (!isRedirect || method !== 'GET') return { response, url, token }
     response.destroy()
     const next = URL.canParse(to, url.href) ? new URL(to, url) : undefined
     if (next?.origin !== url.origin) {
