@@ -1,4 +1,4 @@
-/** What nodes wrote down and the API said of one run: all that the checker knows. Gathered by `gather.ts`, judged by `check.ts`. */
+/** What nodes wrote down and the API said of one run: all that the checker knows. Gathered by `api.ts` and `fleet.ts`, judged by `check.ts`. */
 import type { Strategy } from '../../packages/control-plane/src/strategy.ts'
 
 /**

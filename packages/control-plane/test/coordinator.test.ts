@@ -1,4 +1,4 @@
-/** Rollouts on real stores, with nodes that do what is on record. The machine itself is `rollout.test.ts`, sockets are `two-phase.test.ts`. */
+/** Rollouts on real stores, with nodes that do what is on record. The machine itself is `rollout.test.ts`, sockets are `push-rollouts.test.ts`. */
 import { randomUUID } from 'node:crypto'
 import type { Json } from 'midflight'
 import type { Hello } from 'midflight/protocol'

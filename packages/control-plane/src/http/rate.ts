@@ -1,4 +1,4 @@
-/** How often somebody may ask: token buckets by name, in bounded memory. Who is limited by what is `guard.ts`. */
+/** How often somebody may ask: token buckets by name, in bounded memory. Who is limited by what is `gate.ts`. */
 
 export interface Rate {
   /** Sustained. */
