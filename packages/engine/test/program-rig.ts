@@ -76,7 +76,7 @@ export async function textAt(url: string): Promise<string | undefined> {
   }
 }
 
-export const nginxConf = (port: number, directory: string) => `
+const nginxConf = (port: number, directory: string) => `
 daemon off; worker_processes 2; pid ${directory}/nginx.pid; error_log ${directory}/error.log notice;
 events { worker_connections 64; }
 http {

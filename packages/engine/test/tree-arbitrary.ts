@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import type { Json } from '../src/json.ts'
 
-export const awkwardKeys = [
+const awkwardKeys = [
   '',
   'constructor',
   'toString',
