@@ -69,7 +69,7 @@ test('packages come to nodes without code of the operator: written, started, cha
   await to.node('h1')
   await to.node('h2', '--label', 'ip=10.0.0.2')
   await writeFile(join(to.cwd, 't.yaml'), targets('1.1'))
-  const set = await to.run('targets', 'set', config, 't.yaml')
+  const set = await to.run('targets', 'set', '-y', config, 't.yaml')
   expect([set.code, set.err, set.out]).toEqual([0, '', expect.stringContaining('SUCCESS')])
   const folder = join(to.cwd, 'h2/packages', encodeURIComponent(`${config}#1`))
   expect(await readFile(join(folder, 'files/etc/mysql.conf'), 'utf8')).toBe('port 3306\n')
@@ -79,13 +79,13 @@ test('packages come to nodes without code of the operator: written, started, cha
   expect(await to.log('h1')).toEqual(['start mysql 1.1'])
   expect(await readFile(join(to.cwd, 'env.log'), 'utf8')).not.toContain('MIDFLIGHT')
   await writeFile(join(to.cwd, 't.yaml'), targets('1.2').replace('{ id: h1 }, ', ''))
-  const less = await to.run('targets', 'set', config, 't.yaml')
+  const less = await to.run('targets', 'set', '-y', config, 't.yaml')
   expect([less.code, less.out]).toEqual([0, expect.stringMatching(/~ updated +h2[^]*- removed +h1[^]*SUCCESS/)])
   expect(await to.log('h1')).toEqual(['start mysql 1.1', 'stop mysql 1.1'])
   expect(await to.log('h2')).toEqual(['start mysql 1.1', 'stop mysql 1.1', 'start mysql 1.2'])
   expect(await readdir(join(to.cwd, 'h1/packages'))).toEqual(['.midflight-packages'])
-  expect((await to.run('deploy', 'stop', config)).code).toBe(0)
-  expect((await to.run('deploy', 'uninstall', config)).code).toBe(0)
+  expect((await to.run('deploy', 'stop', '-y', config)).code).toBe(0)
+  expect((await to.run('deploy', 'uninstall', '-y', config)).code).toBe(0)
   expect(await readdir(join(to.cwd, 'h2/packages'))).toEqual(['.midflight-packages'])
 })
 
@@ -94,11 +94,11 @@ test('what its command refuses is put back, said with its name, and no secret of
   await to.node('h1')
   await to.node('h2', '--label', 'ip=10.0.0.2')
   await writeFile(join(to.cwd, 't.yaml'), targets('1.1'))
-  await to.run('targets', 'set', config, 't.yaml')
+  await to.run('targets', 'set', '-y', config, 't.yaml')
   // Another config brings what does not start to the same node.
   expect((await to.run('config', 'create', 'shop/agent')).code).toBe(0)
   await writeFile(join(to.cwd, 'other.yaml'), targets('bad').replace('mysql', 'shop').replace(', { ip: 10.0.0.2 }', ''))
-  const bad = await to.run('targets', 'set', 'shop/agent', 'other.yaml')
+  const bad = await to.run('targets', 'set', '-y', 'shop/agent', 'other.yaml')
   expect([bad.code, bad.out]).toEqual([
     1,
     expect.stringContaining('package shop/agent#1 does not start: ./hook.sh ended with 3'),
@@ -107,7 +107,7 @@ test('what its command refuses is put back, said with its name, and no secret of
   expect([well.code, well.out]).toEqual([0, expect.stringContaining('SUCCESS')])
   // A change of the first that cannot come, as the other is in the way.
   await writeFile(join(to.cwd, 't.yaml'), targets('1.2'))
-  const held = await to.run('targets', 'set', config, 't.yaml')
+  const held = await to.run('targets', 'set', '-y', config, 't.yaml')
   expect([held.code, held.out]).toEqual([
     1,
     expect.stringMatching(/WARNING[^]* h1 +failed +package shop\/agent#1 comes with it, and is not taken/),
@@ -128,19 +128,19 @@ test('what its command refuses is put back, said with its name, and no secret of
   const all = [...told.map(({ out, err }) => out + err), await metrics.text()].join('\n')
   expect(all.split('\n').filter((line) => line.includes(canary))).toEqual([])
   // With the other out of the way it is what it is to be.
-  await to.run('deploy', 'stop', 'shop/agent')
-  await to.run('deploy', 'uninstall', 'shop/agent')
-  expect((await to.run('deploy', 'retry', config)).code).toBe(0)
+  await to.run('deploy', 'stop', '-y', 'shop/agent')
+  await to.run('deploy', 'uninstall', '-y', 'shop/agent')
+  expect((await to.run('deploy', 'retry', '-y', config)).code).toBe(0)
 })
 
 test('F1: an agent that is killed starts again with what it is to have, and what works is not stopped by its end', async () => {
   const to = await here()
   const first = await to.node('h1')
   await writeFile(join(to.cwd, 't.yaml'), targets('1.1').replace(', { ip: 10.0.0.2 }', ''))
-  expect((await to.run('targets', 'set', config, 't.yaml')).code).toBe(0)
+  expect((await to.run('targets', 'set', '-y', config, 't.yaml')).code).toBe(0)
   await first.stop('SIGKILL')
   await writeFile(join(to.cwd, 't.yaml'), targets('1.2').replace(', { ip: 10.0.0.2 }', ''))
-  expect((await to.run('targets', 'set', config, 't.yaml', '--no-wait')).code).toBe(2)
+  expect((await to.run('targets', 'set', '-y', config, 't.yaml', '--no-wait')).code).toBe(2)
   const second = await to.node('h1')
   await vi.waitFor(async () => expect((await to.run('deploy', 'status', config)).code).toBe(0), 30_000)
   expect(await to.log('h1')).toEqual(['start mysql 1.1', 'start mysql 1.2'])

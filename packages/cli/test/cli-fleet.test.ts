@@ -1,11 +1,9 @@
 /** The commands for a control plane, against a real one: a process of its own, on SQLite, with real agents. */
-import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { expect, test, vi } from 'vitest'
-import { agentToken, change, config, made, node } from './fleet-rig.ts'
+import { agentToken, change, config, hasScript, made, node, onTerminal } from './fleet-rig.ts'
 import { finished, folder, gateway, good, lines, midflight, spawned } from './rig.ts'
 
 // Each command is a process, and there are many in a test.
@@ -175,28 +173,11 @@ test('publish asks on a terminal, and refuses to ask where there is none', async
   expect((await to.run('history', config)).out).toBe('no releases\n')
 })
 
-const hasScript = spawnSync('script', ['--version']).status === 0
 test.skipIf(!hasScript)(
   `on a terminal, "n" publishes nothing and "y" does${hasScript ? '' : ' (skipped: script is not here)'}`,
   async () => {
     const to = await made()
-    const main = fileURLToPath(new URL('../src/main.ts', import.meta.url))
-    const command = `${process.execPath} --conditions=midflight-source ${main} publish ${config} gateway.yaml`
-    const answered = async (answer: string): Promise<[code: number | null, shown: string]> => {
-      const child = spawn('script', ['-qec', command, '/dev/null'], {
-        cwd: to.cwd,
-        env: { ...process.env, MIDFLIGHT_URL: to.url, MIDFLIGHT_TOKEN: to.admin, NO_COLOR: '1' },
-        stdio: ['pipe', 'pipe', 'inherit'],
-      })
-      let shown = ''
-      child.stdout.on('data', (chunk: Buffer) => {
-        const had = shown.includes('[y/N]')
-        shown += chunk.toString()
-        if (!had && shown.includes('[y/N]')) child.stdin.write(`${answer}\n`)
-      })
-      const [code] = (await once(child, 'close')) as [number | null]
-      return [code, shown]
-    }
+    const answered = (answer: string) => onTerminal(to, answer, 'publish', config, 'gateway.yaml')
     const [no, said] = await answered('n')
     expect([no, said]).toEqual([1, expect.stringContaining('not published')])
     const [yes, done] = await answered('y')

@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, onTestFinished, test, vi } from 'vitest'
-import { plane, type Plane } from './fleet-rig.ts'
+import { hasScript, onTerminal, plane, type Plane } from './fleet-rig.ts'
 import { folder } from './rig.ts'
 
 // Each command is a process, and there are many in a test.
@@ -71,12 +71,12 @@ test('B1, B3, B5: targets are planned as a table of nodes, set, shown without se
 3 added
 `
   expect([planned.code, planned.out]).toEqual([2, table])
-  const done = await to.run('targets', 'set', config, 'targets.yaml', '-m', 'first')
+  const done = await to.run('targets', 'set', '-y', config, 'targets.yaml', '-m', 'first')
   expect([done.code, done.err]).toEqual([0, ''])
   expect(done.out).toContain(
     '● monitor/mysql SUCCESS, targets of deployment 1, started\n✔ monitor/mysql deployment 1: create, applied (by admin): first\n  ✔ create new\n  ✔ up new\n',
   )
-  const again = await to.run('targets', 'set', config, 'targets.yaml', '--json')
+  const again = await to.run('targets', 'set', '-y', config, 'targets.yaml', '--json')
   expect([again.code, again.json()]).toMatchObject([0, { deployment: null, plan: { operation: { kind: 'nothing' } } }])
   const shown = await to.run('targets', 'show', config)
   expect(shown.out).toContain('"password": "‹secret›"')
@@ -97,46 +97,94 @@ test('B1, B3, B5: targets are planned as a table of nodes, set, shown without se
 test('deploy: status, retry, stop, start, uninstall, revoke and rollback, with their exit statuses', async () => {
   const to = await here()
   await to.targets(base)
-  await to.run('targets', 'set', config, 'targets.yaml')
+  await to.run('targets', 'set', '-y', config, 'targets.yaml')
   await to.behave({ nodes: { 2: { state: 'failed', detail: 'no room' } } })
   await to.targets(base.replace('period: 60', 'period: 30'))
-  const set = await to.run('targets', 'set', config, 'targets.yaml')
+  const set = await to.run('targets', 'set', '-y', config, 'targets.yaml')
   expect([set.code, set.out]).toEqual([
     1,
     expect.stringMatching(/WARNING[^]* {2}node +state +detail\n {2}2 +failed +no room\n/),
   ])
   expect((await to.run('deploy', 'status', config)).code).toBe(1)
   await to.behave({})
-  const retried = await to.run('deploy', 'retry', config, '-m', 'room was made')
+  const retried = await to.run('deploy', 'retry', '-y', config, '-m', 'room was made')
   expect([retried.code, retried.out]).toEqual([
     0,
     expect.stringContaining('deployment 3: retry, applied (by admin): room was made'),
   ])
-  const refused = await to.run('deploy', 'uninstall', config)
+  const refused = await to.run('deploy', 'uninstall', '-y', config)
   expect([refused.code, refused.err]).toEqual([
     1,
     expect.stringContaining('is started; stop it before it is uninstalled'),
   ])
   await to.behave({ nodes: { 2: { state: 'pending' } } })
   await to.targets(base)
-  expect((await to.run('targets', 'set', config, 'targets.yaml', '--no-wait')).code).toBe(2)
+  expect((await to.run('targets', 'set', '-y', config, 'targets.yaml', '--no-wait')).code).toBe(2)
   expect((await to.run('deploy', 'status', config, '--json')).json()).toMatchObject({ underWay: { number: 4 } })
   expect((await to.run('deploy', 'status', config)).code).toBe(2)
   await to.behave({})
   const back = await to.run('deploy', 'status', config, '--watch')
   expect(back.code).toBe(0)
-  const rolled = await to.run('deploy', 'rollback', config, '--to', '2')
+  const rolled = await to.run('deploy', 'rollback', '-y', config, '--to', '2')
   expect([rolled.code, rolled.out]).toEqual([0, expect.stringContaining('targets of deployment 5')])
-  expect((await to.run('deploy', 'rollback', config, '--to', '3')).err).toContain(
+  expect((await to.run('deploy', 'rollback', '-y', config, '--to', '3')).err).toContain(
     'has no deployment 3 that brought targets',
   )
-  expect((await to.run('deploy', 'stop', config)).code).toBe(0)
-  expect((await to.run('deploy', 'start', config)).code).toBe(0)
-  expect((await to.run('deploy', 'revoke', config)).err).toContain('has no deployment under way')
-  await to.run('deploy', 'stop', config)
-  const gone = await to.run('deploy', 'uninstall', config)
-  expect([gone.code, gone.out]).toEqual([0, expect.stringMatching(/^○ monitor\/mysql has nothing on any node\n/)])
+  expect((await to.run('deploy', 'stop', '-y', config)).code).toBe(0)
+  expect((await to.run('deploy', 'start', '-y', config)).code).toBe(0)
+  expect((await to.run('deploy', 'revoke', '-y', config)).err).toContain('has no deployment under way')
+  await to.run('deploy', 'stop', '-y', config)
+  const gone = await to.run('deploy', 'uninstall', '-y', config)
+  expect([gone.code, gone.out]).toEqual([
+    0,
+    expect.stringMatching(/- removed  2[^]*3 removed\n\n○ monitor\/mysql has nothing on any node\n/),
+  ])
 })
+
+test('what changes a fleet shows what it means and asks; without a terminal it wants --yes, and nothing is begun', async () => {
+  const to = await here()
+  await to.targets(base)
+  for (const args of [
+    ['targets', 'set', config, 'targets.yaml'],
+    ...['retry', 'stop', 'start', 'uninstall', 'revoke', 'rollback'].map((name) => ['deploy', name, config]),
+  ]) {
+    const blind = await to.run(...args)
+    expect([blind.code, blind.out, blind.err]).toEqual([1, '', expect.stringContaining('want --yes')])
+  }
+  expect((await to.calls()).calls.filter((call) => call.startsWith('create'))).toEqual([])
+  expect((await to.run('deploy', 'status', config, '--json')).json()).toMatchObject({ last: null })
+})
+
+test.skipIf(!hasScript)(
+  `on a terminal "n" changes nothing, and "y" does what was shown${hasScript ? '' : ' (skipped: script is not here)'}`,
+  async () => {
+    const to = await here()
+    await to.targets(base)
+    const set = (answer: string) => onTerminal(to, answer, 'targets', 'set', config, 'targets.yaml')
+    const [no, refused] = await set('n')
+    expect([no, refused]).toEqual([
+      1,
+      expect.stringMatching(/\+ added {2}1[^]*create it on its nodes\?[^]*nothing was changed/),
+    ])
+    expect((await to.calls()).subscriptions).toEqual([])
+    expect(await set('y')).toEqual([0, expect.stringContaining('SUCCESS')])
+    await to.run('deploy', 'stop', config, '-y')
+    const uninstall = (answer: string) => onTerminal(to, answer, 'deploy', 'uninstall', config)
+    const [kept, shown] = await uninstall('n')
+    expect([kept, shown]).toEqual([
+      1,
+      expect.stringMatching(/uninstall, take it off its nodes[^]*- removed {2}1[^]*3 removed[^]*\?/),
+    ])
+    expect((await to.calls()).subscriptions).toHaveLength(1)
+    expect(await uninstall('y')).toEqual([0, expect.stringContaining('has nothing on any node')])
+    const [stays, back] = await onTerminal(to, 'n', 'deploy', 'rollback', config, '--to', '1')
+    expect([stays, back]).toEqual([
+      1,
+      expect.stringMatching(/create, there is nothing yet[^]*\+ added {2}2[^]*roll back/),
+    ])
+    expect((await to.calls()).subscriptions).toEqual([])
+  },
+)
 
 test('what is wrong is said with its place; a file of installers that is none is refused at the start', async () => {
   const to = await here()
@@ -155,10 +203,10 @@ test('what is wrong is said with its place; a file of installers that is none is
 test('F2, F63: killed in the middle of a replace and started again, it goes on: the new is there, the old is gone', async () => {
   const to = await here()
   await to.targets(`${base}remoteHost: { ip: 10.0.1.1 }\n`)
-  expect((await to.run('targets', 'set', config, 'targets.yaml')).code).toBe(0)
+  expect((await to.run('targets', 'set', '-y', config, 'targets.yaml')).code).toBe(0)
   await to.behave({ nodes: { 2: { state: 'pending' } } })
   await to.targets(`${base}remoteHost: { ip: 10.0.1.2 }\n`)
-  expect((await to.run('targets', 'set', config, 'targets.yaml', '--no-wait')).code).toBe(2)
+  expect((await to.run('targets', 'set', '-y', config, 'targets.yaml', '--no-wait')).code).toBe(2)
   await vi.waitFor(async () => expect((await to.calls()).calls).toContain(`create ${config}#2`), 10_000)
   await to.stop('SIGKILL')
   await to.behave({})

@@ -1,7 +1,10 @@
 /** A control plane as a process, and nodes of its fleet. Used by the tests beside it. */
+import { spawn, spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { componentsFor, jsonSchema, start, type Engine, type Json } from 'midflight'
 import { controlPlane } from 'midflight/agent'
 import { expect, onTestFinished } from 'vitest'
@@ -112,3 +115,29 @@ export async function agentToken(to: Plane): Promise<string> {
 }
 
 export type { RunOptions }
+
+/** Whether there is a program that makes a terminal. */
+export const hasScript = spawnSync('script', ['--version']).status === 0
+
+/** A command as the administrator at a terminal, whose question is answered. @returns how it ended, and all that was shown. */
+export async function onTerminal(
+  to: Plane,
+  answer: string,
+  ...args: readonly string[]
+): Promise<[code: number | null, shown: string]> {
+  const main = fileURLToPath(new URL('../src/main.ts', import.meta.url))
+  const command = [process.execPath, '--conditions=midflight-source', main, ...args].join(' ')
+  const child = spawn('script', ['-qec', command, '/dev/null'], {
+    cwd: to.cwd,
+    env: { ...process.env, MIDFLIGHT_URL: to.url, MIDFLIGHT_TOKEN: to.admin, NO_COLOR: '1' },
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
+  let shown = ''
+  child.stdout.on('data', (chunk: Buffer) => {
+    const had = shown.includes('[y/N]')
+    shown += chunk.toString()
+    if (!had && shown.includes('[y/N]')) child.stdin.write(`${answer}\n`)
+  })
+  const [code] = (await once(child, 'close')) as [number | null]
+  return [code, shown]
+}

@@ -68,6 +68,7 @@ const routes = [
   'POST /v1/configs/{name}/targets/retry',
   'POST /v1/configs/{name}/targets/revoke',
   'POST /v1/configs/{name}/targets/rollback',
+  'POST /v1/configs/{name}/targets/rollback/plan',
   'POST /v1/configs/{name}/targets/start',
   'POST /v1/configs/{name}/targets/stop',
   'POST /v1/configs/{name}/targets/uninstall',

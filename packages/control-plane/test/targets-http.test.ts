@@ -196,6 +196,13 @@ describe('against a foreign API (a peer process that speaks the protocol of docs
     const never = await here.post('rollback', { to: 3 })
     expect([never.status, never.json().code]).toEqual([409, 'not-applied'])
     expect((await here.post('rollback', { to: 9 })).status).toBe(404)
+    const planned = await here.post('rollback/plan')
+    expect([planned.status, planned.json()]).toMatchObject([
+      200,
+      { operation: { kind: 'update' }, diff: { parameters: { before: { period: 30 }, after: { period: 60 } } } },
+    ])
+    expect((await here.post('rollback/plan', { to: 3 })).json().code).toBe('not-applied')
+    expect((await here.get('/status')).json()).toMatchObject({ number: 2, underWay: null })
     expect((await here.post('rollback')).json()).toMatchObject({
       deployment: { number: 4, rollbackOf: 1, action: 'update' },
     })

@@ -1,6 +1,7 @@
 /** `midflight deploy`: how the package of a config is on its nodes, and what people do about it. */
 import { Command } from 'commander'
 import { call, configPath } from '../fleet/call.ts'
+import { requireSomebody, requireYes, type YesFlag } from '../fleet/confirm.ts'
 import { connectionOf, withFleetOptions, type FleetFlags } from '../fleet/connection.ts'
 import {
   exitCodeOf,
@@ -8,8 +9,10 @@ import {
   type Deployed,
   type DeploymentView,
   type DeployStatus,
+  type TargetsPlan,
+  type TargetsView,
 } from '../fleet/deployment.ts'
-import { planLines, statusLines } from '../show/deployment.ts'
+import { controlLines, planLines, statusLines } from '../show/deployment.ts'
 import type { Terminal } from '../terminal.ts'
 import { integer } from './events.ts'
 
@@ -22,7 +25,7 @@ const controls: readonly (readonly [Control, string])[] = [
   ['revoke', 'undo the deployment that is under way, as long as what was there before is whole'],
 ]
 
-interface WaitFlags extends FleetFlags {
+interface WaitFlags extends FleetFlags, YesFlag {
   readonly message?: string
   /** `false` after `--no-wait`. */
   readonly wait: boolean
@@ -31,7 +34,9 @@ interface WaitFlags extends FleetFlags {
 export function deploy(terminal: Terminal): Command {
   const command = new Command('deploy')
     .summary('how the package of a config is on its nodes')
-    .description('Shows how a package is on the nodes of a config, and starts, stops, tries again, takes back.')
+    .description(
+      'Shows how a package is on the nodes of a config, and starts, stops, tries again, takes back: each shows what it means for the nodes, and asks.',
+    )
     .addCommand(status(terminal))
   for (const [name, summary] of controls) command.addCommand(control(terminal, name, summary))
   return command.addCommand(rollback(terminal))
@@ -40,6 +45,7 @@ export function deploy(terminal: Terminal): Command {
 function withWaiting(command: Command): Command {
   return withFleetOptions(command)
     .option('-m, --message <text>', 'why')
+    .option('-y, --yes', 'do not ask')
     .option('--no-wait', 'do not wait for the nodes')
     .addHelpText('after', '\nExit status: 0 every node is as it is to be, 1 not, 2 under way.')
 }
@@ -72,8 +78,14 @@ function control(terminal: Terminal, name: Control, summary: string): Command {
     .argument('<config>')
     .option('--json', 'print the targets, the nodes and the last deployment')
     .action(async (config: string, flags: WaitFlags) => {
+      requireSomebody(`deploy ${name}`, flags)
       const address = connectionOf(flags)
       const path = configPath(config, `/targets/${name}`)
+      if (!flags.json) {
+        const found = (await call<DeployStatus>(address, configPath(config, '/targets/status'))).body
+        terminal.print(controlLines(config, name, summary, found, terminal.look()), '')
+      }
+      await requireYes(terminal, flags, `${name} ${config}?`, 'nothing was changed')
       const body = flags.message === undefined ? {} : { message: flags.message }
       await call<DeploymentView>(address, path, { method: 'POST', body })
       await shown(terminal, config, flags)
@@ -97,11 +109,21 @@ function rollback(terminal: Terminal): Command {
     )
     .option('--json', 'print the targets, the nodes and the last deployment')
     .action(async (config: string, flags: WaitFlags & { to?: number }) => {
+      requireSomebody('deploy rollback', flags)
       const { to, message } = flags
-      const body = { ...(to !== undefined && { to }), ...(message !== undefined && { message }) }
+      const address = connectionOf(flags)
+      const which = to === undefined ? {} : { to }
       const path = configPath(config, '/targets/rollback')
-      const { plan } = (await call<Deployed>(connectionOf(flags), path, { method: 'POST', body })).body
+      const seen = await call<TargetsView>(address, configPath(config, '/targets'))
+      const plan = (await call<TargetsPlan>(address, `${path}/plan`, { method: 'POST', body: which })).body
       if (!flags.json) terminal.print(planLines(config, plan, terminal.look()), '')
+      await requireYes(terminal, flags, `roll back ${config}?`, 'nothing was changed')
+      await call<Deployed>(address, path, {
+        method: 'POST',
+        // Against those that were shown.
+        headers: { 'if-match': String(seen.headers['etag']) },
+        body: { ...which, ...(message !== undefined && { message }) },
+      })
       await shown(terminal, config, flags)
     })
 }

@@ -5,7 +5,7 @@ import type { Json } from 'midflight'
 import type { Address } from '../admin/address.ts'
 import { withFileOptions, type FileFlags } from '../files/examined.ts'
 import { call, callAgain, callAll, configPath, placeOf } from '../fleet/call.ts'
-import { confirmed, requireSomebody } from '../fleet/confirm.ts'
+import { requireSomebody, requireYes, type YesFlag } from '../fleet/confirm.ts'
 import { connectionOf, withFleetOptions, type FleetFlags } from '../fleet/connection.ts'
 import { editIn, withEditOptions, type EditFlags } from '../fleet/edit.ts'
 import { outcome, withWaitOptions, type WaitFlags } from '../fleet/outcome.ts'
@@ -84,8 +84,8 @@ function approve(terminal: Terminal): Command {
     .option('-y, --yes', 'do not ask')
     .option('--digest <digest>', 'the plan that was looked at earlier; another one is refused')
     .option('--json', 'print the draft')
-    .action(async (id: string, flags: FleetFlags & { yes?: true; digest?: string }) => {
-      if (!flags.yes) requireSomebody('approve asks first, and standard input is no terminal; want --yes')
+    .action(async (id: string, flags: FleetFlags & YesFlag & { digest?: string }) => {
+      requireSomebody('approve', flags)
       const address = connectionOf(flags)
       const { found, plan } = await looked(address, id)
       if (!flags.json) terminal.print(headLine(found, terminal), '', differenceLines(plan, terminal.look()))
@@ -96,7 +96,7 @@ function approve(terminal: Terminal): Command {
           'its author proposes it again against the head of now',
         )
       }
-      if (!flags.yes && !(await confirmed(terminal, '\napprove this?'))) throw new Refusal('refused', 'not approved')
+      await requireYes(terminal, flags, '\napprove this?', 'not approved')
       const body = { digest: flags.digest ?? found.plan }
       const approved = (await call<DraftView>(address, `${draftPath(id)}/approve`, { method: 'POST', body })).body
       if (flags.json) return terminal.document(approved)
@@ -104,8 +104,7 @@ function approve(terminal: Terminal): Command {
     })
 }
 
-interface PublishFlags extends FleetFlags, WaitFlags, StrategyFlags {
-  readonly yes?: true
+interface PublishFlags extends FleetFlags, YesFlag, WaitFlags, StrategyFlags {
   readonly breakGlass?: string
 }
 
@@ -117,7 +116,7 @@ function publish(terminal: Terminal): Command {
     .option('--break-glass <reason>', 'without the reviews that are missing; the reason goes into the audit log')
     .option('--json', 'print { release, created, replayed, rollout, delivery }')
     .action(async (id: string, flags: PublishFlags) => {
-      if (!flags.yes) requireSomebody('publish asks first, and standard input is no terminal; want --yes')
+      requireSomebody('publish', flags)
       const strategy = await strategyIn(flags)
       const address = connectionOf(flags)
       const { found, plan } = await looked(address, id, strategy)
@@ -125,9 +124,7 @@ function publish(terminal: Terminal): Command {
       const look = terminal.look()
       if (!flags.json)
         terminal.print(headLine(found, terminal), '', differenceLines(plan, look), '', forecastLines(plan, look))
-      if (!flags.yes && !(await confirmed(terminal, `\npublish as a release of ${found.config}?`))) {
-        throw new Refusal('refused', 'not published')
-      }
+      await requireYes(terminal, flags, `\npublish as a release of ${found.config}?`, 'not published')
       const breakGlass = flags.breakGlass === undefined ? {} : { breakGlass: { reason: flags.breakGlass } }
       const { body } = await callAgain<Published>(address, `${draftPath(id)}/publish`, {
         method: 'POST',

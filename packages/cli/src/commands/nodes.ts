@@ -2,7 +2,7 @@
 import { Command, Option } from 'commander'
 import type { Address } from '../admin/address.ts'
 import { call, callAll, configPath } from '../fleet/call.ts'
-import { confirmed, requireSomebody } from '../fleet/confirm.ts'
+import { requireSomebody, requireYes, type YesFlag } from '../fleet/confirm.ts'
 import { connectionOf, withFleetOptions, type FleetFlags } from '../fleet/connection.ts'
 import type { NodeView } from '../fleet/records.ts'
 import { printable } from '../printable.ts'
@@ -15,12 +15,11 @@ import { tableLines } from '../show/table.ts'
 import type { Terminal } from '../terminal.ts'
 import { integer } from './events.ts'
 
-interface NodesFlags extends FleetFlags {
+interface NodesFlags extends FleetFlags, YesFlag {
   readonly notOn?: number
   readonly status?: string
   readonly uid?: string
   readonly forget?: string
-  readonly yes?: true
   readonly limit: number
 }
 
@@ -131,18 +130,14 @@ async function forgotten(
   config: string | undefined,
   flags: NodesFlags,
 ): Promise<void> {
-  if (!flags.yes) requireSomebody('--forget asks first, and standard input is no terminal; want --yes')
+  requireSomebody('--forget', flags)
   const address = connectionOf(flags)
   const path = await pathOf(address, uid, config)
   const { node } = (await call<{ node: NodeView }>(address, path)).body
   const name = `${nameOf(node)} ${node.uid}`
   const here = node.here ? '; it is here, and comes back by itself' : ''
-  if (
-    !flags.yes &&
-    !(await confirmed(terminal, `forget ${name}, last heard of at ${clockText(node.lastSeenAt)}${here}?`))
-  ) {
-    throw new Refusal('refused', 'not forgotten')
-  }
+  const question = `forget ${name}, last heard of at ${clockText(node.lastSeenAt)}${here}?`
+  await requireYes(terminal, flags, question, 'not forgotten')
   await call(address, path, { method: 'DELETE' })
   if (flags.json) return terminal.document({ forgotten: node })
   terminal.print(`${terminal.paint.green('✔')} forgot ${name}`)

@@ -4,7 +4,7 @@ import { Command } from 'commander'
 import type { Address } from '../admin/address.ts'
 import { withFileOptions, type FileFlags } from '../files/examined.ts'
 import { call, callAgain, configPath, placeOf } from '../fleet/call.ts'
-import { confirmed, requireSomebody } from '../fleet/confirm.ts'
+import { requireSomebody, requireYes, type YesFlag } from '../fleet/confirm.ts'
 import { connectionOf, withFleetOptions, type FleetFlags } from '../fleet/connection.ts'
 import { editIn, withEditOptions, type EditFlags } from '../fleet/edit.ts'
 import { outcome, withWaitOptions, type WaitFlags } from '../fleet/outcome.ts'
@@ -18,9 +18,8 @@ import { forecastLines } from '../show/rollout.ts'
 import { shortDigest } from '../show/status.ts'
 import type { Terminal } from '../terminal.ts'
 
-interface PublishFlags extends FleetFlags, FileFlags, EditFlags, WaitFlags, StrategyFlags {
+interface PublishFlags extends FleetFlags, YesFlag, FileFlags, EditFlags, WaitFlags, StrategyFlags {
   readonly message?: string
-  readonly yes?: true
   readonly dryRun?: true
   readonly force?: true
   readonly breakGlass?: string
@@ -86,7 +85,7 @@ node runs it yet (with --dry-run: something would change), 1 nothing was publish
 async function run(terminal: Terminal, config: string, files: readonly string[], flags: PublishFlags): Promise<void> {
   const path = configPath(config)
   const { paint } = terminal
-  if (!flags.yes && !flags.dryRun) requireSomebody('publish asks first, and standard input is no terminal; want --yes')
+  if (!flags.dryRun) requireSomebody('publish', flags)
   const address = connectionOf(flags)
   const signed = flags.signed === undefined ? undefined : signedIn(flags.signed, config)
   const strategy = await strategyIn(flags)
@@ -112,9 +111,7 @@ async function run(terminal: Terminal, config: string, files: readonly string[],
     if (flags.json) terminal.document({ plan })
     return
   }
-  if (!flags.yes && !(await confirmed(terminal, `\npublish as release ${plan.head.number + 1} of ${config}?`))) {
-    throw new Refusal('refused', 'not published')
-  }
+  await requireYes(terminal, flags, `\npublish as release ${plan.head.number + 1} of ${config}?`, 'not published')
   const key = flags.idempotencyKey ?? randomUUID()
   const published = signed
     ? await publishSigned(address, config, plan, { edit: edit.body, signed, key, strategy }, flags)

@@ -4,7 +4,7 @@ import { Command } from 'commander'
 import type { ReleaseInfo } from 'midflight/protocol'
 import type { Address } from '../admin/address.ts'
 import { call, callAgain, callAll, configPath } from '../fleet/call.ts'
-import { confirmed, requireSomebody } from '../fleet/confirm.ts'
+import { requireSomebody, requireYes, type YesFlag } from '../fleet/confirm.ts'
 import { connectionOf, withFleetOptions, type FleetFlags } from '../fleet/connection.ts'
 import { outcome, withWaitOptions, type WaitFlags } from '../fleet/outcome.ts'
 import type { ConfigView, Difference, NodeView, Published } from '../fleet/records.ts'
@@ -16,10 +16,9 @@ import { shortDigest } from '../show/status.ts'
 import type { Terminal } from '../terminal.ts'
 import { integer } from './events.ts'
 
-interface RollbackFlags extends FleetFlags, WaitFlags, StrategyFlags {
+interface RollbackFlags extends FleetFlags, YesFlag, WaitFlags, StrategyFlags {
   readonly to?: string
   readonly message?: string
-  readonly yes?: true
   readonly force?: true
   readonly breakGlass?: string
 }
@@ -53,7 +52,7 @@ export function rollback(terminal: Terminal): Command {
 
 async function run(terminal: Terminal, config: string, to: string | undefined, flags: RollbackFlags): Promise<void> {
   const path = configPath(config)
-  if (!flags.yes) requireSomebody('rollback asks first, and standard input is no terminal; want --yes')
+  requireSomebody('rollback', flags)
   const target = to === undefined ? undefined : integer('the release', to, 1, Number.MAX_SAFE_INTEGER)
   const strategy = await strategyIn(flags)
   const address = connectionOf(flags)
@@ -70,9 +69,7 @@ async function run(terminal: Terminal, config: string, to: string | undefined, f
     }
     terminal.print(`${paint.bold(config)} ${from}`, '', differenceLines(shown, terminal.look()))
   }
-  if (!flags.yes && !(await confirmed(terminal, `\nroll back as release ${head.number + 1} of ${config}?`))) {
-    throw new Refusal('refused', 'not rolled back')
-  }
+  await requireYes(terminal, flags, `\nroll back as release ${head.number + 1} of ${config}?`, 'not rolled back')
   const { message, force, breakGlass } = flags
   const { body } = await callAgain<Published>(address, `${path}/rollback`, {
     method: 'POST',

@@ -2,6 +2,7 @@
 import { Command } from 'commander'
 import type { Json } from 'midflight'
 import { call, configPath } from '../fleet/call.ts'
+import { requireSomebody, requireYes, type YesFlag } from '../fleet/confirm.ts'
 import { connectionOf, withFleetOptions, type FleetFlags } from '../fleet/connection.ts'
 import { exitCodeOf, followDeployment, type Deployed, type TargetsPlan, type TargetsView } from '../fleet/deployment.ts'
 import { jsonIn } from '../files/json-file.ts'
@@ -48,7 +49,7 @@ function plan(terminal: Terminal): Command {
     })
 }
 
-interface SetFlags extends FleetFlags {
+interface SetFlags extends FleetFlags, YesFlag {
   readonly message?: string
   /** `false` after `--no-wait`. */
   readonly wait: boolean
@@ -57,18 +58,31 @@ interface SetFlags extends FleetFlags {
 function set(terminal: Terminal): Command {
   return withFleetOptions(new Command('set'))
     .summary('bring these targets about')
-    .description('Puts a deployment on record that brings these targets, and follows it to its end.')
+    .description(
+      'Shows what the targets would mean, asks, puts a deployment on record that brings them, and follows it to its end.',
+    )
     .argument('<config>')
     .argument('<file>', 'the targets (.json, .yaml, .toml)')
     .option('-m, --message <text>', 'why')
+    .option('-y, --yes', 'do not ask')
     .option('--no-wait', 'do not wait for the nodes')
     .option('--json', 'print { plan, deployment, status }')
     .addHelpText('after', '\nExit status: 0 every node has it, or nothing was to be done; 1 not; 2 under way.')
     .action(async (config: string, file: string, flags: SetFlags) => {
+      requireSomebody('targets set', flags)
       const address = connectionOf(flags)
       const body: Json = await jsonIn(file, 'the targets')
       const path = configPath(config, '/targets')
       const seen = await call<TargetsView>(address, path)
+      const found = (await call<TargetsPlan>(address, `${path}/plan`, { method: 'POST', body })).body
+      const look = terminal.look()
+      if (!flags.json) terminal.print(planLines(config, found, look))
+      // What is under way leads elsewhere: then the control plane says no.
+      if (found.operation.kind === 'nothing' && seen.body.underWay === null) {
+        if (flags.json) terminal.document({ plan: found, deployment: null, status: null })
+        return
+      }
+      await requireYes(terminal, flags, `\n${found.operation.kind} it on its nodes?`, 'nothing was changed')
       const { body: made } = await call<Deployed>(address, path, {
         method: 'PUT',
         headers: { 'if-match': String(seen.headers['etag']) },
@@ -79,8 +93,6 @@ function set(terminal: Terminal): Command {
       const status = waits ? await followDeployment(address, config, terminal.interrupted) : null
       terminal.exitCode = status === null ? (made.deployment === null ? 0 : 2) : exitCodeOf(status)
       if (flags.json) return terminal.document({ ...made, status })
-      const look = terminal.look()
-      terminal.print(planLines(config, made.plan, look))
       if (status !== null) terminal.print('', statusLines(config, status, look))
       else if (made.deployment !== null) terminal.print('', `deployment ${made.deployment.number} is under way`)
     })

@@ -4,21 +4,26 @@ import { createInterface } from 'node:readline/promises'
 import { Refusal } from '../refusal.ts'
 import type { Terminal } from '../terminal.ts'
 
-/**
- * Asks on standard error, so that standard output stays a result.
- * @returns whether the answer was yes; anything but `y` and `yes` is no.
- * @throws Refusal if nobody can answer.
- */
-export async function confirmed(terminal: Terminal, question: string): Promise<boolean> {
-  requireSomebody('asks first, and standard input is no terminal; want --yes')
-  const answer = await asked(terminal, `${question} [y/N] `)
-  return /^y(?:es)?$/i.test(answer.trim())
+/** Of every command that changes what nodes run: it shows what would change, and asks. */
+export interface YesFlag {
+  readonly yes?: true
 }
 
-/** @throws Refusal where standard input is no terminal. */
-export function requireSomebody(why: string): void {
-  if (process.stdin.isTTY) return
-  throw new Refusal('usage', why)
+/** Before anything is begun. @throws Refusal where nobody could answer: standard input is no terminal. */
+export function requireSomebody(what: string, { yes }: YesFlag): void {
+  if (yes || process.stdin.isTTY) return
+  throw new Refusal('usage', `${what} asks first, and standard input is no terminal; want --yes`)
+}
+
+/**
+ * Asks on standard error, so that standard output stays a result. Anything but `y` and `yes` is no.
+ * @param not what has not happened then: `not published`
+ * @throws Refusal unless the answer is yes.
+ */
+export async function requireYes(terminal: Terminal, { yes }: YesFlag, question: string, not: string): Promise<void> {
+  if (yes) return
+  const answer = await asked(terminal, `${question} [y/N] `)
+  if (!/^y(?:es)?$/i.test(answer.trim())) throw new Refusal('refused', not)
 }
 
 async function asked(terminal: Terminal, question: string): Promise<string> {

@@ -19,8 +19,14 @@ const kinds = Object.keys(marks) as Kind[]
 /** More nodes than these are a number. */
 const maxRows = 200
 
+/** A plan, or what is alike: of something else than targets. */
+interface Planned {
+  readonly operation: { readonly kind: string; readonly why: string }
+  readonly diff: TargetsPlan['diff']
+}
+
 /** The plan as a table of nodes; what changes them stands above. */
-export function planLines(config: string, { operation, diff }: TargetsPlan, { paint, columns }: Look): string[] {
+export function planLines(config: string, { operation, diff }: Planned, { paint, columns }: Look): string[] {
   const { nodes, version, remoteHost, parameters, targets } = diff
   const colour: Readonly<Record<Kind, (text: string) => string>> = {
     added: paint.green,
@@ -41,6 +47,25 @@ export function planLines(config: string, { operation, diff }: TargetsPlan, { pa
     ...(rows.length > maxRows ? [paint.dim(`  and ${rows.length - maxRows} more; --json has them all`)] : []),
     ...(rows.length === 0 ? ['no nodes'] : ['', counts.join(', ')]),
   ]
+}
+
+const same = { before: null, after: null, changed: false } as const
+
+/** What a control would mean for the nodes as they are: as the plan of targets is shown. */
+export function controlLines(config: string, control: string, why: string, found: DeployStatus, look: Look): string[] {
+  const { nodes, trouble, underWay } = found
+  const nodesOf = (states: (node: DeployedNode) => boolean): PlannedNode[] =>
+    (nodes ?? []).filter(states).map(({ node }) => ({ key: node }))
+  const goesTo = control === 'uninstall' ? 'removed' : 'updated'
+  // Whoever has it well is not tried again, unless it is a deployment that goes on.
+  const isTouched = ({ state }: DeployedNode) => control !== 'retry' || underWay !== null || state !== 'success'
+  const kept = nodesOf((node) => !isTouched(node))
+  const sections = { version: same, parameters: same, remoteHost: same, targets: same }
+  const touched = { added: [], updated: [], removed: [], [goesTo]: nodesOf(isTouched), unchanged: kept }
+  const lines = planLines(config, { operation: { kind: control, why }, diff: { ...sections, nodes: touched } }, look)
+  return trouble === null
+    ? lines
+    : [...lines, `${look.paint.yellow('▲')} the nodes cannot be looked at: ${printable(trouble)}`]
 }
 
 function rowOf(kind: Kind, { key, ip, cloud, by, unknown }: PlannedNode, colour: (text: string) => string): Row {

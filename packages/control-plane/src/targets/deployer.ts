@@ -16,6 +16,7 @@ import {
   orderControl,
   orderRollback,
   orderTargets,
+  planRollback,
   type Around,
   type Asked,
   type Control,
@@ -92,6 +93,12 @@ export class Deployer {
     const plan = await domain.store.read((read) => planTargets(read, config, value, nodes()))
     this.requireInstaller(plan.after.installer, config)
     return plan
+  }
+
+  /** What a rollback would mean. @throws RefusedError as `rollBack` */
+  async planRollback(config: string, to: number | undefined): Promise<TargetsPlan> {
+    const { domain, nodes } = this.options
+    return (await domain.store.read((read) => planRollback(read, config, to, nodes()))).plan
   }
 
   /** Puts a deployment on record that brings these targets; none, if nothing is to be done. @throws RefusedError */

@@ -5,7 +5,7 @@
 import type { Json } from 'midflight'
 import { configIn } from '../publish.ts'
 import { RefusedError } from '../release.ts'
-import type { AuditEntry, StoreTx } from '../store.ts'
+import type { AuditEntry, StoreRead, StoreTx } from '../store.ts'
 import {
   firstState,
   mayReturn,
@@ -61,21 +61,25 @@ export function orderTargets(around: Around, value: unknown, asked: Asked): Orde
 
 /** @throws RefusedError `not-applied` for targets that never held; `not-found`. */
 export function orderRollback(around: Around, to: number | undefined, asked: Asked): Ordered {
-  const { tx, config } = around
-  configIn(tx, config)
-  const pointer = tx.deployments.pointer(config)
-  const number = to ?? (pointer === undefined ? undefined : tx.deployments.get(config, pointer.number)?.parent)
+  const { plan, number } = planRollback(around.tx, around.config, to, around.nodes)
+  return { plan, deployment: orderPlanned(around, plan, asked, number) }
+}
+
+/** @returns with the number of the deployment whose targets come back. @throws RefusedError as `orderRollback` */
+export function planRollback(read: StoreRead, config: string, to: number | undefined, nodes: readonly KnownNode[]) {
+  configIn(read, config)
+  const pointer = read.deployments.pointer(config)
+  const number = to ?? (pointer === undefined ? undefined : read.deployments.get(config, pointer.number)?.parent)
   if (number == null) throw new RefusedError('not-found', `${config} has no earlier targets to go back to`)
-  const found = tx.deployments.get(config, number)
+  const found = read.deployments.get(config, number)
   if (found?.targets == null) {
     throw new RefusedError('not-found', `${config} has no deployment ${number} that brought targets`)
   }
   if (found.state.phase !== 'applied') {
     throw new RefusedError('not-applied', `the targets of ${config} ${number} never held: it is ${found.state.phase}`)
   }
-  const before = pointer === undefined ? null : targetsOf(tx, config, pointer.number)
-  const plan = compared(before, found.targets, pointer, around.nodes)
-  return { plan, deployment: orderPlanned(around, plan, asked, number) }
+  const before = pointer === undefined ? null : targetsOf(read, config, pointer.number)
+  return { plan: compared(before, found.targets, pointer, nodes), number }
 }
 
 /** @throws RefusedError `state` if that cannot be done now. */

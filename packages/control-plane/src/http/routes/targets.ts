@@ -135,6 +135,22 @@ export function targetRoutes(app: App, parts: Parts): void {
     },
   )
 
+  app.post(
+    '/v1/configs/:name/targets/rollback/plan',
+    {
+      config: { access: { for: 'config', permission: 'read' }, consumes: [json] },
+      schema: {
+        operationId: 'planRollbackTargets',
+        summary: 'What a rollback would mean; nothing is stored, and nobody outside is asked',
+        tags,
+        params: NameParams,
+        body: Type.Pick(RollbackTargets, ['to']),
+        response: answers({ 200: TargetsPlanOf }),
+      },
+    },
+    async (request) => planView(await deployer.planRollback(request.params.name, request.body.to)),
+  )
+
   for (const [control, summary] of controls) {
     app.post(
       `/v1/configs/:name/targets/${control}`,
