@@ -23,9 +23,10 @@ export interface BusRig {
 
 export interface BusFactory {
   open(): Promise<BusRig>
-  /** A message so large must pass, bytes, default 500,000. */
-  readonly largeBytes?: number
 }
+
+/** A message so large must pass. */
+const largeBytes = 500_000
 
 export interface BusCase {
   /** What is promised. */
@@ -33,7 +34,7 @@ export interface BusCase {
   run(): Promise<void>
 }
 
-export function testBus({ open, largeBytes = 500_000 }: BusFactory): readonly BusCase[] {
+export function testBus({ open }: BusFactory): readonly BusCase[] {
   return Object.entries(cases).map(([name, check]) => ({
     name,
     async run() {
@@ -45,7 +46,7 @@ export function testBus({ open, largeBytes = 500_000 }: BusFactory): readonly Bu
           buses.push(bus)
           return bus
         }
-        await check({ rig, newBus, largeBytes })
+        await check({ rig, newBus })
       } finally {
         for (const bus of buses) await bus.close()
         await rig.close()
@@ -56,7 +57,6 @@ export function testBus({ open, largeBytes = 500_000 }: BusFactory): readonly Bu
 
 interface Ground {
   readonly rig: BusRig
-  readonly largeBytes: number
   newBus(): Bus
 }
 
@@ -74,7 +74,7 @@ const cases: Readonly<Record<string, (ground: Ground) => Promise<void>>> = {
     }
     equal(elsewhere.heard, [])
   },
-  async 'a large message passes, and one above the limit is refused before it is sent'({ newBus, largeBytes }) {
+  async 'a large message passes, and one above the limit is refused before it is sent'({ newBus }) {
     const [from, to] = [newBus(), newBus()]
     const ear = listen(to, 'large')
     await until('it listens', () => ear.isListening)
