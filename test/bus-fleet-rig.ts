@@ -1,7 +1,8 @@
 /** A fleet that hears of releases over a real bus: the real control plane, real engines, and somebody who listens in. */
+import { cpSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { serve, type ControlPlane, type ServeOptions } from '@midflight/control-plane'
 import { Admin } from '@platformatic/kafka'
 import { componentsFor, start, type Engine } from 'midflight'
@@ -116,7 +117,7 @@ export class Rig {
     const proxy = await TcpProxy.listen(port)
     this.add(() => proxy.close())
     const names = { allowedHosts: [new URL(proxy.url).host] }
-    const plane = new Plane(bus, proxy, { ...options, ...names, port, dataDir: await this.directory() })
+    const plane = new Plane(bus, proxy, { ...options, ...names, port, dataDir: join(await this.directory(), '0') })
     await plane.start()
     this.add(() => plane.close())
     await plane.call('POST', '/v1/configs', { name: config })
@@ -227,15 +228,18 @@ interface Node {
 
 export class Plane {
   readonly #options: ServeOptions
+  #dataDir: string
+  #kills = 0
   /** Before it; it can misbehave. */
   readonly proxy: TcpProxy
-  readonly #bus: OnBus
+  #bus: OnBus
   #served: ControlPlane | undefined
   #admin = ''
   #log = ''
 
-  constructor(bus: OnBus, proxy: TcpProxy, options: ServeOptions) {
+  constructor(bus: OnBus, proxy: TcpProxy, options: ServeOptions & { readonly dataDir: string }) {
     this.#bus = bus
+    this.#dataDir = options.dataDir
     this.proxy = proxy
     const stream = { write: (line: string) => void (this.#log += line) }
     this.#options = {
@@ -253,7 +257,23 @@ export class Plane {
   }
 
   async start(bus = this.#bus): Promise<void> {
-    this.#served = await serve({ ...this.#options, bus })
+    this.#bus = bus
+    this.#served = await serve({ ...this.#options, dataDir: this.#dataDir, bus })
+  }
+
+  /**
+   * Ends it as a kill does: in one moment nothing gets out of it any more, and what is on disk is what there is. It goes on
+   * from a copy of that, as the process itself is that of the test.
+   */
+  async kill(): Promise<void> {
+    this.cutOff()
+    const dataDir = join(dirname(this.#dataDir), String(++this.#kills))
+    for (const bus of this.#bus.buses) void bus.close()
+    // Written anew by whoever opens it.
+    cpSync(this.#dataDir, dataDir, { recursive: true, filter: (path) => !path.endsWith('-shm') })
+    this.#dataDir = dataDir
+    await this.close()
+    this.proxy.refuse = false
   }
 
   async close(): Promise<void> {

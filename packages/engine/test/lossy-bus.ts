@@ -22,13 +22,17 @@ export class LossyServer {
 
   newBus(): Bus {
     const own = new Set<Listening>()
+    let isClosed = false
     const gone = () => new BusError('lossy://here: it is away')
     return {
       name: 'lossy://here',
       maxBytes: 1_000_000,
+      reach: async () => {
+        if (!this.#isUp || isClosed) throw gone()
+      },
       publish: async (topic, bytes) => {
         await Promise.resolve()
-        if (!this.#isUp) throw gone()
+        if (!this.#isUp || isClosed) throw gone()
         this.#send(topic, Uint8Array.from(bytes))
       },
       subscribe: (topic, listener) => {
@@ -45,6 +49,7 @@ export class LossyServer {
         }
       },
       close: async () => {
+        isClosed = true
         for (const one of own) this.#listeners.delete(one)
       },
     }
