@@ -135,14 +135,9 @@ export class Tree {
   }
 
   async #begun(): Promise<void> {
-    try {
-      await this.#settle()
-    } catch (error) {
-      this.#failed = { error }
-    } finally {
-      this.#settling = undefined
-      this.#isEnding = false
-    }
+    await this.#settle()
+    this.#settling = undefined
+    this.#isEnding = false
   }
 
   /** All, and after that what changed: what a change costs is not to depend on how many znodes there are. */
@@ -183,11 +178,15 @@ export class Tree {
         if (this.#isRefused) this.readAnew()
         if (this.#stale.size === 0) for (const node of this.#tooLarge) this.#again(node, 'isDataStale')
       }
-      if (this.#stale.size === 0) return
+      if (this.#stale.size === 0 || this.#failed) return
       const batch = [...this.#stale]
       const left = batch.values()
+      // All of them end before others begin: of two that read one list, the later may be told by the earlier that it is done.
       const reading = async () => {
-        for (const node of left) await this.#read(node)
+        for (const node of left) {
+          if (this.#failed) return
+          await this.#read(node).catch((error: unknown) => (this.#failed ??= { error }))
+        }
       }
       await Promise.all(Array.from({ length: Math.min(atOnce, batch.length) }, reading))
     }
