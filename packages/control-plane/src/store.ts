@@ -242,7 +242,6 @@ export class FencedError extends Error {
 }
 
 export interface NodeFilter {
-  readonly status?: NodeStatus
   /** Only those that do not run this release. */
   readonly notOn?: number
 }

@@ -112,7 +112,7 @@ describe('what is not whole is refused, with what it is and what to do', () => {
     const edits: Record<string, string> = {
       "update releases set content = replace(content, '/rules/0', '/rules/1') where number = 7": `release ${sample.config} #7`,
       "update releases set data = replace(data, 'ada', 'eve') where number = 7": `releases config ${sample.config}, number 7`,
-      "update nodes set status = 'APPLIED'": 'node u1',
+      'update nodes set runs = 3': 'node u1',
       "update tokens set data = replace(data, 'publisher', 'admin')": 'tokens id t1',
       "update draft_contents set body = '{}'": 'draft d1',
       'update drafts set base = 4': 'draft d1',

@@ -136,12 +136,10 @@ class Records implements StoreTx {
     return this.nodesByUid.get(uid)
   }
 
-  nodes(config: string, filter: NodeFilter, after: string | undefined, limit: number): NodeRecord[] {
-    const { status, notOn } = filter
+  nodes(config: string, { notOn }: NodeFilter, after: string | undefined, limit: number): NodeRecord[] {
     const found = sorted(this.nodesByUid.keys())
       .map((uid) => this.nodesByUid.get(uid) as NodeRecord)
       .filter((node) => node.config === config)
-      .filter((node) => status === undefined || node.status === status)
       .filter((node) => notOn === undefined || node.runs?.number !== notOn)
     return page(found, ({ uid }) => after === undefined || byText(uid, after) > 0, limit)
   }

@@ -55,10 +55,11 @@ export const migrations: readonly string[] = [
   create index deployments_open on deployments (config, number) where is_open = 1;
   create table pointers (config text primary key, data text not null, sum integer not null) without rowid;
   `,
-  // Open rollouts say themselves what they need, and nobody looks for nodes by the end of their lease.
+  // Open rollouts say themselves what they need, and nobody looks for nodes by their status or the end of their lease.
   `
   drop table pins;
   alter table nodes drop column lease_until;
+  alter table nodes drop column status;
   `,
 ]
 

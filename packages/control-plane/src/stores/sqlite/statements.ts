@@ -17,8 +17,7 @@ export function statements(db: DatabaseSync) {
     node: db.prepare('select * from nodes where uid = ?'),
     nodes: db.prepare(`
       select * from nodes
-      where config = :config and uid > :after and (:status is null or status = :status)
-        and (:notOn is null or runs is not :notOn)
+      where config = :config and uid > :after and (:notOn is null or runs is not :notOn)
       order by uid limit :limit`),
     draft: db.prepare('select * from drafts where id = ?'),
     drafts: db.prepare(`

@@ -125,7 +125,6 @@ export function tablesOf(db: DatabaseSync) {
       columns: {
         uid: (node) => node.uid,
         config: (node) => node.config,
-        status: (node) => node.status,
         runs: (node) => node.runs?.number ?? null,
       },
       label: (node) => `node ${node.uid}`,

@@ -135,13 +135,11 @@ export class SqliteTransaction implements StoreTx {
     return row && this.tables.nodes.read(row)
   }
 
-  nodes(config: string, filter: NodeFilter, after: string | undefined, limit: number): NodeRecord[] {
-    const { status, notOn } = filter
+  nodes(config: string, { notOn }: NodeFilter, after: string | undefined, limit: number): NodeRecord[] {
     const rows = this.sql.nodes.all({
       config,
       after: after ?? '',
       limit,
-      status: status ?? null,
       notOn: notOn ?? null,
     })
     return rows.map((row) => this.tables.nodes.read(row))
