@@ -114,6 +114,8 @@ class Fleet {
   async #join(ways: Ways, labels: Member['labels']): Promise<void> {
     const stateDir = await this.#rig.directory()
     const program = await this.#program(stateDir, ways, labels, this.#members.length)
+    // Whoever has not said hello has no vote.
+    await until(async () => (await this.plane.nodes()).length > this.#members.length)
     this.#members.push({ stateDir, labels, ways, program, earlier: [], highest: 0 })
   }
 

@@ -71,6 +71,11 @@ function leftBy({ state, number, digest }: RolloutRecord): Runs | null {
   return state.phase === 'rolled-back' ? state.rollback : state.from
 }
 
+/** What nodes are to run when a rollout that has not ended will have, as far as is known. */
+export function toBeLeftBy({ state, number, digest }: RolloutRecord): Runs | null {
+  return state.failure === null ? { number, digest } : (state.rollback ?? state.from)
+}
+
 /** @throws RefusedError `state` */
 export function requirePossible({ config, number, state }: RolloutRecord, control: Control): void {
   const problem = problemOf(state, control)

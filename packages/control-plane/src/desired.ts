@@ -155,7 +155,9 @@ export function nextStep(
     if (nowMs < untilMs) return { kind: 'wait', why: isTrying ? 'applying' : 'delivery', untilMs }
   }
   if (runsIt) return { kind: 'send', why: 'drift', force: true }
-  return { kind: 'send', why: lost ? 'lost' : 'behind', force: concerns }
+  // One that was at it before this connection is at it still: it is not to try twice.
+  const force = concerns && (lost || !trying.includes(status))
+  return { kind: 'send', why: lost ? 'lost' : 'behind', force }
 }
 
 function retried(sent: Delivery | undefined, nowMs: number, { retry }: Patience): Step {

@@ -1,6 +1,6 @@
 /** The way back from a rollout that failed: the old content as a new release, for all nodes and at once. */
 import type { Runs } from 'midflight/protocol'
-import { asRollout, handedOver, movedAt, type Wanting } from './course.ts'
+import { asRollout, handedOver, movedAt, toBeLeftBy, type Wanting } from './course.ts'
 import type { Domain } from './domain.ts'
 import { release } from './publish.ts'
 import { RefusedError } from './release.ts'
@@ -69,7 +69,7 @@ export async function giveUp(
     // It may be what was to come back in place of one behind it.
     const isNewest = newest === number || read.release(config, newest)?.rollbackOf === number
     const ahead = read.rollouts.open(config).findLast((one) => one.number < number)
-    const before = ahead ? { number: ahead.number, digest: ahead.digest } : state.from
+    const before = ahead ? toBeLeftBy(ahead) : state.from
     return { head: newest, from: isNewest ? (before ?? handedOver(read, config, number)) : undefined }
   })
   let event: RolloutEvent = { kind: 'aborted', by, reason }

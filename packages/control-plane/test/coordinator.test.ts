@@ -377,6 +377,19 @@ describe.each(stores)('on %s', (_, open) => {
     expect(contents).not.toContainEqual({ limit: 4 })
   })
 
+  test('I8: given up behind one that goes back: nobody is brought what failed', async () => {
+    const { publish: release, until, coordinator, behave, domain } = await fleet(await open(), three)
+    await until(await release({ limit: 1 }, { kind: 'all-at-once' }), 'completed')
+    behave.set('n1', (number) => (number === 2 ? 'refuse' : number === 3 ? 'hang' : 'apply'))
+    const two = await release({ limit: 2 }, { kind: 'all-at-once', applyMs: 600_000 })
+    await until(two, 'rolling-back')
+    const four = await release({ limit: 4 }, { kind: 'all-at-once' })
+    const { state } = await coordinator.control(config, four, 'abort', { by: 'ada', reason: 'a mistake' })
+    expect(state.from).toMatchObject({ number: 3 })
+    const head = await domain.store.read((read) => read.config(config)?.head?.number ?? 0)
+    expect(await domain.store.read((read) => read.content(config, head))).toEqual({ limit: 1 })
+  })
+
   test('I8: one that is held and given up before it began is run by nobody; the first of all leaves nothing to run', async () => {
     const { publish: release, until, coordinator, ran, domain } = await fleet(await open(), three)
     const wanting = { by: 'ada', reason: 'a mistake' }

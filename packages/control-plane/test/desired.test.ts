@@ -85,6 +85,10 @@ describe('the next step', () => {
   test('a node that is behind is sent the release, and once it is sent it is waited for', () => {
     expect(step(5, node(4, 4, 'APPLIED'))).toEqual({ kind: 'send', why: 'behind', force: false })
     expect(step(5, node(null, null, 'UNSET'))).toEqual({ kind: 'send', why: 'behind', force: false })
+    // R7: it came by another way, before this connection.
+    for (const status of ['RECEIVED', 'APPLYING'] as const) {
+      expect(step(5, node(4, 5, status))).toEqual({ kind: 'send', why: 'behind', force: false })
+    }
     const sent = sentAt(5, 1_000)
     expect(step(5, node(4, 4, 'APPLIED'), sent, 2_000)).toEqual({ kind: 'wait', why: 'delivery', untilMs: 11_000 })
     expect(step(5, node(4, 5, 'APPLYING'), sent, 2_000)).toEqual({ kind: 'wait', why: 'applying', untilMs: 121_000 })
