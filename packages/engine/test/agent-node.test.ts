@@ -2,21 +2,9 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { desired, isNews, newNode, next, nodeStatusOf, runsOf } from '../src/agent/node.ts'
-import type { Held, NodeEvent, NodeState } from '../src/agent/node-state.ts'
+import type { NodeEvent, NodeState } from '../src/agent/node-state.ts'
+import { held } from './held.ts'
 
-const held = (number: number, twist = ''): Held => ({
-  release: {
-    config: 'shop',
-    number,
-    digest: `sha256:${number}${twist}`,
-    parent: null,
-    createdAt: '',
-    author: '',
-    message: '',
-    kind: 'publish',
-  },
-  content: { number },
-})
 const [r3, r4, r5, r6] = [held(3), held(4), held(5), held(6)]
 const ready: NodeState & { kind: 'ready' } = { kind: 'ready', seen: 5, runs: r4, newest: r5, attempts: 0 }
 const refused: NodeState & { kind: 'failed' } = {

@@ -3,27 +3,19 @@ import { expect, test } from 'vitest'
 import type { Held } from '../src/agent/node-state.ts'
 import { noNotes, type Notes } from '../src/agent/notes.ts'
 import { Trial } from '../src/agent/trial.ts'
+import { held } from './held.ts'
 
-const digestOf = (content: number): string => `sha256:${String(content).padStart(64, '0')}`
-const heldOf = (number: number, content = number): Held => ({
-  release: {
-    config: 'a',
-    number,
-    digest: digestOf(content),
-    parent: null,
-    createdAt: '',
-    author: '',
-    message: '',
-    kind: 'publish',
-  },
-  content: { number },
-})
+const digestOf = (content: number): string => `sha256:${content}`
+const heldOf = (number: number, content = number): Held => {
+  const { release, ...rest } = held(number)
+  return { release: { ...release, digest: digestOf(content) }, ...rest }
+}
 
-function restored(held: number | Held, before: number | undefined, notes: Partial<Notes>, settleMs = 1_000) {
+function restored(kept: number | Held, before: number | undefined, notes: Partial<Notes>, settleMs = 1_000) {
   const written: Partial<Notes>[] = []
   const trial = new Trial({ note: async (changes) => void written.push(changes), goBack: () => true }, settleMs)
   const found = {
-    held: typeof held === 'number' ? heldOf(held) : held,
+    held: typeof kept === 'number' ? heldOf(kept) : kept,
     before: before === undefined ? undefined : heldOf(before),
     notes: { ...noNotes, ...notes },
   }

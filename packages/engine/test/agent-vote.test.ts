@@ -1,22 +1,9 @@
 /** The machine of a vote (agent/vote.ts): every state × every event, and what must hold of any series of events. */
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { Held } from '../src/agent/node-state.ts'
 import { next, noVote, preparedIn, type VoteCommand, type VoteEvent, type VoteState } from '../src/agent/vote.ts'
+import { held } from './held.ts'
 
-const held = (number: number, twist = ''): Held => ({
-  release: {
-    config: 'shop',
-    number,
-    digest: `sha256:${number}${twist}`,
-    parent: null,
-    createdAt: '',
-    author: '',
-    message: '',
-    kind: 'publish',
-  },
-  content: { number },
-})
 const [r4, r5, r6] = [held(4), held(5), held(6)]
 const ballot = { held: r5, epoch: 3 }
 
