@@ -88,6 +88,13 @@ for (const [name, open] of Object.entries({ Nacos: nacosAt, Kubernetes: kubernet
     expect(changes).toHaveLength(1)
   })
 
+  test(`what ${name} has no time for is not taken, and may be tried again`, async () => {
+    const opened = await behind(open, (_said, response) => response.writeHead(429).end())
+    const failed = write(opened)
+    await expect(failed).rejects.toMatchObject({ code: 'unreachable', transient: true })
+    await expect(failed).rejects.toThrow('answers 429; it was not taken')
+  })
+
   test(`more than ${name} can mean is not read`, async () => {
     const opened = await open()
     onTestFinished(async () => {

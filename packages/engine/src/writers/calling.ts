@@ -49,7 +49,11 @@ function codeOf(error: unknown, isSent: boolean): WriteErrorCode {
  */
 export function refused(writer: string, answer: Answer, said = ''): Error {
   const { status, url } = answer
-  if (status < 400 || status > 499 || [401, 403, 408, 425, 429].includes(status)) return refusal(answer)
+  if (status === 425 || status === 429) {
+    const what = refusal(answer)
+    return new WriteError('unreachable', `${writer}: ${what.message}; it was not taken`, { cause: what })
+  }
+  if (status < 400 || status > 499 || [401, 403, 408].includes(status)) return refusal(answer)
   const words = said === '' ? '' : `: ${wordsOf(answer, said)}`
   return new WriteError('refused', `${writer}: ${url.pathname} answers ${status}${words}`)
 }

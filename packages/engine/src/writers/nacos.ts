@@ -158,7 +158,7 @@ export function nacosWriter(options: NacosWriterOptions): Writer {
         const answer = await publish(current, form, sum)
         if (sum !== undefined && answer.status >= 400 && lostRace.test(saidIn(answer))) return { kind: 'conflict' }
         if (answer.status !== 200) throw failed(answer)
-        if (answer.body.toString().trim() !== 'true') throw new WriteError('refused', `${name}: does not take ${key}`)
+        if (!isTrue(answer)) throw new WriteError('refused', `${name}: does not take ${key}`)
         return { kind: 'written', revision: sumOf(content) }
       }),
     /** Nacos has no condition for it: what is there is looked at right before. */
@@ -171,6 +171,7 @@ export function nacosWriter(options: NacosWriterOptions): Writer {
         const asked = { url: at('/v1/cs/configs', place(key)), method: 'DELETE', signal: current.signal }
         const answer = await login.ask({ ...asked, limitMs: timeoutMs }, 64 * 1024)
         if (answer.status !== 200) throw failed(answer)
+        if (!isTrue(answer)) throw new WriteError('refused', `${name}: does not remove ${key}`)
         return { kind: 'removed' }
       }),
     async close() {
@@ -181,6 +182,11 @@ export function nacosWriter(options: NacosWriterOptions): Writer {
 
 function sumOf(content: string): string {
   return createHash('md5').update(content).digest('hex')
+}
+
+/** As Nacos says that it has done it. */
+function isTrue({ body }: Answer): boolean {
+  return body.toString('utf8', 0, 20).trim() === 'true'
 }
 
 function isNewEnough(version: unknown): boolean {
