@@ -67,6 +67,44 @@ test.each([
   }
 })
 
+test.skipIf(withoutNats)(
+  `a bus that is not there when the control plane starts is said at once, and so is that it came${withoutNats ? ` (skipped: ${withoutNats})` : ''}`,
+  async () => {
+    // A server, so that it is known where another one is going to be.
+    const server = await NatsServer.start()
+    onTestFinished(() => server.close())
+    const bus = `nats://admin@${new URL(server.url).host}`
+    await server.stop()
+    const cwd = await folder({ 'bus.password': 'right\n' })
+    const args = ['serve', '--data', 'data', '--port', '0', '--admin-token-file', 'token', '--log-level', 'info']
+    const child = spawned([...args, '--bus', `${bus}?password-file=${join(cwd, 'bus.password')}`], { cwd })
+    let err = ''
+    child.stderr?.on('data', (chunk: Buffer) => (err += chunk.toString()))
+    const ran = finished(child)
+    onTestFinished(async () => {
+      child.kill('SIGKILL')
+      await ran
+    })
+    const [found = ''] = await lines(child).until((line) => line.includes('control plane at'))
+    const url = /http:\/\/[\d.:]+/.exec(found)?.[0] ?? ''
+    await vi.waitUntil(() => err.includes('the bus is away'), { timeout: 60_000 })
+    const warned = JSON.parse(err.split('\n').find((line) => line.includes('the bus is away')) ?? '') as object
+    expect(warned).toMatchObject({
+      level: 40,
+      bus: expect.stringContaining('nats://'),
+      why: expect.stringMatching(/./),
+    })
+    expect(err.match(/the bus is away/g)).toHaveLength(1)
+    const token = (await readFile(join(cwd, 'token'), 'utf8')).trim()
+    const metrics = async () =>
+      await (await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${token}` } })).text()
+    expect(await metrics()).toMatch(/^midflight_bus_away\{bus="nats:[^"]+"\} 1$/m)
+    await server.start()
+    await vi.waitUntil(() => err.includes('the bus is reached again'), { timeout: 60_000 })
+    expect(await metrics()).toMatch(/^midflight_bus_away\{bus="nats:[^"]+"\} 0$/m)
+  },
+)
+
 test('what only means something with a bus is refused without one', async () => {
   const cwd = await folder()
   const serve = ['serve', '--data', 'data', '--port', '0']

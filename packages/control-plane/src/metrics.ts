@@ -212,7 +212,7 @@ function observeBuses(registry: Registry, hub: Hub): void {
   const labelNames = ['bus']
   new Gauge({
     name: 'midflight_bus_away',
-    help: '1: the bus could not be reached when something was to be said.',
+    help: '1: the bus could not be reached at the start, or when something was to be said.',
     ...{ labelNames, registers },
     collect() {
       for (const { bus, isAway } of hub.buses()) this.set({ bus }, isAway ? 1 : 0)

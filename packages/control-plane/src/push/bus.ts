@@ -64,6 +64,8 @@ const maxWaiting = 10_000
 /** Of one outage so many are told. */
 const maxReasons = 5
 const backOff = { firstMs: 500, maxMs: 15_000 }
+/** Stands among configs for the first try, when there is nothing to say: no config has this name. */
+const first = ''
 /** The line before a message, and some to spare. */
 const lineBytes = 512
 
@@ -99,6 +101,8 @@ class Speaker {
   constructor(bus: Bus, options: BusPushOptions) {
     this.bus = bus
     this.options = options
+    // A wrong address is known before somebody publishes.
+    this.moved(first)
   }
 
   moved(config: string): void {
@@ -122,7 +126,8 @@ class Speaker {
   }
 
   counts(): BusCounts {
-    return { bus: this.bus.name, isAway: this.trouble.size > 0, ...this.tally, waiting: this.waiting.size }
+    const waiting = this.waiting.size - (this.waiting.has(first) ? 1 : 0)
+    return { bus: this.bus.name, isAway: this.trouble.size > 0, ...this.tally, waiting }
   }
 
   async close(): Promise<void> {
@@ -155,6 +160,7 @@ class Speaker {
   }
 
   private async say(config: string): Promise<void> {
+    if (config === first) return await this.tryOut()
     const releases = await this.options.releases(config)
     if (!releases?.head) return
     const forAll = this.forAll(releases)
@@ -172,6 +178,14 @@ class Speaker {
     this.said.delete(config)
     this.said.set(config, turn)
     if (this.said.size > maxWaiting) this.said.delete(this.said.keys().next().value as string)
+  }
+
+  private async tryOut(): Promise<void> {
+    try {
+      await this.bus.reach()
+    } catch (error) {
+      throw new BusAwayError(error)
+    }
   }
 
   private isSaid(config: string): void {

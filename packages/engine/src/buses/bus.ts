@@ -13,6 +13,11 @@ export interface Bus {
   /** The largest message that it takes, in bytes; `undefined` until it was reached for the first time. */
   readonly maxBytes: number | undefined
   /**
+   * Connects, if it is not connected: whether it can be, before there is anything to say.
+   * @throws BusError within the time limit of the bus
+   */
+  reach(): Promise<void>
+  /**
    * Resolves when the server has taken it; who listens has it or not. Connects first if it must.
    * @throws BusError within the time limit of the bus
    */
@@ -85,6 +90,10 @@ class KeptBus implements Bus {
 
   get maxBytes(): number | undefined {
     return this.#maxBytes
+  }
+
+  async reach(): Promise<void> {
+    await this.#connected()
   }
 
   async publish(topic: string, bytes: Uint8Array): Promise<void> {
