@@ -3,6 +3,7 @@
  * covered together by the next, and everyone learns the outcome of the run that covers his request (I13).
  * What a reload does is `reload.ts`; how the first configuration is found is `first.ts`.
  */
+import { join } from 'node:path'
 import { coreStatus, supportOf } from './support.ts'
 import type { Frozen } from './components-for.ts'
 import { errorText, within } from './deadline.ts'
@@ -18,7 +19,6 @@ import { lastGoodIn } from './last-good.ts'
 import { tellSources, type Instead } from './load.ts'
 import { ReloadMetrics } from './metrics.ts'
 import { Notifier } from './notify.ts'
-import { join } from 'node:path'
 import { harmless, standardError, type Logger } from './logger.ts'
 import type { Engine, StartOptions } from './options.ts'
 import { outcomeText, succeeded, type Outcome, type PlanOutcome, type PreparedReload } from './outcome.ts'
@@ -239,8 +239,7 @@ class RunningEngine<C> implements Engine<C> {
     await end('notifications', () => this.#notifier.close(closeMs))
     this.events.append({ kind: 'closed' })
     await end('journal', () => this.events.close())
-    const redact = redactorFor(this.#core, this.#core.live?.merged)
-    for (const error of errors) this.#logger?.error(redact.text(`could not close ${errorText(error)}`))
+    for (const error of errors) this.#logger?.error(this.#covered(`could not close ${errorText(error)}`))
   }
 
   #request(request: ReloadRequest): Promise<Outcome> {
@@ -298,7 +297,7 @@ class RunningEngine<C> implements Engine<C> {
     return {
       support: this.support(),
       prepare: (document) => this.#prepare({ kind: 'instead', source, document }),
-      redact: (text) => redactorFor(this.#core, this.#core.live?.merged).text(text),
+      redact: (text) => this.#covered(text),
     }
   }
 
@@ -308,10 +307,8 @@ class RunningEngine<C> implements Engine<C> {
       this.#running = true
       return work()
     })
-    this.#turn = turn.then(
-      () => (this.#running = false),
-      () => (this.#running = false),
-    )
+    const over = () => (this.#running = false)
+    this.#turn = turn.then(over, over)
     return turn
   }
 
@@ -375,8 +372,13 @@ class RunningEngine<C> implements Engine<C> {
     return text
   }
 
+  /** Without what is secret in what is live. */
+  #covered(text: string): string {
+    return redactorFor(this.#core, this.#core.live?.merged).text(text)
+  }
+
   #warn(about: string, message: string) {
-    const text = redactorFor(this.#core, this.#core.live?.merged).text(message)
+    const text = this.#covered(message)
     this.#warnings.set(about, text)
     this.#core.record({ kind: 'warning', about, message: text })
   }
