@@ -162,7 +162,7 @@ export class ApolloPeer {
     if (who !== this.portalUser) return `user(${who}) not exists`
     if ((sent.value?.length ?? 0) > this.mostCharacters) return `value too long. length limit:${this.mostCharacters}`
     const [, verb, name] = /^(\w+) \/items(?:\/(.+))?$/.exec(what) ?? []
-    const key = decodeURIComponent(name ?? sent.key ?? '')
+    const key = name === undefined ? (sent.key ?? '') : decodeURIComponent(name)
     if (verb !== undefined) {
       if (verb === 'POST' && drafts.has(key)) return 'item already exists'
       if (verb !== 'POST' && !drafts.has(key)) return 'item not exists'

@@ -201,6 +201,20 @@ test('what no source would read as it was written, or that would remove all, is 
   expect(peer.releases).toBe(1)
 })
 
+test('names and values that mean something in a URL, in JSON or in lines are kept as they are', async () => {
+  const { peer, writer } = await peerWith({})
+  const names = ['a&b=c', 'q?r#s', '%2e%2e', '100%', 'ü €😀', ' s p ', 'x:y;z', '"', "'"]
+  const of = (last: string) => Object.fromEntries(names.map((name) => [name, `${name}${last}`]))
+  for (const last of ['', '\r\n\t&=%20+\u0000', '😀']) {
+    expect(await putIfChanged(writer, 'application', of(last))).toMatchObject({ kind: 'written' })
+    expect(JSON.parse(String((await writer.read('application', soon()))?.value))).toEqual(of(last))
+    expect(Object.keys(peer.items(at('application')))).toEqual(names)
+    expect(await putIfChanged(writer, 'application', of(last))).toMatchObject({ kind: 'unchanged' })
+  }
+  expect(await putIfChanged(writer, 'application', { a: 1 })).toMatchObject({ kind: 'written' })
+  expect(peer.items(at('application'))).toEqual({ a: '1' })
+})
+
 test('items both as a and a.b are no tree, and are written over as such', async () => {
   const { peer, writer } = await peerWith({ a: '1', 'a.b': '2' })
   expect(await putIfChanged(writer, 'application', { a: { b: 2 } })).toMatchObject({ kind: 'written' })
