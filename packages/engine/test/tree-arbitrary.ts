@@ -2,21 +2,7 @@
 import fc from 'fast-check'
 import type { Json } from '../src/json.ts'
 
-const awkwardKeys = [
-  '',
-  'constructor',
-  'toString',
-  'hasOwnProperty',
-  '0',
-  '~1/',
-  'a',
-  'b',
-  'c',
-  'id',
-  'ä',
-  '€',
-  '😀',
-]
+const awkwardKeys = ['', 'constructor', 'toString', 'hasOwnProperty', '0', '~1/', 'a', 'b', 'c', 'id', 'ä', '€', '😀']
 
 const key = fc.constantFrom(...awkwardKeys)
 const scalar: fc.Arbitrary<Json> = fc.oneof(
