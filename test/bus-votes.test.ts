@@ -87,8 +87,8 @@ describe(`all or none, with nodes that hold no connection${skip === undefined ? 
       await plane.publish({ limit: 2 }, { kind: 'two-phase', prepareMs })
       const { phase, failure } = await ended(plane, 2)
       expect([phase, failure]).toMatchObject(['rolled-back', { kind: 'refused', nodes: [{}] }])
-      // What it asks next, by HTTP, may overtake what it says over the bus; then only that it said no is known.
-      expect(failure?.nodes[0]?.reason).toMatch(/no room for 2|^ROLLED_BACK$/)
+      // Also where what it asks next, by HTTP, overtakes what it says over the bus.
+      expect(failure?.nodes[0]?.reason).toContain('no room for 2')
       await allRun(plane, nodes, 3)
       expect(nodes.map(({ applied }) => applied)).toEqual([[1], [1], [1]])
     },

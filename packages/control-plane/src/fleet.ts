@@ -31,9 +31,13 @@ export interface Transition {
 
 /** The node says who it is: the whole truth about it, whatever was known before. */
 export function joined(before: NodeState | undefined, hello: Hello, heard: Heard): NodeState {
-  const { uid, config, labels, agent, runs, seen, status, components, auditHead, prepared, health } = hello
+  const { uid, config, labels, agent, runs, status, components, auditHead, prepared, health } = hello
+  const seen = highest(hello.seen, runs?.number)
   const known = before?.node.config === config ? before.node : undefined
-  const isAtIt = before?.trial?.config === config && isAt(before.trial, seen, status)
+  const isAtIt = before?.trial?.config === config && isAt(before.trial, hello.seen, status)
+  const kept = known?.status === status && known.seen === seen ? known.detail : undefined
+  // The whole of it is in the report, if that was here first.
+  const detail = kept?.startsWith(hello.detail ?? '') ? kept : hello.detail
   return {
     node: {
       uid,
@@ -41,9 +45,9 @@ export function joined(before: NodeState | undefined, hello: Hello, heard: Heard
       labels,
       agent,
       runs,
-      seen: highest(seen, runs?.number),
+      seen,
       status,
-      ...(known?.detail === undefined || known.status !== status ? {} : { detail: known.detail }),
+      ...(detail === undefined ? {} : { detail }),
       ...(components === undefined ? {} : { components }),
       ...(auditHead === undefined ? {} : { auditHead }),
       ...(prepared === undefined ? {} : { prepared }),

@@ -68,6 +68,19 @@ describe('a node, step by step', () => {
     expect(reasonText('failed', state.node)).toBe('refused it; runs 5: limit is 0; want 1 or more')
   })
 
+  test('why it refused is known from its hello too, where that overtakes the report; and never that of an older release', () => {
+    const refused = { runs: runsOf(5), seen: 6, status: 'ROLLED_BACK' } as const
+    const hasty = joined(on5, helloOf({ ...refused, detail: 'no room' }), heard)
+    expect(hasty.node.detail).toBe('no room')
+    const { state } = reported(hasty, reportOf(6, 'ROLLED_BACK', { detail: 'no room for 2' }), heard)
+    expect(state.node.detail).toBe('no room for 2')
+    for (const detail of ['no room', undefined]) {
+      const again = joined(state, helloOf({ ...refused, ...(detail !== undefined && { detail }) }), heard)
+      expect(again.node.detail).toBe('no room for 2')
+    }
+    expect(joined(state, helloOf({ ...refused, seen: 7 }), heard).node.detail).toBeUndefined()
+  })
+
   test('R2: what it says late of an older release is history, and changes nothing', () => {
     const { state } = reported(on5, reportOf(7, 'APPLIED'), heard)
     for (const status of ['RECEIVED', 'FAILED', 'APPLIED', 'ROLLED_BACK'] as const) {

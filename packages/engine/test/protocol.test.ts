@@ -59,7 +59,7 @@ describe('the wire', () => {
       server: serverMessage.schema,
       bus: busMessage.schema,
     })
-    expect(hash('sha256', schemas)).toBe('20fd504433d080a035fcc6276937901634fb7d5f0b0ed813d8aae4c68f432d14')
+    expect(hash('sha256', schemas)).toBe('cea7239d7ef4312de992f8cb703fad59c4bbc10f8d0c04a2866ca4f1893a6f07')
   })
 
   test('the types follow from the shapes', () => {

@@ -25,8 +25,8 @@ import { mayRetry, Voting } from './voting.ts'
 const lookMs = { withDisk: 5_000, without: 20_000 }
 /** How often a process that found its state directory in use looks whether it still is. */
 const claimAgainMs = 2_000
-/** Of a `hello`, for what is neither identity nor components: a release, a status, the head of the audit log. */
-export const besidesIdentityBytes = 4096
+/** Of a `hello`, for what is neither identity nor components: a release, a status and why, the head of the audit log. */
+export const besidesIdentityBytes = 8192
 
 type Told = Omit<NodeCommand & { kind: 'report' }, 'kind'> & { readonly epoch?: number }
 
@@ -51,6 +51,7 @@ export class Member implements LinkEnd {
   #wake = () => {}
   #retry: NodeJS.Timeout | undefined
   #warned: string | undefined
+  #reported: Told | undefined
   #onWarning: ((message: string) => void) | undefined
   readonly #warnings: string[] = []
 
@@ -206,13 +207,11 @@ export class Member implements LinkEnd {
 
   hello(): Hello {
     const { uid = '', auditHead } = this.#stateDir
+    const status = this.#status()
+    const detail = this.#reported?.status === status ? this.#reported.detail : undefined
     return {
-      type: 'hello',
-      uid,
-      ...this.#options.identity,
-      runs: runs(this.#node),
-      seen: this.#received,
-      status: this.#status(),
+      ...{ type: 'hello', uid, ...this.#options.identity, runs: runs(this.#node), seen: this.#received, status },
+      ...(detail !== undefined && { detail: detail.slice(0, 512).toWellFormed() }),
       ...this.#told(),
       ...(this.#components && { components: this.#components }),
       ...(auditHead !== undefined && { auditHead }),
@@ -367,16 +366,13 @@ export class Member implements LinkEnd {
     }
   }
 
-  #report({ release, status, attempt, detail, epoch }: Told): void {
-    const { number, digest } = release
+  #report(told: Told): void {
+    this.#reported = told
+    const { status, attempt, detail, epoch } = told
+    const { number, digest } = told.release
     const at = new Date().toISOString()
     const report: Report = {
-      type: 'report',
-      number,
-      digest,
-      status,
-      attempt,
-      at,
+      ...{ type: 'report', number, digest, status, attempt, at },
       ...(epoch !== undefined && { epoch }),
     }
     // In order, and not before what it speaks of is kept.

@@ -48,6 +48,8 @@ const hello = shape.record({
   /** The newest release that it has heard of. */
   seen: shape.nullable(releaseNumber),
   status: nodeStatus,
+  /** How the `detail` of the report with this status begins, which may come later, as it may go another way. */
+  detail: shape.optional(shape.text(512)),
   components: shape.optional(
     shape.list(
       shape.record({
